@@ -1,0 +1,348 @@
+//! What a connector is: data ([`Meta`]) and one function from a cursor to the page it names and the cursor after it.
+//!
+//! All state of a walk is in the cursor, a plain value. So the engine can stop after any page and go on after a restart,
+//! fetch one page ahead while the last is being stored, and test a connector without a runtime trick.
+
+use std::{borrow::Cow, future::Future, pin::Pin, time::Duration};
+
+use jiff::Timestamp;
+use schemars::{JsonSchema, Schema};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    Error, Kind, Result,
+    kit::{Cx, Link},
+    model::{Finding, Record},
+};
+
+/// One vendor's API. See CONTRIBUTING.md for a walk through a new one.
+pub trait Connector: Send + Sync + Sized + 'static {
+    /// Identity, documentation and limits: data, no logic.
+    const META: Meta;
+    /// What a user writes for a connection besides its location.
+    type Settings: DeserializeOwned + JsonSchema + Send;
+    /// Where a walk stands. `Default` is the beginning.
+    type Cursor: Serialize + DeserializeOwned + Default + Send;
+
+    /// Builds the connector. No I/O.
+    ///
+    /// # Errors
+    /// `Kind::Settings` when the settings cannot work together.
+    fn open(settings: Self::Settings, link: Link) -> Result<Self>;
+
+    /// The lists that a job reads. Mostly no I/O.
+    ///
+    /// # Errors
+    /// When the vendor has to be asked and does not answer.
+    fn scopes(&self, cx: &Cx, job: Job<'_>) -> impl Future<Output = Result<Vec<Scope>>> + Send;
+
+    /// One page: what stands at the cursor, and the cursor after it.
+    ///
+    /// # Errors
+    /// When the page could not be read; the engine decides what follows from the kind.
+    fn page(&self, cx: &Cx, ask: Ask<'_, Self::Cursor>) -> impl Future<Output = Result<Page<Self::Cursor>>> + Send;
+
+    /// Tries each step that a sync needs and names the first that fails. Stores nothing.
+    ///
+    /// # Errors
+    /// The first step that failed, with the cure as its hint.
+    fn check(&self, cx: &Cx) -> impl Future<Output = Result<Checked>> + Send;
+}
+
+/// What a connector says of itself.
+#[derive(Debug)]
+pub struct Meta {
+    /// Id in lower snake case, as in `connector = "…"`.
+    pub id: &'static str,
+    /// The tool's own name.
+    pub title: &'static str,
+    /// The vendor's page about its API.
+    pub docs: &'static str,
+    /// What a product record is at this vendor.
+    pub record: &'static str,
+    /// Location used when the user gives none; empty when the user has to give it.
+    pub location: &'static str,
+    /// What the location means, with an example.
+    pub location_help: &'static str,
+    /// Least permissions the credential needs.
+    pub permissions: &'static [&'static str],
+    /// (other name, field): names accepted for a field besides its own.
+    pub aliases: &'static [(&'static str, &'static str)],
+    /// Whether syncs after the first ask only for what changed.
+    pub incremental: bool,
+    /// Requests per second and burst that the vendor allows one credential; `None` = the customer's own server.
+    pub rate: Option<(u32, u32)>,
+    /// How many scopes are read at once.
+    pub concurrency: usize,
+    /// How far a delta steps back behind the last pass.
+    pub overlap: Duration,
+    /// Whether a listing can shift while it is paged (page numbers over a live list): absence then counts only when met in
+    /// two full passes running.
+    pub shifting: bool,
+    /// Largest body in bytes, after decompression.
+    pub body_limit: usize,
+    /// Longest wait for one answer.
+    pub timeout: Duration,
+    /// Members that may hold secrets of the scanned thing: cut from whatever is kept of a vendor's item.
+    pub cut: &'static [&'static str],
+}
+
+impl Meta {
+    /// The defaults from which a vendor's constant departs.
+    pub const DEFAULT: Meta = Meta {
+        id: "",
+        title: "",
+        docs: "",
+        record: "",
+        location: "",
+        location_help: "",
+        permissions: &[],
+        aliases: &[],
+        incremental: false,
+        rate: None,
+        concurrency: 4,
+        overlap: Duration::from_secs(300),
+        shifting: false,
+        body_limit: 64 << 20,
+        timeout: Duration::from_secs(120),
+        cut: &[],
+    };
+}
+
+/// What is to be read.
+#[derive(Clone, Copy, Debug)]
+pub enum Job<'a> {
+    /// The lists of product records.
+    Discover,
+    /// The lists of everything else, for these Good records.
+    Sync(&'a [RecordRef]),
+}
+
+/// A product record as the store knows it.
+#[derive(Clone, Debug)]
+pub struct RecordRef {
+    /// The vendor's id.
+    pub key: Box<str>,
+    /// Its name.
+    pub name: Box<str>,
+    /// The vendor's kind of record.
+    pub kind: Box<str>,
+}
+
+/// One list at one place that can be read to its end on its own: the unit of completeness, resume and closing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scope {
+    /// Which of the vendor's lists.
+    pub list: &'static str,
+    /// Which place, unique within the list.
+    pub key: Box<str>,
+    /// For people.
+    pub title: Box<str>,
+    /// The record whose list it is; `None` when it covers many and each finding names its own.
+    pub record: Option<Box<str>>,
+}
+
+impl Scope {
+    /// A list that covers the whole account.
+    pub fn account(list: &'static str) -> Self {
+        Scope { list, key: "".into(), title: list.into(), record: None }
+    }
+
+    /// One record's own list.
+    pub fn of(list: &'static str, record: &RecordRef) -> Self {
+        Scope { list, key: record.key.clone(), title: record.name.clone(), record: Some(record.key.clone()) }
+    }
+}
+
+/// The request for one page.
+pub struct Ask<'a, C> {
+    /// The list to read.
+    pub scope: &'a Scope,
+    /// Read what changed since then; `None` when no pass was ever completed, or the vendor cannot tell.
+    pub since: Option<Timestamp>,
+    /// Whether everything open has to be listed.
+    pub full: bool,
+    /// What the last complete pass left behind.
+    pub mark: Option<&'a str>,
+    /// Where the walk stands.
+    pub cursor: C,
+    /// What the store already holds of this scope.
+    pub stored: &'a dyn Stored,
+}
+
+/// What a connector may ask about findings that are already stored.
+pub trait Stored: Send + Sync {
+    /// Keys of this scope's findings with one of these vendor states that this pass has not delivered yet, in key order
+    /// after `after`, at most `limit`.
+    fn undelivered<'a>(
+        &'a self, vendor_states: &'a [&'a str], after: Option<&'a str>, limit: usize,
+    ) -> Pin<Box<dyn Future<Output = Vec<Box<str>>> + Send + 'a>>;
+}
+
+/// One page of a walk.
+#[derive(Debug)]
+pub struct Page<C> {
+    /// What came, in the vendor's order.
+    pub items: Vec<Item>,
+    /// What came and could not be read.
+    pub rejects: Vec<Reject>,
+    /// How many rows the vendor says the whole list has, where it can be trusted.
+    pub total: Option<u64>,
+    /// What comes after.
+    pub next: Next<C>,
+}
+
+impl<C> Page<C> {
+    /// A page with the items and rejects of [`crate::kit::items`].
+    pub fn new((items, rejects): (Vec<Item>, Vec<Reject>), total: Option<u64>, next: Next<C>) -> Self {
+        Page { items, rejects, total, next }
+    }
+}
+
+/// What comes after a page. There is no "none": finished and forgotten cannot be confused.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Next<C> {
+    /// Another page.
+    More(C),
+    /// The same question again, later (an export job is being prepared).
+    Wait(C, Duration),
+    /// The end of the pass.
+    Done(Coverage, Option<Mark>),
+}
+
+/// Opaque text that comes back as [`Ask::mark`] in the scope's next pass.
+pub type Mark = Box<str>;
+
+/// What a finished pass has listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coverage {
+    /// At least everything open in the scope.
+    Full,
+    /// What changed.
+    Delta,
+}
+
+/// Anything a connector delivers.
+#[derive(Debug)]
+pub enum Item {
+    /// A product record.
+    Record(Record),
+    /// A finding.
+    Finding(Box<Finding>),
+    /// Something delivered by the vendor that is never stored, such as a sample: counted by reason.
+    Skipped {
+        /// The vendor's key, so that it counts as seen.
+        key: Box<str>,
+        /// Why.
+        reason: &'static str,
+    },
+}
+
+/// An item that could not be read. It is counted, kept in quarantine, and shown with its path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reject {
+    /// Its key, if that much could be read; without one the scope is not complete.
+    pub key: Option<Box<str>>,
+    /// Path of the offending member.
+    pub path: Box<str>,
+    /// What is wrong there.
+    pub reason: Box<str>,
+    /// The vendor's item, with the connector's `cut` members removed.
+    pub raw: Box<str>,
+}
+
+/// What a successful [`Connector::check`] learned.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// Facts worth showing, such as the tool's version.
+    pub facts: Vec<String>,
+    /// Things that work but should be mended.
+    pub warnings: Vec<String>,
+}
+
+type Future_<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
+
+/// [`Ask`] with the cursor as JSON text.
+pub type RawAsk<'a> = Ask<'a, Option<Cow<'a, str>>>;
+/// [`Page`] with the cursor as JSON text.
+pub type RawPage = Page<Box<str>>;
+
+/// The object-safe twin of [`Connector`]: settings and cursors are JSON.
+pub trait Source: Send + Sync {
+    /// See [`Connector::scopes`].
+    fn scopes<'a>(&'a self, cx: &'a Cx, job: Job<'a>) -> Future_<'a, Vec<Scope>>;
+    /// See [`Connector::page`]. A cursor that this version cannot read is answered with [`Kind::CursorExpired`].
+    fn page<'a>(&'a self, cx: &'a Cx, ask: RawAsk<'a>) -> Future_<'a, RawPage>;
+    /// See [`Connector::check`].
+    fn check<'a>(&'a self, cx: &'a Cx) -> Future_<'a, Checked>;
+}
+
+impl<T: Connector> Source for T {
+    fn scopes<'a>(&'a self, cx: &'a Cx, job: Job<'a>) -> Future_<'a, Vec<Scope>> {
+        Box::pin(Connector::scopes(self, cx, job))
+    }
+
+    fn page<'a>(&'a self, cx: &'a Cx, ask: RawAsk<'a>) -> Future_<'a, RawPage> {
+        Box::pin(async move {
+            let expired = |_| Error::new("reading the stored cursor", Kind::CursorExpired);
+            let cursor = ask.cursor.as_deref().map(serde_json::from_str).transpose().map_err(expired)?.unwrap_or_default();
+            let Ask { scope, since, full, mark, stored, .. } = ask;
+            let page = Connector::page(self, cx, Ask { scope, since, full, mark, cursor, stored }).await?;
+            let text = |cursor: T::Cursor| serde_json::to_string(&cursor).expect("a cursor is plain data").into_boxed_str();
+            let next = match page.next {
+                Next::More(cursor) => Next::More(text(cursor)),
+                Next::Wait(cursor, time) => Next::Wait(text(cursor), time),
+                Next::Done(coverage, mark) => Next::Done(coverage, mark),
+            };
+            Ok(Page { items: page.items, rejects: page.rejects, total: page.total, next })
+        })
+    }
+
+    fn check<'a>(&'a self, cx: &'a Cx) -> Future_<'a, Checked> {
+        Box::pin(Connector::check(self, cx))
+    }
+}
+
+/// One line of [`crate::SOURCES`].
+#[derive(Debug)]
+pub struct Entry {
+    /// What the connector says of itself.
+    pub meta: &'static Meta,
+    schema: fn() -> Schema,
+    open: fn(serde_json::Value, Link) -> Result<Box<dyn Source>>,
+}
+
+impl Entry {
+    /// The entry of one connector.
+    pub const fn of<C: Connector>() -> Self {
+        Entry { meta: &C::META, schema: || schemars::schema_for!(C::Settings), open: open::<C> }
+    }
+
+    /// The connector with this id, or Leen's `vendor` name for it (the id in capitals).
+    pub fn find(id: &str) -> Option<&'static Entry> {
+        crate::SOURCES.iter().find(|entry| entry.meta.id == id || entry.meta.id.to_ascii_uppercase() == id)
+    }
+
+    /// JSON Schema of the settings: feeds `tributary connectors`, `check`, the config schema and the docs.
+    pub fn schema(&self) -> Schema {
+        (self.schema)()
+    }
+
+    /// Opens a connection with resolved settings. No I/O.
+    ///
+    /// # Errors
+    /// `Kind::Settings` with the member that is wrong.
+    pub fn open(&self, settings: serde_json::Value, link: Link) -> Result<Box<dyn Source>> {
+        (self.open)(settings, link)
+    }
+}
+
+fn open<C: Connector>(settings: serde_json::Value, link: Link) -> Result<Box<dyn Source>> {
+    let settings = serde_path_to_error::deserialize(settings).map_err(|error| {
+        let path = error.path().to_string();
+        // The value may be a secret: only the member's name and serde's word for what is wrong are told.
+        let what = if path == "." { error.into_inner().to_string() } else { format!("field `{path}` has the wrong type or form") };
+        Error::new("reading the connection's fields", Kind::Settings(what.into()))
+    })?;
+    Ok(Box::new(C::open(settings, link)?))
+}

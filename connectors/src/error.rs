@@ -1,0 +1,187 @@
+//! Why a page could not be read, and what follows from it. The kind decides the behaviour in one place: [`Kind::remedy`].
+
+use std::{fmt, time::Duration};
+
+/// The result of anything that talks to a vendor.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A request, or a whole page, that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{kind} while {doing}")]
+pub struct Error {
+    /// What was being done, as `reading GET /api/v1/project`.
+    pub doing: Box<str>,
+    /// What went wrong.
+    #[source]
+    pub kind: Kind,
+    /// How often the request was sent.
+    pub attempts: u32,
+    hint: Option<Box<str>>,
+}
+
+/// What went wrong, in the few classes that behave differently.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Kind {
+    /// The vendor does not accept the credential (HTTP 401, or its own word for it).
+    #[error("the credential was refused ({0})")]
+    Unauthorized(Excerpt),
+    /// The credential is good, but lacks a permission (HTTP 403, or its own word for it).
+    #[error("a permission is missing: {0}")]
+    Forbidden(Excerpt),
+    /// The vendor asks to slow down and said for how long, or not.
+    #[error("the vendor limits the rate of requests")]
+    Throttled(Option<Duration>),
+    /// The vendor answered with a status that is its own fault (5xx).
+    #[error("the vendor failed with status {status}: {body}")]
+    Vendor {
+        /// HTTP status.
+        status: u16,
+        /// Beginning of the body.
+        body: Excerpt,
+    },
+    /// The vendor does not accept the request (4xx other than the above).
+    #[error("the request was refused with status {status}: {body}")]
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// Beginning of the body.
+        body: Excerpt,
+    },
+    /// The answer is not what the documentation says.
+    #[error("unexpected answer at `{path}`: {reason}")]
+    Shape {
+        /// Path of the member in the answer.
+        path: Box<str>,
+        /// What is wrong with it.
+        reason: Box<str>,
+    },
+    /// The body is larger than the connector allows.
+    #[error("the answer is larger than {limit} bytes")]
+    TooLarge {
+        /// The limit in bytes, after decompression.
+        limit: usize,
+    },
+    /// The vendor answers with a redirect; credentials do not follow one.
+    #[error("the vendor redirects to {0}, which is not followed")]
+    Redirect(Box<str>),
+    /// A cursor is no longer valid: the pass has to start anew.
+    #[error("the cursor has expired")]
+    CursorExpired,
+    /// The vendor names the same page again and again.
+    #[error("the vendor repeats the same page for ever")]
+    PagingLoop,
+    /// The connection could not be made or broke.
+    #[error("network: {0}")]
+    Network(Box<str>),
+    /// The settings of the connection cannot work.
+    #[error("{0}")]
+    Settings(Box<str>),
+}
+
+/// What follows from a [`Kind`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    /// The same request may succeed soon.
+    Retry,
+    /// The same request may succeed after this long, or after the usual back-off.
+    Wait(Option<Duration>),
+    /// This page cannot be read now; the next run may fare better.
+    Fail,
+    /// Nobody but a person can help.
+    Operator,
+    /// The pass starts anew.
+    Restart,
+}
+
+impl Kind {
+    /// What follows from this kind. The one place where errors decide behaviour.
+    pub fn remedy(&self) -> Remedy {
+        match self {
+            Kind::Throttled(wait) => Remedy::Wait(*wait),
+            Kind::Vendor { .. } | Kind::Network(_) | Kind::Shape { .. } => Remedy::Retry,
+            Kind::Unauthorized(_) | Kind::Forbidden(_) | Kind::Settings(_) | Kind::Redirect(_) => Remedy::Operator,
+            Kind::CursorExpired => Remedy::Restart,
+            Kind::Refused { .. } | Kind::TooLarge { .. } | Kind::PagingLoop => Remedy::Fail,
+        }
+    }
+}
+
+impl Error {
+    /// An error with the request or step in which it happened.
+    pub fn new(doing: impl Into<Box<str>>, kind: Kind) -> Self {
+        Error { doing: doing.into(), kind, attempts: 1, hint: None }
+    }
+
+    /// The same error with advice that only the connector can give.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<Box<str>>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    pub(crate) fn after(mut self, attempts: u32) -> Self {
+        self.attempts = attempts;
+        self
+    }
+
+    /// Advice for the operator, a sentence of its own.
+    pub fn hint(&self) -> Option<&str> {
+        self.hint.as_deref().or(match &self.kind {
+            Kind::Unauthorized(_) => Some("check the secret that the connection refers to: it may be wrong, expired or revoked"),
+            Kind::Forbidden(_) => Some("give the credential the permissions that `tributary connectors ID` lists"),
+            Kind::Redirect(_) => Some("set `location` to the address that the tool redirects to"),
+            Kind::Network(_) => Some("check `location`, DNS, firewall, proxy and the tool itself; a private CA goes into `http.ca_file`"),
+            Kind::Shape { .. } => Some("check that `location` is the tool's API address; a log-in page or a proxy may have answered"),
+            Kind::TooLarge { .. } => Some("the page is larger than this program holds in memory; please report it"),
+            _ => None,
+        })
+    }
+}
+
+/// The beginning of a foreign text, fit for a log line: at most 200 bytes, one line, no control characters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Excerpt(Box<str>);
+
+impl Excerpt {
+    const LONGEST: usize = 200;
+
+    /// Clips and cleans a text of unknown origin.
+    pub fn new(text: &str) -> Self {
+        let mut clean = String::with_capacity(Self::LONGEST + 4);
+        for character in text.chars() {
+            if clean.len() >= Self::LONGEST {
+                clean.push('…');
+                break;
+            }
+            match character {
+                c if c.is_whitespace() => {
+                    if !clean.ends_with(' ') {
+                        clean.push(' ');
+                    }
+                }
+                c if c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c) || ('\u{2066}'..='\u{2069}').contains(&c) => {}
+                c => clean.push(c),
+            }
+        }
+        Excerpt(clean.trim().into())
+    }
+}
+
+impl fmt::Display for Excerpt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_empty() { "no body" } else { &self.0 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn excerpts_are_one_clean_short_line() {
+        assert_eq!(Excerpt::new("a\r\n\tb\u{1b}[31m\u{202e}c").to_string(), "a b[31mc");
+        assert_eq!(Excerpt::new("").to_string(), "no body");
+        assert!(Excerpt::new(&"é".repeat(1000)).to_string().len() <= 206);
+    }
+}

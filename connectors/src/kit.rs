@@ -1,0 +1,23 @@
+//! What every connector leans on, so that none of it is written twice: one HTTP client with authentication, rate limit,
+//! retries, body cap and address rules; item-by-item decoding; GraphQL; the AWS SDK's transport.
+//!
+//! A connector never sleeps, loops over pages, retries or builds a client.
+
+mod auth;
+#[cfg(feature = "aws")]
+pub mod aws;
+mod cx;
+pub mod graphql;
+mod http;
+mod items;
+mod limit;
+mod location;
+mod secret;
+
+pub use auth::Auth;
+pub use cx::{Activity, Cx};
+pub use http::{Answer, Http, HttpOptions, Link, Request};
+pub use items::{Loose, items, strip};
+pub use limit::Limiters;
+pub use location::Location;
+pub use secret::Secret;

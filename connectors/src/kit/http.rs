@@ -1,0 +1,440 @@
+//! The one HTTP client: base URL, authentication, budget, retries, caps, address rules, clean errors.
+
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use backon::BackoffBuilder;
+use bytes::{Bytes, BytesMut};
+use jiff::Timestamp;
+use reqwest::{
+    Method, StatusCode,
+    dns::{Addrs, Name, Resolve, Resolving},
+    header::{self, HeaderMap, HeaderName, HeaderValue},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use url::Url;
+
+use crate::{
+    Error, Excerpt, Kind, Meta, Remedy, Result,
+    kit::{
+        Auth, Cx, Limiters, Location, Secret,
+        limit::Limit,
+        location::is_forbidden,
+    },
+};
+
+/// How often one request is sent at most.
+const ATTEMPTS: u32 = 6;
+/// Waits longer than this are the next run's business.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+
+/// What a connection says about its way to the tool.
+#[derive(Clone, Debug, Default)]
+pub struct HttpOptions {
+    /// Further certificate authorities, as a PEM file.
+    pub ca_file: Option<PathBuf>,
+    /// Proxy for all requests; else the environment's.
+    pub proxy: Option<String>,
+    /// Longest wait for one answer, instead of the connector's own.
+    pub timeout: Option<Duration>,
+    /// Whether plain http is accepted beyond loopback.
+    pub allow_http: bool,
+}
+
+/// What a connector gets to reach its tool.
+#[derive(Clone, Debug)]
+pub struct Link {
+    /// Where the tool is.
+    pub location: Location,
+    /// The connection's options.
+    pub options: HttpOptions,
+    /// The budgets of this process.
+    pub limiters: Arc<Limiters>,
+}
+
+impl Link {
+    /// A client for the location, under the limits that `meta` states.
+    ///
+    /// # Errors
+    /// `Kind::Settings` when the CA file or the proxy cannot be used.
+    pub fn http(self, meta: &'static Meta, auth: Auth) -> Result<Http> {
+        let identity = auth.identity();
+        self.http_as(meta, auth, &identity)
+    }
+
+    /// Like [`Link::http`] for a connector that signs by itself; `identity` names the credential's budget.
+    ///
+    /// # Errors
+    /// As [`Link::http`].
+    pub fn http_as(self, meta: &'static Meta, auth: Auth, identity: &str) -> Result<Http> {
+        let limit = self.limiters.of(format!("{} {identity}", self.location.url().origin().ascii_serialization()), meta.rate);
+        let client = client(meta, &self.options)?;
+        Ok(Http(Arc::new(Inner { client, location: self.location, auth, limit, body_limit: meta.body_limit })))
+    }
+}
+
+fn client(meta: &Meta, options: &HttpOptions) -> Result<reqwest::Client> {
+    let wrong = |what: String| Error::new("preparing the HTTP client", Kind::Settings(what.into()));
+    let mut extra = Vec::new();
+    if let Some(path) = &options.ca_file {
+        let pem = std::fs::read(path).map_err(|error| wrong(format!("`http.ca_file` {}: {error}", path.display())))?;
+        extra = reqwest::Certificate::from_pem_bundle(&pem).map_err(|_| wrong(format!("`http.ca_file` {} holds no PEM certificate", path.display())))?;
+    }
+    let build = |roots: Option<Vec<reqwest::Certificate>>| -> Result<reqwest::Client, reqwest::Error> {
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("tributary/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .referer(false)
+            .dns_resolver(Arc::new(SafeResolver))
+            .connect_timeout(Duration::from_secs(10))
+            .read_timeout(options.timeout.unwrap_or(meta.timeout))
+            .timeout(options.timeout.unwrap_or(meta.timeout).max(Duration::from_secs(1)) * 5);
+        builder = match roots {
+            Some(roots) => builder.tls_certs_only(roots.into_iter().chain(extra.clone())),
+            None => builder.tls_certs_merge(extra.clone()),
+        };
+        if let Some(proxy) = &options.proxy {
+            builder = builder.proxy(reqwest::Proxy::all(proxy)?);
+        }
+        builder.build()
+    };
+    // A root without CA certificates (a minimal container) makes the platform's verifier fail: Mozilla's list serves there.
+    build(None)
+        .or_else(|_| {
+            let mozilla = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().filter_map(|der| reqwest::Certificate::from_der(der).ok());
+            build(Some(mozilla.collect()))
+        })
+        .map_err(|error| wrong(format!("`http`: {}", error.without_url())))
+}
+
+/// Resolves names, and refuses to hand out link-local and metadata addresses whatever a name says.
+struct SafeResolver;
+
+impl Resolve for SafeResolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            if found.iter().any(|address| is_forbidden(address.ip())) {
+                return Err(io::Error::other("the name resolves to a link-local or metadata address, which is never contacted").into());
+            }
+            Ok(Box::new(found.into_iter()) as Addrs)
+        })
+    }
+}
+
+/// A client for one connection. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Http(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    client: reqwest::Client,
+    location: Location,
+    auth: Auth,
+    limit: Arc<Limit>,
+    body_limit: usize,
+}
+
+impl Http {
+    /// A GET of a path below the location; each `{}` segment takes the next argument.
+    pub fn get(&self, route: &'static str, arguments: &[&str]) -> Request<'_> {
+        self.request(Method::GET, route, self.0.location.join(route, arguments))
+    }
+
+    /// A POST of a JSON body to a path below the location.
+    pub fn post(&self, route: &'static str, body: &impl Serialize) -> Request<'_> {
+        let mut request = self.request(Method::POST, route, self.0.location.join(route, &[]));
+        request.body = Some(serde_json::to_vec(body).expect("a request body is plain data").into());
+        request
+    }
+
+    /// A GET of a link that the vendor gave, which must lead to the same origin.
+    ///
+    /// # Errors
+    /// `Kind::Shape` when it leads elsewhere or is no link.
+    pub fn follow(&self, route: &'static str, link: &str) -> Result<Request<'_>> {
+        let base = self.0.location.url();
+        let wrong = |reason: String| Error::new(format!("following the link to the next page of {route}"), Kind::Shape { path: "next".into(), reason: reason.into() });
+        let url = base.join(link).map_err(|error| wrong(error.to_string()))?;
+        if url.origin() != base.origin() || !url.username().is_empty() || url.password().is_some() {
+            return Err(wrong(format!("it leads to {}, not to the tool", url.host_str().unwrap_or("nowhere"))));
+        }
+        Ok(self.request(Method::GET, route, url))
+    }
+
+    /// The tool's address.
+    pub fn location(&self) -> &Location {
+        &self.0.location
+    }
+
+    fn request(&self, method: Method, route: &'static str, url: Url) -> Request<'_> {
+        Request { http: self, method, route, url, headers: HeaderMap::new(), body: None, anonymous: false }
+    }
+
+    /// Sends until it succeeds, as the error's kind allows: full-jitter exponential back-off, the vendor's `Retry-After`,
+    /// the shared budget.
+    ///
+    /// # Errors
+    /// The last error, with the number of attempts.
+    pub async fn retry<T, F: Future<Output = Result<T>> + Send>(&self, cx: &Cx, mut attempt: impl FnMut() -> F) -> Result<T> {
+        let limit = &self.0.limit;
+        let mut delays = backon::ExponentialBuilder::default()
+            .with_min_delay(Duration::from_millis(500))
+            .with_max_delay(Duration::from_secs(20))
+            .without_max_times()
+            .build();
+        let mut refreshed = false;
+        for number in 1.. {
+            while let Some(wait) = limit.wait() {
+                cx.sleep(wait).await;
+                if cx.skips_waits() {
+                    break;
+                }
+            }
+            cx.sent(number);
+            let error = match attempt().await {
+                Ok(done) => return Ok(done),
+                Err(error) => error.after(number),
+            };
+            if matches!(error.kind, Kind::Unauthorized(_)) && !refreshed && self.0.auth.refresh().await {
+                refreshed = true;
+                continue;
+            }
+            let longest = delays.next().unwrap_or(Duration::from_secs(20));
+            let wait = match error.kind.remedy() {
+                _ if number >= ATTEMPTS => return Err(error),
+                Remedy::Wait(Some(time)) if time > LONGEST_WAIT => return Err(error),
+                Remedy::Wait(Some(time)) => {
+                    limit.pause(time);
+                    time + longest.mul_f64(0.1 * fastrand::f64())
+                }
+                Remedy::Wait(None) => longest.mul_f64(0.5 + 0.5 * fastrand::f64()),
+                Remedy::Retry => longest.mul_f64(fastrand::f64()),
+                Remedy::Fail | Remedy::Operator | Remedy::Restart => return Err(error),
+            };
+            tracing::debug!(attempt = number, wait_ms = wait.as_millis(), %error, "trying again");
+            cx.sleep(wait).await;
+        }
+        unreachable!("the loop returns at the last attempt")
+    }
+
+    /// One request, one answer, whatever its status: the body is read to its end under the cap.
+    pub(crate) async fn transmit(&self, doing: &str, request: reqwest::Request) -> Result<(StatusCode, HeaderMap, Bytes)> {
+        let mut answer = self.0.client.execute(request).await.map_err(|error| network(doing, error))?;
+        let too_large = || Error::new(doing, Kind::TooLarge { limit: self.0.body_limit });
+        if answer.content_length().is_some_and(|length| length > self.0.body_limit as u64) {
+            return Err(too_large());
+        }
+        let mut body = BytesMut::new();
+        while let Some(chunk) = answer.chunk().await.map_err(|error| network(doing, error))? {
+            if body.len() + chunk.len() > self.0.body_limit {
+                return Err(too_large());
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok((answer.status(), std::mem::take(answer.headers_mut()), body.freeze()))
+    }
+
+    pub(crate) fn client(&self) -> &reqwest::Client {
+        &self.0.client
+    }
+
+    /// The beginning of a body without the credential, should the vendor echo it.
+    fn excerpt(&self, body: &[u8]) -> Excerpt {
+        let mut text = String::from_utf8_lossy(&body[..body.len().min(16 << 10)]).into_owned();
+        for secret in self.0.auth.secrets() {
+            text = redact(&text, &secret);
+        }
+        Excerpt::new(&text)
+    }
+}
+
+/// A foreign text without a secret, in the forms in which it may be echoed.
+pub(crate) fn redact(text: &str, secret: &Secret) -> String {
+    let secret = secret.expose();
+    if secret.len() < 4 {
+        return text.to_owned();
+    }
+    let url_form: String = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
+    let json_form = serde_json::to_string(secret).unwrap_or_default();
+    text.replace(secret, "…").replace(&url_form, "…").replace(json_form.trim_matches('"'), "…")
+}
+
+/// One request being put together.
+#[derive(Debug)]
+pub struct Request<'a> {
+    http: &'a Http,
+    method: Method,
+    route: &'static str,
+    url: Url,
+    headers: HeaderMap,
+    body: Option<Bytes>,
+    anonymous: bool,
+}
+
+/// What came back, decoded.
+#[derive(Debug)]
+pub struct Answer<T> {
+    /// The decoded body.
+    pub body: T,
+    /// The headers.
+    pub headers: HeaderMap,
+}
+
+impl<T> Answer<T> {
+    /// A header that holds a number.
+    pub fn count(&self, name: &str) -> Option<u64> {
+        self.headers.get(name)?.to_str().ok()?.trim().parse().ok()
+    }
+}
+
+impl Request<'_> {
+    /// Adds a query parameter, unless there is no value.
+    #[must_use]
+    pub fn query(mut self, name: &str, value: Option<impl ToString>) -> Self {
+        if let Some(value) = value {
+            self.url.query_pairs_mut().append_pair(name, &value.to_string());
+        }
+        self
+    }
+
+    /// Adds a header.
+    #[must_use]
+    pub fn header(mut self, name: &'static str, value: &'static str) -> Self {
+        self.headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        self
+    }
+
+    /// Sends without the credential.
+    #[must_use]
+    pub fn anonymous(mut self) -> Self {
+        self.anonymous = true;
+        self
+    }
+
+    /// Sends it, with retries, and decodes the JSON answer. An answer of another shape is retried like a failure: half an
+    /// answer or a log-in page must never be taken for "nothing there".
+    ///
+    /// # Errors
+    /// See [`Kind`].
+    pub async fn send<T: DeserializeOwned>(self, cx: &Cx) -> Result<Answer<T>> {
+        let this = &self;
+        self.http.retry(cx, move || this.once(cx)).await
+    }
+
+    async fn once<T: DeserializeOwned>(&self, cx: &Cx) -> Result<Answer<T>> {
+        let doing = format!("reading {} {}", self.method, self.route);
+        let inner = &self.http.0;
+        let mut request = reqwest::Request::new(self.method.clone(), self.url.clone());
+        request.headers_mut().extend(self.headers.clone());
+        request.headers_mut().entry(header::ACCEPT).or_insert(HeaderValue::from_static("application/json"));
+        if let Some(body) = &self.body {
+            request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            *request.body_mut() = Some(body.clone().into());
+        }
+        if !self.anonymous {
+            inner.auth.apply(&inner.client, request.headers_mut()).await?;
+        }
+        let started = std::time::Instant::now();
+        let (status, headers, body) = self.http.transmit(&doing, request).await?;
+        cx.answered(date(&headers));
+        cx.received(body.len());
+        tracing::debug!(method = %self.method, route = self.route, status = status.as_u16(), bytes = body.len(), took_ms = started.elapsed().as_millis(), "request");
+        if status.is_success() {
+            return match serde_json::from_slice(&body) {
+                Ok(decoded) => Ok(Answer { body: decoded, headers }),
+                Err(error) => Err(Error::new(doing, self.shape(&headers, &body, &error))),
+            };
+        }
+        Err(Error::new(doing, refusal(status, &headers, self.http.excerpt(&body))))
+    }
+
+    fn shape(&self, headers: &HeaderMap, body: &[u8], error: &serde_json::Error) -> Kind {
+        let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("nothing said");
+        let reason = match body.first() {
+            None => "the body is empty".to_owned(),
+            Some(b'<') => format!("a web page came instead of JSON ({kind})"),
+            _ => format!("{error} (content type {kind}): {}", self.http.excerpt(body)),
+        };
+        Kind::Shape { path: ".".into(), reason: reason.into() }
+    }
+}
+
+/// What a status other than success means.
+pub(crate) fn refusal(status: StatusCode, headers: &HeaderMap, body: Excerpt) -> Kind {
+    match status.as_u16() {
+        300..=399 => {
+            let target = headers.get(header::LOCATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+            let host = Url::parse(target).ok().and_then(|url| Some(format!("{}://{}", url.scheme(), url.host_str()?)));
+            Kind::Redirect(host.unwrap_or_else(|| "another page".to_owned()).into())
+        }
+        401 => Kind::Unauthorized(Excerpt::new(&format!("status 401, {body}"))),
+        403 => Kind::Forbidden(Excerpt::new(&format!("status 403, {body}"))),
+        429 => Kind::Throttled(retry_after(headers)),
+        503 if headers.contains_key(header::RETRY_AFTER) => Kind::Throttled(retry_after(headers)),
+        status @ (408 | 500..=599) => Kind::Vendor { status, body },
+        status => Kind::Refused { status, body },
+    }
+}
+
+/// `Retry-After` in seconds or as an HTTP date, measured against the vendor's own clock.
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse::<f64>() {
+        return Duration::try_from_secs_f64(seconds).ok();
+    }
+    let until = http_date(text)?;
+    let now = date(headers).unwrap_or_else(Timestamp::now);
+    Some(Duration::try_from(until.duration_since(now)).unwrap_or_default())
+}
+
+fn date(headers: &HeaderMap) -> Option<Timestamp> {
+    http_date(headers.get(header::DATE)?.to_str().ok()?)
+}
+
+/// The time in a `Date` header.
+pub(crate) fn http_date(text: &str) -> Option<Timestamp> {
+    jiff::fmt::rfc2822::parse(&text.replace("GMT", "+0000")).ok().map(|zoned| zoned.timestamp())
+}
+
+/// A transport error without its URL, told with its causes.
+pub(crate) fn network(doing: &str, error: reqwest::Error) -> Error {
+    let error = error.without_url();
+    let mut text = if error.is_timeout() { "no answer in time".to_owned() } else { error.to_string() };
+    let mut cause = std::error::Error::source(&error);
+    while let Some(error) = cause {
+        let told = error.to_string();
+        if !text.contains(&told) {
+            text = format!("{text}: {told}");
+        }
+        cause = error.source();
+    }
+    Error::new(doing, Kind::Network(Excerpt::new(&text).to_string().into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+    }
+
+    #[test]
+    fn f1_retry_after_is_read_in_both_forms_against_the_vendors_clock() {
+        assert_eq!(retry_after(&headers(&[("retry-after", "7")])), Some(Duration::from_secs(7)));
+        let both = headers(&[("date", "Tue, 24 Nov 2026 10:00:00 GMT"), ("retry-after", "Tue, 24 Nov 2026 10:02:00 GMT")]);
+        assert_eq!(retry_after(&both), Some(Duration::from_secs(120)));
+        let past = headers(&[("date", "Tue, 24 Nov 2026 10:00:00 GMT"), ("retry-after", "Tue, 24 Nov 2026 09:00:00 GMT")]);
+        assert_eq!(retry_after(&past), Some(Duration::ZERO));
+        assert_eq!(retry_after(&headers(&[("retry-after", "soon")])), None);
+        assert_eq!(retry_after(&headers(&[("retry-after", "1e300")])), None);
+    }
+
+    #[test]
+    fn k1_an_echoed_secret_is_cut_from_what_is_shown() {
+        let secret = Secret::new("s3cr3t/with+signs");
+        let shown = redact(r#"bad key s3cr3t/with+signs or s3cr3t%2Fwith%2Bsigns"#, &secret);
+        assert_eq!(shown, "bad key … or …");
+    }
+}

@@ -1,0 +1,179 @@
+//! Decoding a page item by item: a bad item becomes a [`Reject`], the page lives on.
+
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, Error as _, Unexpected, Visitor},
+};
+use serde_json::{Value, value::RawValue};
+
+use crate::{Excerpt, Item, Reject, model::Finding};
+
+/// Turns a page's raw findings into items.
+///
+/// `map` is the connector's pure function from its wire type to a finding (or a skipped item); `key` reads the key alone,
+/// tolerantly, from an item that `W` does not fit. `cut` are the members never kept ([`crate::Meta::cut`]).
+pub fn items<W, K>(
+    raws: Vec<Box<RawValue>>, cut: &[&str], map: impl Fn(W) -> Result<Item, String>, key: impl Fn(K) -> Option<String>,
+) -> (Vec<Item>, Vec<Reject>)
+where
+    W: DeserializeOwned,
+    K: DeserializeOwned,
+{
+    let mut items = Vec::with_capacity(raws.len());
+    let mut rejects = Vec::new();
+    for raw in raws {
+        let decoded = match serde_json::from_str::<W>(raw.get()) {
+            Ok(wire) => map(wire).map_err(|reason| ("".to_owned(), reason)),
+            Err(_) => Err(why::<W>(raw.get())),
+        };
+        match decoded {
+            Ok(Item::Finding(finding)) => {
+                let raw = if cut.is_empty() { Some(raw) } else { RawValue::from_string(strip(raw.get(), cut)).ok() };
+                items.push(Item::Finding(Box::new(Finding { raw, ..*finding })));
+            }
+            Ok(item) => items.push(item),
+            Err((path, reason)) => rejects.push(Reject {
+                key: serde_json::from_str(raw.get()).ok().and_then(&key).map(Into::into),
+                path: path.into(),
+                reason: Excerpt::new(&reason).to_string().into(),
+                raw: strip(raw.get(), cut).into(),
+            }),
+        }
+    }
+    (items, rejects)
+}
+
+/// Path and reason of a decoding error: slower, so only asked for items that failed.
+fn why<W: DeserializeOwned>(raw: &str) -> (String, String) {
+    match serde_path_to_error::deserialize::<_, W>(&mut serde_json::Deserializer::from_str(raw)) {
+        Ok(_) => (String::new(), "could not be read".to_owned()),
+        Err(error) => (error.path().to_string(), error.into_inner().to_string()),
+    }
+}
+
+/// The same JSON without the members of these names, at any depth.
+pub fn strip(raw: &str, cut: &[&str]) -> String {
+    fn walk(value: &mut Value, cut: &[&str]) {
+        match value {
+            Value::Object(members) => {
+                members.retain(|name, _| !cut.contains(&name.as_str()));
+                members.values_mut().for_each(|member| walk(member, cut));
+            }
+            Value::Array(elements) => elements.iter_mut().for_each(|element| walk(element, cut)),
+            _ => {}
+        }
+    }
+    if cut.is_empty() {
+        return raw.to_owned();
+    }
+    let Ok(mut value) = serde_json::from_str::<Value>(raw) else { return "null".to_owned() };
+    walk(&mut value, cut);
+    value.to_string()
+}
+
+/// A scalar that vendors write now as text, now as a number: read as text, or as nothing when it is anything else.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Loose(pub Option<String>);
+
+impl Loose {
+    /// The text, unless absent or empty.
+    pub fn text(&self) -> Option<&str> {
+        self.0.as_deref().filter(|text| !text.is_empty())
+    }
+
+    /// The finite number in it.
+    pub fn number(&self) -> Option<f64> {
+        self.text()?.trim().parse().ok().filter(|number: &f64| number.is_finite())
+    }
+
+    /// The whole number in it, when it fits.
+    pub fn whole(&self) -> Option<i64> {
+        let text = self.text()?.trim();
+        text.parse().ok().or_else(|| {
+            let number: f64 = text.parse().ok()?;
+            #[expect(clippy::cast_possible_truncation, reason = "checked to be whole and within 2^53")]
+            (number.fract() == 0.0 && number.abs() < 9e15).then_some(number as i64)
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Loose {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Scalar;
+        impl<'de> Visitor<'de> for Scalar {
+            type Value = Loose;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text, number or null")
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Loose, E> {
+                Ok(Loose(Some(text.to_owned())))
+            }
+            fn visit_string<E>(self, text: String) -> Result<Loose, E> {
+                Ok(Loose(Some(text)))
+            }
+            fn visit_i64<E>(self, number: i64) -> Result<Loose, E> {
+                Ok(Loose(Some(number.to_string())))
+            }
+            fn visit_u64<E>(self, number: u64) -> Result<Loose, E> {
+                Ok(Loose(Some(number.to_string())))
+            }
+            fn visit_f64<E>(self, number: f64) -> Result<Loose, E> {
+                Ok(Loose(Some(number.to_string())))
+            }
+            fn visit_bool<E>(self, value: bool) -> Result<Loose, E> {
+                Ok(Loose(Some(value.to_string())))
+            }
+            fn visit_unit<E>(self) -> Result<Loose, E> {
+                Ok(Loose(None))
+            }
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, _: A) -> Result<Loose, A::Error> {
+                Err(A::Error::invalid_type(Unexpected::Seq, &self))
+            }
+        }
+        deserializer.deserialize_any(Scalar)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Category;
+
+    #[derive(Deserialize)]
+    struct Wire {
+        id: String,
+        level: i32,
+    }
+    #[derive(Deserialize)]
+    struct Key {
+        id: Option<String>,
+    }
+
+    #[test]
+    fn f12_a_bad_item_is_rejected_with_its_key_and_path_and_the_rest_goes_on() {
+        let page = r#"[{"id":"a","level":1},{"id":"b","level":"x","password":"hush"},[1],{"id":"c","level":3}]"#;
+        let (items, rejects) = items(
+            serde_json::from_str(page).expect("a list"),
+            &["password"],
+            |wire: Wire| match wire.level {
+                3 => Err("three is not allowed".to_owned()),
+                _ => Ok(Item::Finding(Box::new(Finding::new(wire.id, "r", Category::Sca)))),
+            },
+            |key: Key| key.id,
+        );
+        assert_eq!(items.len(), 1);
+        let seen: Vec<_> = rejects.iter().map(|r| (r.key.as_deref(), &*r.path, &*r.raw)).collect();
+        assert_eq!(seen, [(Some("b"), "level", r#"{"id":"b","level":"x"}"#), (None, ".", "[1]"), (Some("c"), "", r#"{"id":"c","level":3}"#)]);
+    }
+
+    #[test]
+    fn loose_scalars_read_text_and_numbers_alike() {
+        for (json, text, whole) in [("7", Some("7"), Some(7)), ("\"7\"", Some("7"), Some(7)), ("7.0", Some("7"), Some(7)), ("null", None, None), ("\"\"", None, None)] {
+            let loose: Loose = serde_json::from_str(json).expect("a scalar");
+            assert_eq!((loose.text(), loose.whole()), (text, whole), "{json}");
+        }
+        assert!(serde_json::from_str::<Loose>("[1]").is_err());
+    }
+}

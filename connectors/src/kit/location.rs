@@ -1,0 +1,139 @@
+//! Locations: where a connection points, and where it may never point.
+
+use std::{fmt, net::IpAddr};
+
+use url::{Host, Url};
+
+use crate::{Error, Kind, Result};
+
+/// The address of a tool: http(s), without user info, query or fragment, without a trailing slash.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Location(Url);
+
+impl Location {
+    /// Reads what a user typed. A missing scheme means https. Plain http is accepted on loopback, or with `allow_http`.
+    ///
+    /// # Errors
+    /// `Kind::Settings` that says what is wrong and how to mend it.
+    pub fn parse(text: &str, allow_http: bool) -> Result<Self> {
+        let wrong = |why: String| Error::new("reading `location`", Kind::Settings(why.into()));
+        let text = text.trim();
+        let text = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };
+        let mut url = Url::parse(&text).map_err(|error| wrong(format!("`location` is no URL: {error}")))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(wrong(format!("`location` has the scheme `{}`, but only https (and http) are spoken", url.scheme())));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(wrong("`location` holds a user name or password; put secrets into their own fields".into()));
+        }
+        url.set_query(None);
+        url.set_fragment(None);
+        let Some(host) = url.host() else { return Err(wrong("`location` names no host".into())) };
+        if url.scheme() == "http" && !allow_http && !is_loopback(&host) {
+            return Err(wrong("`location` is plain http; use https, or set `http = { allow_http = true }` if the network is trusted".into()));
+        }
+        let forbidden = match &host {
+            Host::Ipv4(ip) => is_forbidden(IpAddr::V4(*ip)),
+            Host::Ipv6(ip) => is_forbidden(IpAddr::V6(*ip)),
+            Host::Domain(name) => matches!(*name, "metadata" | "metadata.google.internal" | "instance-data"),
+        };
+        if forbidden {
+            return Err(wrong(format!("`location` points to {host}, a link-local or metadata address, which is never polled")));
+        }
+        let path = url.path().trim_end_matches('/').to_owned();
+        url.set_path(&path);
+        Ok(Location(url))
+    }
+
+    /// The same location without these endings of its path (users paste them), tried in order until none fits.
+    #[must_use]
+    pub fn without_endings(mut self, endings: &[&str]) -> Self {
+        while let Some(rest) = endings.iter().find_map(|ending| self.0.path().trim_end_matches('/').strip_suffix(ending)) {
+            let rest = rest.trim_end_matches('/').to_owned();
+            self.0.set_path(&rest);
+        }
+        self
+    }
+
+    /// The host name or address.
+    pub fn host(&self) -> &str {
+        self.0.host_str().unwrap_or_default()
+    }
+
+    pub(crate) fn url(&self) -> &Url {
+        &self.0
+    }
+
+    /// The URL of a path below the location. `{}` in the template stands for the next argument, percent-encoded as one
+    /// path segment.
+    pub(crate) fn join(&self, template: &str, arguments: &[&str]) -> Url {
+        let mut url = self.0.clone();
+        let mut arguments = arguments.iter();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty();
+            for segment in template.trim_start_matches('/').split('/') {
+                path.push(if segment == "{}" { arguments.next().copied().unwrap_or_default() } else { segment });
+            }
+        }
+        url
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_str().trim_end_matches('/'))
+    }
+}
+
+impl fmt::Debug for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+fn is_loopback(host: &Host<&str>) -> bool {
+    match host {
+        Host::Domain(name) => *name == "localhost",
+        Host::Ipv4(ip) => ip.is_loopback(),
+        Host::Ipv6(ip) => ip.is_loopback(),
+    }
+}
+
+/// Link-local and metadata addresses: a location or a resolved name may never lead there.
+pub(crate) fn is_forbidden(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_link_local() || ip.is_unspecified() || ip.octets() == [100, 100, 100, 200],
+        IpAddr::V6(ip) => {
+            ip.to_ipv4_mapped().is_some_and(|v4| is_forbidden(IpAddr::V4(v4)))
+                || ip.is_unicast_link_local()
+                || ip.is_unspecified()
+                || ip.segments() == [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254]
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn o3_locations_that_must_never_be_polled_are_refused() {
+        for text in [
+            "http://169.254.169.254/latest", "https://[fe80::1]/", "https://[fd00:ec2::254]/", "https://[::ffff:169.254.169.254]/",
+            "https://metadata.google.internal", "file:///etc/passwd", "https://user:word@x.example", "http://x.example", "ftp://x.example",
+        ] {
+            assert!(Location::parse(text, false).is_err(), "{text}");
+        }
+        for text in ["https://x.example/", "x.example", "http://127.0.0.1:8080", "http://localhost", "https://10.0.0.1/sub/path/"] {
+            assert!(Location::parse(text, false).is_ok(), "{text}");
+        }
+        assert!(Location::parse("http://x.example", true).is_ok());
+    }
+
+    #[test]
+    fn paths_join_below_the_location_and_arguments_cannot_leave_their_segment() {
+        let location = Location::parse("https://x.example/sub/api/v1/", false).expect("a location").without_endings(&["/api", "/v1"]);
+        assert_eq!(location.to_string(), "https://x.example/sub");
+        assert_eq!(location.join("/api/v1/project/{}", &["../a b/?x"]).as_str(), "https://x.example/sub/api/v1/project/..%2Fa%20b%2F%3Fx");
+    }
+}

@@ -1,0 +1,119 @@
+//! Foreign text: cut to a sane length, without the characters that databases and terminals choke on.
+
+use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
+
+const LONGEST: usize = 64 << 10;
+
+/// Text for the store: trimmed, without NUL, at most 64 KiB with a mark where it was cut. `None` when nothing is left.
+pub fn keep(text: &str) -> Option<Box<str>> {
+    let text = text.trim();
+    if text.is_empty() {
+        return None;
+    }
+    if text.len() <= LONGEST && !text.contains('\0') {
+        return Some(text.into());
+    }
+    let mut kept: String = text.chars().filter(|c| *c != '\0').collect();
+    if kept.len() > LONGEST {
+        kept.truncate(kept.floor_char_boundary(LONGEST));
+        kept.push_str("… [cut]");
+    }
+    Some(kept.into())
+}
+
+/// Like [`keep`], on one line: for titles and names.
+pub fn line(text: &str) -> Box<str> {
+    if text.contains(|c: char| c.is_control()) || text.len() > 1000 {
+        let mut line = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(1000).collect::<String>();
+        line.truncate(line.trim_end().len());
+        return line.trim_start().into();
+    }
+    text.trim().into()
+}
+
+/// HTML as Markdown; text that is no HTML comes back as it is.
+pub fn from_html(html: &str) -> Option<Box<str>> {
+    if !html.contains(['<', '&']) {
+        return keep(html);
+    }
+    let converter = htmd::HtmlToMarkdown::builder().skip_tags(vec!["script", "style", "iframe", "img", "svg", "object"]).build();
+    // The converter works on a tree in memory and has no I/O to fail.
+    keep(&converter.convert(html).unwrap_or_default())
+}
+
+/// Absolute http(s) links in an HTML or Markdown text, in order, without repeats.
+pub fn links(text: &str) -> Vec<Box<str>> {
+    let mut links: Vec<Box<str>> = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find("http") {
+        rest = &rest[at..];
+        let end = rest.find(|c: char| c.is_whitespace() || "\"'<>()[]`{}|\\".contains(c)).unwrap_or(rest.len());
+        let link = rest[..end].trim_end_matches(['.', ',', ';']).replace("&amp;", "&");
+        if (link.starts_with("https://") || link.starts_with("http://")) && url::Url::parse(&link).is_ok() && !links.iter().any(|l| **l == *link) {
+            links.push(link.into());
+        }
+        rest = &rest[end.max(4)..];
+    }
+    links
+}
+
+/// Every `CWE-n` in a text, in order, without repeats.
+pub fn cwes(text: &str) -> Vec<Box<str>> {
+    let mut found: Vec<Box<str>> = Vec::new();
+    for part in text.split("CWE-").skip(1) {
+        let digits: String = part.chars().take_while(char::is_ascii_digit).collect();
+        let cwe: Box<str> = format!("CWE-{digits}").into();
+        if !digits.is_empty() && !found.contains(&cwe) {
+            found.push(cwe);
+        }
+    }
+    found
+}
+
+/// A vendor's point in time: RFC 3339 with any number of fraction digits, or `YYYY-MM-DD hh:mm:ss[.f]` taken as UTC.
+pub fn time(text: &str) -> Option<Timestamp> {
+    text.parse().ok().or_else(|| Some(text.parse::<DateTime>().ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp()))
+}
+
+/// A package URL, when it is one.
+pub fn purl(text: &str) -> Option<Box<str>> {
+    text.parse::<packageurl::PackageUrl<'_>>().ok()?;
+    keep(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn html_becomes_markdown_without_scripts() {
+        let html = "<p>Hello <b>there</b></p><script>alert(1)</script><ul><li>one</li></ul>";
+        let text = from_html(html).expect("text");
+        assert!(text.contains("Hello **there**") && text.contains("one"), "{text}");
+        assert!(!text.contains("alert") && !text.contains('<'), "{text}");
+        assert_eq!(from_html("plain text").as_deref(), Some("plain text"));
+        assert_eq!(from_html("  "), None);
+    }
+
+    #[test]
+    fn links_and_cwes_come_once_in_order() {
+        let html = r#"<a href="https://cwe.mitre.org/data/definitions/79.html">CWE-79: XSS</a> https://x.example/a?b=1&amp;c=2. CWE-79 CWE-116 http"#;
+        assert_eq!(links(html), ["https://cwe.mitre.org/data/definitions/79.html".into(), Box::from("https://x.example/a?b=1&c=2")]);
+        assert_eq!(cwes(html), [Box::from("CWE-79"), "CWE-116".into()]);
+    }
+
+    #[test]
+    fn times_come_in_several_forms() {
+        for text in ["2026-04-07T23:55:09.748Z", "2026-04-08T01:55:09.748+02:00", "2026-04-07 23:55:09.748"] {
+            assert_eq!(time(text).map(|t| t.as_millisecond()), Some(1_775_606_109_748), "{text}");
+        }
+        assert_eq!(time("yesterday"), None);
+    }
+
+    #[test]
+    fn long_text_is_cut_with_a_mark() {
+        let kept = keep(&"é".repeat(40_000)).expect("text");
+        assert!(kept.len() < LONGEST + 16 && kept.ends_with("… [cut]"));
+        assert_eq!(keep("a\0b").as_deref(), Some("ab"));
+    }
+}

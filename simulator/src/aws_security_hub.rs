@@ -1,0 +1,1 @@
+//! Simulator of aws_security_hub.

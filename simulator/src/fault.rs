@@ -1,0 +1,96 @@
+//! The script of faults: what goes wrong, on which route, after how many good answers, how often.
+
+use std::{sync::Mutex, time::Duration};
+
+/// One thing that goes wrong with an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fault {
+    /// The tool's real answer to a bad credential (401, or what the tool says instead).
+    Unauthorized,
+    /// The tool's real answer to a missing permission (403, or what the tool says instead).
+    Forbidden,
+    /// A bare status with an optional `Retry-After` header, sent as given (seconds or an HTTP date).
+    Status(u16, Option<String>),
+    /// The right answer, cut in the middle of the body (valid length header for the cut body).
+    Truncated,
+    /// The right answer after this long.
+    Slow(Duration),
+    /// 200 with no body at all.
+    Empty,
+    /// 200 with an HTML log-in page.
+    Html,
+    /// The credential lost its role: 200 and well-formed, but the lists are empty. Decided by the vendor's handler.
+    NoRole,
+    /// The page before this one is answered once more. Decided by the vendor's handler.
+    DuplicatePage,
+    /// An item of an earlier page vanished, so this page starts one item later than it should. Decided by the handler.
+    ShiftedPage,
+    /// The cursor is refused as expired. Decided by the vendor's handler; vendors without cursors ignore it.
+    ExpiredCursor,
+    /// The answer names the cursor it was asked with as the next one. Decided by the vendor's handler.
+    RepeatedCursor,
+    /// One item of the page carries enum values nobody has seen before (severity and state). Decided by the handler.
+    UnknownEnum,
+    /// One item of the page is broken beyond reading (a list where an object belongs), but the page is valid JSON.
+    BadItem,
+}
+
+impl Fault {
+    /// Whether the server's middleware carries it out without asking the vendor's handler.
+    pub(crate) fn is_transport(&self) -> bool {
+        use Fault::{Empty, Forbidden, Html, Slow, Status, Truncated, Unauthorized};
+        matches!(self, Unauthorized | Forbidden | Status(..) | Truncated | Slow(_) | Empty | Html)
+    }
+}
+
+#[derive(Debug)]
+struct Rule {
+    route: String,
+    skip: usize,
+    times: usize,
+    fault: Fault,
+}
+
+/// The faults a running simulator still has to show.
+#[derive(Debug, Default)]
+pub struct Faults(Mutex<Vec<Rule>>);
+
+impl Faults {
+    /// Shows `fault` on requests whose route contains `route` ("" = every request): the first `skip` of them are answered
+    /// well, the next `times` get the fault (`usize::MAX` = for ever).
+    ///
+    /// The route is `METHOD /path` for REST, and `METHOD /path OperationName` where the vendor's handler knows more
+    /// (GraphQL).
+    pub fn add(&self, route: &str, skip: usize, times: usize, fault: Fault) {
+        self.rules().push(Rule { route: route.to_owned(), skip, times, fault });
+    }
+
+    /// Forgets all faults that are left.
+    pub fn clear(&self) {
+        self.rules().clear();
+    }
+
+    /// For a vendor's handler: the next fault of a kind that only the handler can show. Counts the request.
+    pub fn take(&self, route: &str) -> Option<Fault> {
+        self.next(route, |fault| !fault.is_transport())
+    }
+
+    pub(crate) fn next(&self, route: &str, wanted: impl Fn(&Fault) -> bool) -> Option<Fault> {
+        let mut shown = None;
+        let mut rules = self.rules();
+        for rule in rules.iter_mut().filter(|rule| wanted(&rule.fault) && route.contains(&rule.route)) {
+            if rule.skip > 0 {
+                rule.skip -= 1;
+            } else if rule.times > 0 && shown.is_none() {
+                rule.times -= 1;
+                shown = Some(rule.fault.clone());
+            }
+        }
+        rules.retain(|rule| rule.times > 0);
+        shown
+    }
+
+    fn rules(&self) -> std::sync::MutexGuard<'_, Vec<Rule>> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}

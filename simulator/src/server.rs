@@ -1,0 +1,144 @@
+//! Starts one vendor on loopback, with the fault script in front of it and a log of every request.
+
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Request, State},
+    http::{HeaderValue, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+
+use crate::{Change, Fault, Faults, Oracle};
+
+/// How much data a simulated tool holds.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    /// Product records (projects, sites, regions); the vendor may need a few more or fewer.
+    pub records: usize,
+    /// Open findings in all of them together.
+    pub findings: usize,
+    /// Seed of the data.
+    pub seed: u64,
+}
+
+/// One simulated tool.
+pub trait Vendor: Send + Sync + 'static {
+    /// The connector's id, such as `dependency_track`.
+    fn id(&self) -> &'static str;
+    /// The HTTP interface. Handlers ask `faults.take(route)` for the faults that only they can show.
+    fn router(self: Arc<Self>, faults: Arc<Faults>) -> Router;
+    /// The tool's own answer to a bad credential (`Fault::Unauthorized`) or a missing permission (`Fault::Forbidden`).
+    fn refuse(&self, fault: &Fault) -> Response;
+    /// What a user writes into the connection besides its location: (field, value); secrets included.
+    fn fields(&self) -> Vec<(&'static str, String)>;
+    /// Moves the tool one step on.
+    fn step(&self, change: &Change);
+    /// What a correct client must end with now.
+    fn oracle(&self) -> Oracle;
+}
+
+/// One request as the server saw it.
+#[derive(Clone, Debug)]
+pub struct Logged {
+    /// Request method.
+    pub method: String,
+    /// Path and query.
+    pub target: String,
+    /// Status answered.
+    pub status: u16,
+}
+
+/// A simulator that is up. It stops when this is dropped.
+pub struct Running {
+    /// `http://127.0.0.1:PORT`.
+    pub url: String,
+    /// The faults still to be shown.
+    pub faults: Arc<Faults>,
+    /// The tool itself.
+    pub vendor: Arc<dyn Vendor>,
+    log: Arc<Mutex<Vec<Logged>>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Running {
+    /// Every request so far, oldest first.
+    pub fn log(&self) -> Vec<Logged> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Starts a simulator on loopback; port 0 takes a free one.
+///
+/// # Errors
+/// When the port cannot be bound.
+pub async fn start<V: Vendor>(vendor: V, port: u16) -> io::Result<Running> {
+    let vendor = Arc::new(vendor);
+    let faults = Arc::new(Faults::default());
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let front = Front { vendor: vendor.clone(), faults: faults.clone(), log: log.clone() };
+    let router = vendor.clone().router(faults.clone()).layer(axum::middleware::from_fn_with_state(front, answer));
+    let listener = tokio::net::TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await?;
+    let url = format!("http://{}", listener.local_addr()?);
+    let task = tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, router).await {
+            tracing::error!(%error, "simulator stopped");
+        }
+    });
+    Ok(Running { url, faults, vendor, log, task })
+}
+
+#[derive(Clone)]
+struct Front {
+    vendor: Arc<dyn Vendor>,
+    faults: Arc<Faults>,
+    log: Arc<Mutex<Vec<Logged>>>,
+}
+
+async fn answer(State(front): State<Front>, request: Request, next: Next) -> Response {
+    let method = request.method().to_string();
+    let target = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
+    let route = format!("{method} {}", request.uri().path());
+    let fault = front.faults.next(&route, Fault::is_transport);
+    let response = match fault {
+        None => next.run(request).await,
+        Some(Fault::Slow(time)) => {
+            tokio::time::sleep(time).await;
+            next.run(request).await
+        }
+        Some(Fault::Truncated) => cut(next.run(request).await).await,
+        Some(Fault::Empty) => StatusCode::OK.into_response(),
+        Some(Fault::Html) => axum::response::Html("<!doctype html><html><body><form>Log in</form></body></html>").into_response(),
+        Some(Fault::Status(status, retry_after)) => {
+            let mut response = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR).into_response();
+            if let Some(value) = retry_after.and_then(|value| HeaderValue::from_str(&value).ok()) {
+                response.headers_mut().insert(header::RETRY_AFTER, value);
+            }
+            response
+        }
+        Some(fault) => front.vendor.refuse(&fault),
+    };
+    let status = response.status().as_u16();
+    front.log.lock().unwrap_or_else(PoisonError::into_inner).push(Logged { method, target, status });
+    response
+}
+
+/// The same answer with the second half of its body missing.
+async fn cut(response: Response) -> Response {
+    let (mut parts, body) = response.into_parts();
+    let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
+    parts.headers.remove(header::CONTENT_LENGTH);
+    Response::from_parts(parts, Body::from(body.slice(..body.len() / 2)))
+}

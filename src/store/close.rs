@@ -1,0 +1,151 @@
+//! Closing: the last step of a sync. Absence closes only when it is proof.
+//!
+//! A finding becomes `gone` only when a full pass of its scope read every page, met nothing unreadable without a key and
+//! delivered as many items as the vendor declared. Where a listing can shift while it is paged, it has to be absent from two
+//! such passes running. And when that would close a large part of a scope, or of the whole operation, the closes are held:
+//! a token that lost its role answers with an empty list, and does so twice.
+
+use rusqlite::{Transaction, params};
+use tributary_connectors::Coverage;
+use uuid::Uuid;
+
+use super::{Counts, Lease, Pass, Result, Store, merge::event_row, now, passes};
+
+/// More than this many percent of a scope's unclosed findings, and at least [`BRAKE_COUNT`], are not closed unasked.
+const BRAKE_PERCENT: usize = 30;
+const BRAKE_COUNT: usize = 20;
+
+/// A scope whose pass ended in this operation.
+#[derive(Clone, Debug)]
+pub struct ScopeClosing {
+    /// The pass.
+    pub pass: Pass,
+    /// What it listed.
+    pub coverage: Coverage,
+    /// Whether it is proof about what it did not list.
+    pub complete: bool,
+    /// Whether the listing may have shifted while it was paged.
+    pub shifting: bool,
+}
+
+/// What closing did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Closing {
+    /// Findings that are gone.
+    pub closed: u64,
+    /// Findings that would be gone, but wait for an operator.
+    pub held: u64,
+    /// Findings absent for the first time from a listing that can shift.
+    pub absent_once: u64,
+}
+
+struct Absent {
+    scope: ScopeClosing,
+    unclosed: usize,
+    gone: Vec<i64>,
+    once: Vec<i64>,
+}
+
+impl Store {
+    /// Closes what the operation's full passes prove to be gone, and forgets the passes.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn close(&self, lease: &Lease, operation: Uuid, scopes: Vec<ScopeClosing>) -> Result<Closing> {
+        let lease = lease.clone();
+        self.write(move |tx, _| {
+            lease.extend(tx)?;
+            let mut absent = Vec::new();
+            for scope in scopes {
+                if scope.complete && scope.coverage == Coverage::Full {
+                    absent.push(find(tx, scope)?);
+                } else {
+                    forget(tx, &scope.pass)?;
+                }
+            }
+            let too_many = |gone: usize, of: usize| gone >= BRAKE_COUNT && gone * 100 > of * BRAKE_PERCENT;
+            let hold_all = too_many(absent.iter().map(|scope| scope.gone.len()).sum(), absent.iter().map(|scope| scope.unclosed).sum());
+            let mut closing = Closing::default();
+            for absent in absent {
+                let hold = hold_all || too_many(absent.gone.len(), absent.unclosed);
+                apply(tx, operation, &absent, hold && !absent.gone.is_empty(), &mut closing)?;
+                forget(tx, &absent.scope.pass)?;
+            }
+            Counts { closed: closing.closed, ..Counts::default() }.add_to(tx, operation)?;
+            Ok(closing)
+        })
+        .await
+    }
+}
+
+/// What a complete full pass did not list of what is not closed in its scope.
+fn find(tx: &Transaction<'_>, scope: ScopeClosing) -> Result<Absent> {
+    let seen = passes::seen(tx, scope.pass.id)?;
+    let mut absent = Absent { unclosed: 0, gone: Vec::new(), once: Vec::new(), scope };
+    let mut statement = tx.prepare_cached(
+        "select seq, id_hash from finding_rows where scope_id = ?1
+         and source_state in ('open', 'false_positive', 'risk_accepted', 'suppressed')",
+    )?;
+    let mut absent_before = tx.prepare_cached("select 1 from absences where finding_seq = ?1")?;
+    let mut rows = statement.query([absent.scope.pass.scope_id])?;
+    while let Some(row) = rows.next()? {
+        absent.unclosed += 1;
+        if seen.binary_search(&row.get::<_, i64>(1)?).is_ok() {
+            continue;
+        }
+        let seq = row.get(0)?;
+        if absent.scope.shifting && !absent_before.exists([seq])? {
+            absent.once.push(seq);
+        } else {
+            absent.gone.push(seq);
+        }
+    }
+    Ok(absent)
+}
+
+fn apply(tx: &Transaction<'_>, operation: Uuid, absent: &Absent, hold: bool, closing: &mut Closing) -> Result<()> {
+    let at = now();
+    let scope_id = absent.scope.pass.scope_id;
+    tx.prepare_cached("delete from held_closes where scope_id = ?1")?.execute([scope_id])?;
+    tx.prepare_cached("delete from absences where scope_id = ?1")?.execute([scope_id])?;
+    let still_absent = if hold { &absent.gone[..] } else { &[] };
+    for seq in absent.once.iter().chain(still_absent.iter().filter(|_| absent.scope.shifting)) {
+        tx.prepare_cached("insert into absences (finding_seq, scope_id) values (?1, ?2) on conflict (finding_seq) do update set scope_id = ?2")?
+            .execute([*seq, scope_id])?;
+    }
+    closing.absent_once += absent.once.len() as u64;
+    if hold {
+        for seq in &absent.gone {
+            tx.prepare_cached("insert into held_closes (finding_seq, scope_id, operation) values (?1, ?2, ?3) on conflict (finding_seq) do update set scope_id = ?2, operation = ?3")?
+                .execute(params![seq, scope_id, operation.to_string()])?;
+        }
+        closing.held += absent.gone.len() as u64;
+    } else {
+        for seq in &absent.gone {
+            close_row(tx, *seq, scope_id, operation, at)?;
+        }
+        closing.closed += absent.gone.len() as u64;
+    }
+    tx.prepare_cached("update scopes set full_at = ?2, full_due = 0, last_seen = case when ?3 then last_seen else ?2 end where id = ?1")?
+        .execute(params![scope_id, absent.scope.pass.started, hold])?;
+    Ok(())
+}
+
+fn close_row(tx: &Transaction<'_>, seq: i64, scope_id: i64, operation: Uuid, at: i64) -> Result<()> {
+    let (id, state): (String, String) =
+        tx.prepare_cached("select id, source_state from finding_rows where seq = ?1")?.query_row([seq], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    tx.prepare_cached(
+        "update finding_rows set source_state = 'gone', closed_at = case when source_state = 'open' then ?2 else coalesce(closed_at, ?2) end,
+         updated_at = ?2, gone_seen = (select case when s.last_seen > finding_rows.first_seen then s.last_seen else finding_rows.first_seen end
+         from scopes s where s.id = ?3) where seq = ?1",
+    )?
+    .execute(params![seq, at, scope_id])?;
+    event_row(tx, &id, at, operation, "closed", Some(("source_state", Some(&state), Some("gone"))))
+}
+
+/// A pass that has ended and been judged is of no further use.
+fn forget(tx: &Transaction<'_>, pass: &Pass) -> Result<()> {
+    tx.prepare_cached("delete from pass_pages where pass_id = ?1")?.execute([pass.id])?;
+    tx.prepare_cached("delete from passes where id = ?1")?.execute([pass.id])?;
+    Ok(())
+}

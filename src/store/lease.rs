@@ -1,0 +1,114 @@
+//! The lease of a connection: one operation at a time, in whichever process, and a holder that died is found out.
+
+use rusqlite::{OptionalExtension, Transaction, params};
+
+use super::{Error, Result, Store, now};
+
+/// How long a lease holds without a sign of life.
+const LIFE: i64 = 60_000_000;
+
+/// A held lease. Every commit of the operation checks its fence.
+#[derive(Clone, Debug)]
+pub struct Lease {
+    pub(crate) connection_id: i64,
+    pub(crate) fence: i64,
+}
+
+impl Store {
+    /// Takes the lease of a connection (made known when it is new).
+    ///
+    /// # Errors
+    /// [`Error::Busy`] while a living process holds it.
+    pub async fn lease(&self, name: &str, connector: &str) -> Result<Lease> {
+        let (name, connector) = (name.to_owned(), connector.to_owned());
+        self.write(move |tx, _| {
+            tx.prepare_cached("insert into connections (name, connector, created_at) values (?1, ?2, ?3) on conflict (name) do update set connector = ?2")?
+                .execute(params![name, connector, now()])?;
+            let connection_id: i64 = tx.query_row("select id from connections where name = ?1", [&name], |row| row.get(0))?;
+            let held = tx
+                .query_row("select owner, held_until, fence from leases where connection_id = ?1", [connection_id], |row| {
+                    Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
+                })
+                .optional()?;
+            if let Some((owner, until, _)) = &held
+                && *until > now()
+                && !is_dead(owner)
+            {
+                return Err(Error::Busy(describe(owner)));
+            }
+            let fence = held.map_or(1, |(_, _, fence)| fence + 1);
+            tx.execute(
+                "insert into leases (connection_id, owner, held_until, fence) values (?1, ?2, ?3, ?4)
+                 on conflict (connection_id) do update set owner = ?2, held_until = ?3, fence = ?4",
+                params![connection_id, owner(), now() + LIFE, fence],
+            )?;
+            Ok(Lease { connection_id, fence })
+        })
+        .await
+    }
+
+    /// Shows that the holder lives.
+    ///
+    /// # Errors
+    /// [`Error::LeaseLost`] when it was taken over.
+    pub async fn keep_lease(&self, lease: &Lease) -> Result<()> {
+        let lease = lease.clone();
+        self.write(move |tx, _| lease.extend(tx)).await
+    }
+
+    /// Gives the lease back.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn release(&self, lease: Lease) -> Result<()> {
+        self.write(move |tx, _| {
+            tx.execute("update leases set held_until = 0 where connection_id = ?1 and fence = ?2", params![lease.connection_id, lease.fence])?;
+            Ok(())
+        })
+        .await
+    }
+}
+
+impl Lease {
+    /// Checks the fence and extends the lease, as a part of every commit.
+    pub(crate) fn extend(&self, tx: &Transaction<'_>) -> Result<()> {
+        let held = tx
+            .prepare_cached("update leases set held_until = ?3 where connection_id = ?1 and fence = ?2")?
+            .execute(params![self.connection_id, self.fence, now() + LIFE])?;
+        if held == 1 { Ok(()) } else { Err(Error::LeaseLost) }
+    }
+}
+
+/// This process: host, pid and start time, so that a later process with the same pid is not taken for it.
+fn owner() -> String {
+    let pid = std::process::id();
+    format!("{} {pid} {}", host(), start_of(pid).unwrap_or_default())
+}
+
+fn describe(owner: &str) -> String {
+    let mut parts = owner.split(' ');
+    format!("process {} on {}", parts.nth(1).unwrap_or("?"), owner.split(' ').next().unwrap_or("?"))
+}
+
+/// Whether the owner was a process of this machine that is no more.
+fn is_dead(owner: &str) -> bool {
+    let mut parts = owner.split(' ');
+    let (Some(on), Some(pid), Some(start)) = (parts.next(), parts.next(), parts.next()) else { return true };
+    on == host() && pid.parse().is_ok_and(|pid: u32| start_of(pid).as_deref() != Some(start))
+}
+
+/// One start of one machine, and one pid namespace of it: only there can a pid be looked up.
+fn host() -> String {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let namespace = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+    let boot: String = boot.trim().chars().take(8).collect();
+    format!("{boot}-{}", namespace.display().to_string().trim_matches(|c: char| !c.is_ascii_digit()))
+}
+
+/// The start time of a process in clock ticks since boot; `None` when there is no such process.
+fn start_of(pid: u32) -> Option<String> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The command may hold anything, parentheses too; the fields after the last one are plain. A zombie is dead.
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    if fields.first() == Some(&"Z") { None } else { fields.get(19).map(|start| (*start).to_owned()) }
+}

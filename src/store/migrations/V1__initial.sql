@@ -1,0 +1,247 @@
+-- Public names (tables and views that users may query) are those of docs/data-model.md; all others are private.
+-- Times are integer microseconds since 1970 UTC; lists are JSON text. Only what SQLite and PostgreSQL share is used.
+
+create table connections (
+    id integer primary key,
+    name text not null unique,
+    connector text not null,
+    created_at bigint not null,
+    -- What the last run was configured with: when it widens what is stored, the next passes are full ones.
+    settings text not null default '',
+    minimum_severity integer not null default 0,
+    import_closed integer not null default 0,
+    discovered_at bigint
+);
+
+-- One row per connection: who runs an operation on it. Every commit carries the fence.
+create table leases (
+    connection_id integer primary key references connections (id),
+    owner text not null,
+    held_until bigint not null,
+    fence bigint not null
+);
+
+create table products (
+    id integer primary key,
+    name text not null unique,
+    created_at bigint not null
+);
+
+create table record_rows (
+    id integer primary key,
+    connection_id integer not null references connections (id),
+    key text not null,
+    name text not null,
+    kind text not null,
+    url text,
+    state text not null,
+    -- The state to return to when a missing record is met again.
+    former_state text,
+    product_id integer references products (id),
+    attributes text not null,
+    first_seen bigint not null,
+    last_seen bigint not null,
+    state_since bigint not null,
+    unique (connection_id, key)
+);
+
+create table scopes (
+    id integer primary key,
+    connection_id integer not null references connections (id),
+    list text not null,
+    key text not null,
+    title text not null,
+    -- The one record that the scope covers; null when it covers many.
+    record_id integer references record_rows (id),
+    mark text,
+    watermark bigint,
+    -- Start of the last full pass that was complete.
+    full_at bigint,
+    -- Start of the last full pass that closed, or could have closed.
+    last_seen bigint,
+    full_due integer not null default 0,
+    unique (connection_id, list, key)
+);
+
+-- One walk over a scope. It survives restarts: an open pass is resumed, and what it has seen still counts.
+create table passes (
+    id integer primary key,
+    scope_id integer not null references scopes (id),
+    started_at bigint not null,
+    clock_at bigint,
+    is_full integer not null,
+    since bigint,
+    next_cursor text,
+    cursor_at bigint not null,
+    pages integer not null default 0,
+    unkeyed bigint not null default 0,
+    vendor_total bigint,
+    -- `full` or `delta` once the last page is stored.
+    ended text
+);
+create unique index passes_scope on passes (scope_id);
+
+-- What a pass has been delivered, a row per page: eight bytes of each item's id.
+create table pass_pages (
+    pass_id integer not null references passes (id),
+    page integer not null,
+    hashes blob not null,
+    primary key (pass_id, page)
+);
+
+-- Long texts, once per distinct content.
+create table texts (
+    id integer primary key,
+    hash text not null unique,
+    description text,
+    remediation text,
+    reference_urls text not null
+);
+
+create table finding_rows (
+    seq integer primary key,
+    id text not null unique,
+    id_hash bigint not null,
+    scope_id integer not null references scopes (id),
+    record_id integer not null references record_rows (id),
+    text_id integer not null references texts (id),
+    digest bigint not null,
+    light_digest bigint not null,
+    key text not null,
+    rule text,
+    branch text,
+    category text not null,
+    title text not null,
+    severity text not null,
+    vendor_severity text,
+    source_state text not null,
+    vendor_state text,
+    triage text,
+    cve text not null,
+    cwe text not null,
+    identifiers text not null,
+    cvss_version text,
+    cvss_vector text,
+    cvss_score double precision,
+    epss_score double precision,
+    exploited integer,
+    fix_available integer,
+    component_name text,
+    component_version text,
+    component_purl text,
+    fixed_version text,
+    file_path text,
+    line_start bigint,
+    line_end bigint,
+    endpoint text,
+    asset_key text,
+    tags text not null,
+    url text,
+    vendor_first_seen bigint,
+    vendor_last_seen bigint,
+    first_seen bigint not null,
+    gone_seen bigint,
+    closed_at bigint,
+    updated_at bigint not null,
+    fingerprint text
+);
+-- For closing: what is not closed in a scope, without touching the rows.
+create index finding_rows_unclosed on finding_rows (scope_id, id_hash)
+    where source_state in ('open', 'false_positive', 'risk_accepted', 'suppressed');
+-- For the few that a person closed in the tool, which some connectors read again.
+create index finding_rows_inactive on finding_rows (scope_id, vendor_state, key)
+    where source_state in ('fixed', 'false_positive', 'risk_accepted', 'suppressed');
+
+create table raws (
+    finding_seq integer primary key references finding_rows (seq),
+    body blob not null
+);
+
+-- Absent from the last full pass of a listing that can shift: a second one in a row makes it proof.
+create table absences (
+    finding_seq integer primary key references finding_rows (seq),
+    scope_id integer not null references scopes (id)
+);
+create index absences_scope on absences (scope_id);
+
+-- Closes that wait for an operator.
+create table held_closes (
+    finding_seq integer primary key references finding_rows (seq),
+    scope_id integer not null references scopes (id),
+    operation text not null
+);
+create index held_closes_scope on held_closes (scope_id);
+
+create table finding_events (
+    id integer primary key,
+    finding_id text not null,
+    at bigint not null,
+    operation text,
+    event text not null,
+    field text,
+    old_value text,
+    new_value text
+);
+create index finding_events_finding on finding_events (finding_id);
+
+create table operations (
+    id text primary key,
+    connection text not null,
+    kind text not null,
+    trigger text not null,
+    outcome text not null,
+    started_at bigint not null,
+    ended_at bigint,
+    fetched bigint not null default 0,
+    created bigint not null default 0,
+    updated bigint not null default 0,
+    unchanged bigint not null default 0,
+    reopened bigint not null default 0,
+    filtered bigint not null default 0,
+    rejected bigint not null default 0,
+    closed bigint not null default 0,
+    vendor_total bigint,
+    error text,
+    detail text not null default '{}'
+);
+create index operations_connection on operations (connection, started_at);
+
+create table quarantine (
+    id integer primary key,
+    operation text not null,
+    connection text not null,
+    scope text not null,
+    key text,
+    path text not null,
+    reason text not null,
+    raw text not null,
+    at bigint not null
+);
+create index quarantine_connection on quarantine (connection, scope);
+
+create view records as
+select c.name as connection, r.key, r.name, r.kind, r.url, r.state, p.name as product, r.attributes,
+    r.first_seen, r.last_seen, r.state_since
+from record_rows r
+join connections c on c.id = r.connection_id
+left join products p on p.id = r.product_id;
+
+create view findings as
+select f.id, c.name as connection, c.connector, s.list || case when s.key = '' then '' else ' ' || s.key end as scope,
+    r.key as record_key, p.name as product, f.key, f.rule, f.branch, f.category, f.title, t.description, f.severity,
+    f.vendor_severity, f.source_state as state, f.source_state, f.vendor_state, f.triage, f.cve, f.cwe, f.identifiers,
+    f.cvss_version, f.cvss_vector, f.cvss_score, f.epss_score, f.exploited, f.fix_available, f.component_name,
+    f.component_version, f.component_purl, f.fixed_version, f.file_path, f.line_start, f.line_end, f.endpoint, f.asset_key,
+    t.remediation, t.reference_urls, f.tags, f.url, f.vendor_first_seen, f.vendor_last_seen, f.first_seen,
+    case
+        when f.gone_seen is not null then f.gone_seen
+        when s.last_seen > f.first_seen then s.last_seen
+        else f.first_seen
+    end as last_seen,
+    f.closed_at, f.updated_at, f.fingerprint
+from finding_rows f
+join scopes s on s.id = f.scope_id
+join record_rows r on r.id = f.record_id
+join connections c on c.id = r.connection_id
+join texts t on t.id = f.text_id
+left join products p on p.id = r.product_id;

@@ -1,0 +1,215 @@
+//! Scopes and passes: how far each list has been read, and what the walk over it has seen.
+
+use jiff::Timestamp;
+use rusqlite::{OptionalExtension, Transaction, params};
+use tributary_connectors::{Coverage, Scope};
+
+use super::{Lease, Result, Store, now};
+
+/// A page position older than this is not resumed: the list has moved.
+const POSITION_LIFE: i64 = 3_600_000_000;
+
+/// What the store knows of a scope.
+#[derive(Clone, Debug)]
+pub struct ScopeRow {
+    pub(crate) id: i64,
+    /// What the last complete pass left behind.
+    pub mark: Option<String>,
+    /// From where a delta reads.
+    pub watermark: Option<Timestamp>,
+    /// When the last complete full pass began.
+    pub full_at: Option<Timestamp>,
+    /// Whether the next pass has to be a full one.
+    pub full_due: bool,
+}
+
+/// An open pass.
+#[derive(Clone, Debug)]
+pub struct Pass {
+    pub(crate) id: i64,
+    pub(crate) scope_id: i64,
+    /// Whether it was asked to list everything open.
+    pub full: bool,
+    /// From where it reads changes.
+    pub since: Option<Timestamp>,
+    /// The cursor of the next page, as JSON.
+    pub cursor: Option<String>,
+    /// When it began, by our clock.
+    pub started: i64,
+    /// Pages committed.
+    pub pages: i64,
+    /// Whether it goes on where an earlier operation stopped.
+    pub resumed: bool,
+}
+
+/// How a pass ended.
+#[derive(Clone, Debug)]
+pub struct PassEnd {
+    /// What it listed.
+    pub coverage: Coverage,
+    /// What comes back as `ask.mark`.
+    pub mark: Option<String>,
+    /// How far the next delta steps back behind the vendor's clock at the start of this pass, in microseconds.
+    pub overlap_us: i64,
+}
+
+/// Why a finished full pass proves nothing about what it did not list.
+pub(crate) fn incompleteness(tx: &Transaction<'_>, pass_id: i64) -> Result<Option<String>> {
+    let (unkeyed, total): (i64, Option<i64>) =
+        tx.query_row("select unkeyed, vendor_total from passes where id = ?1", [pass_id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    if unkeyed > 0 {
+        return Ok(Some(format!("{unkeyed} items could not be read and have no readable key")));
+    }
+    let Some(total) = total else { return Ok(None) };
+    let delivered = delivered(tx, pass_id)?;
+    Ok((delivered < total).then(|| format!("the vendor declares {total} items and delivered {delivered}")))
+}
+
+/// How many items a pass was delivered. One that came on an earlier page does not count again; one that stands twice on a
+/// page is two rows of the vendor's list.
+fn delivered(tx: &Transaction<'_>, pass_id: i64) -> Result<i64> {
+    let (mut all, mut same_page) = (Vec::new(), 0);
+    let mut statement = tx.prepare_cached("select hashes from pass_pages where pass_id = ?1")?;
+    let mut rows = statement.query([pass_id])?;
+    while let Some(row) = rows.next()? {
+        let mut page = hashes(row)?;
+        let rows = page.len();
+        page.sort_unstable();
+        page.dedup();
+        same_page += rows - page.len();
+        all.append(&mut page);
+    }
+    all.sort_unstable();
+    all.dedup();
+    Ok(i64::try_from(all.len() + same_page).unwrap_or(i64::MAX))
+}
+
+fn hashes(row: &rusqlite::Row<'_>) -> Result<Vec<i64>> {
+    let blob = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
+    Ok(blob.as_chunks::<8>().0.iter().map(|bytes| i64::from_be_bytes(*bytes)).collect())
+}
+
+impl Store {
+    /// Makes scopes known and says what is known of them, in the given order.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn scopes(&self, lease: &Lease, scopes: Vec<Scope>) -> Result<Vec<(Scope, ScopeRow)>> {
+        let lease = lease.clone();
+        self.write(move |tx, _| {
+            lease.extend(tx)?;
+            scopes
+                .into_iter()
+                .map(|scope| {
+                    let record_id: Option<i64> = match &scope.record {
+                        Some(key) => tx
+                            .prepare_cached("select id from record_rows where connection_id = ?1 and key = ?2")?
+                            .query_row(params![lease.connection_id, key], |row| row.get(0))
+                            .optional()?,
+                        None => None,
+                    };
+                    tx.prepare_cached(
+                        "insert into scopes (connection_id, list, key, title, record_id) values (?1, ?2, ?3, ?4, ?5)
+                         on conflict (connection_id, list, key) do update set title = excluded.title, record_id = excluded.record_id",
+                    )?
+                    .execute(params![lease.connection_id, scope.list, scope.key, scope.title, record_id])?;
+                    let row = tx
+                        .prepare_cached("select id, mark, watermark, full_at, full_due from scopes where connection_id = ?1 and list = ?2 and key = ?3")?
+                        .query_row(params![lease.connection_id, scope.list, scope.key], |row| {
+                            Ok(ScopeRow {
+                                id: row.get(0)?,
+                                mark: row.get(1)?,
+                                watermark: time(row.get(2)?),
+                                full_at: time(row.get(3)?),
+                                full_due: row.get(4)?,
+                            })
+                        })?;
+                    Ok((scope, row))
+                })
+                .collect()
+        })
+        .await
+    }
+
+    /// The pass to walk on: the open one where it can be resumed, else a new one.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn open_pass(&self, lease: &Lease, scope: &ScopeRow, full: bool, fresh: bool) -> Result<Pass> {
+        let (lease, scope) = (lease.clone(), scope.clone());
+        self.write(move |tx, _| {
+            lease.extend(tx)?;
+            let open = tx
+                .prepare_cached("select id, scope_id, is_full, since, next_cursor, started_at, pages, cursor_at, ended from passes where scope_id = ?1")?
+                .query_row([scope.id], |row| {
+                    let pass = Pass {
+                        id: row.get(0)?,
+                        scope_id: row.get(1)?,
+                        full: row.get(2)?,
+                        since: time(row.get(3)?),
+                        cursor: row.get(4)?,
+                        started: row.get(5)?,
+                        pages: row.get(6)?,
+                        resumed: true,
+                    };
+                    Ok((pass, row.get::<_, i64>(7)?, row.get::<_, Option<String>>(8)?))
+                })
+                .optional()?;
+            if let Some((pass, cursor_at, ended)) = open {
+                // A delta cannot become the full pass that is wanted now; one that ended and was not closed proves nothing any more.
+                if !fresh && ended.is_none() && (pass.full || !full) && now() - cursor_at < POSITION_LIFE {
+                    return Ok(pass);
+                }
+                tx.execute("delete from pass_pages where pass_id = ?1", [pass.id])?;
+                tx.execute("delete from passes where id = ?1", [pass.id])?;
+            }
+            let started = now();
+            let since = scope.watermark;
+            tx.prepare_cached("insert into passes (scope_id, started_at, is_full, since, cursor_at) values (?1, ?2, ?3, ?4, ?2)")?
+                .execute(params![scope.id, started, full, since.map(Timestamp::as_microsecond)])?;
+            Ok(Pass { id: tx.last_insert_rowid(), scope_id: scope.id, full, since, cursor: None, started, pages: 0, resumed: false })
+        })
+        .await
+    }
+
+    /// Keys of a scope's findings in these vendor states that the pass has not been delivered.
+    pub(crate) async fn undelivered(&self, pass: &Pass, vendor_states: Vec<String>) -> Result<Vec<Box<str>>> {
+        let pass = pass.clone();
+        self.write(move |tx, _| {
+            let seen = seen(tx, pass.id)?;
+            let mut keys = Vec::new();
+            let mut statement = tx.prepare_cached(
+                "select key, id_hash from finding_rows where scope_id = ?1 and vendor_state = ?2
+                 and source_state in ('fixed', 'false_positive', 'risk_accepted', 'suppressed')",
+            )?;
+            for state in &vendor_states {
+                let mut rows = statement.query(params![pass.scope_id, state])?;
+                while let Some(row) = rows.next()? {
+                    if seen.binary_search(&row.get::<_, i64>(1)?).is_err() {
+                        keys.push(row.get::<_, String>(0)?.into_boxed_str());
+                    }
+                }
+            }
+            keys.sort_unstable();
+            Ok(keys)
+        })
+        .await
+    }
+}
+
+/// Every hash that a pass has been delivered, sorted, without repeats.
+pub(crate) fn seen(tx: &Transaction<'_>, pass_id: i64) -> Result<Vec<i64>> {
+    let mut seen = Vec::new();
+    let mut statement = tx.prepare_cached("select hashes from pass_pages where pass_id = ?1")?;
+    let mut rows = statement.query([pass_id])?;
+    while let Some(row) = rows.next()? {
+        seen.append(&mut hashes(row)?);
+    }
+    seen.sort_unstable();
+    seen.dedup();
+    Ok(seen)
+}
+
+pub(crate) fn time(microseconds: Option<i64>) -> Option<Timestamp> {
+    Timestamp::from_microsecond(microseconds?).ok()
+}

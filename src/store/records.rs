@@ -1,0 +1,170 @@
+//! Product records: discovered, met in a stream, missing, and mapped to products.
+
+use rusqlite::{OptionalExtension, Transaction, params};
+use tributary_connectors::{RecordRef, model::Record};
+
+use super::{Lease, Result, Store, now};
+
+/// What a discover found of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Met {
+    New,
+    Changed,
+    Same,
+}
+
+/// Stores a record that a discover lists.
+pub(crate) fn discovered(tx: &Transaction<'_>, connection_id: i64, record: &Record, auto_map: bool, at: i64) -> Result<Met> {
+    let attributes: serde_json::Map<String, serde_json::Value> =
+        record.attributes.iter().map(|(name, value)| ((*name).to_owned(), value.to_string().into())).collect();
+    let attributes = serde_json::Value::from(attributes).to_string();
+    type Old = (i64, String, String, Option<String>, String, String);
+    let old: Option<Old> = tx
+        .prepare_cached("select id, name, kind, url, state, attributes from record_rows where connection_id = ?1 and key = ?2")?
+        .query_row(params![connection_id, record.key], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?)))
+        .optional()?;
+    let Some((id, name, kind, url, state, old_attributes)) = old else {
+        insert(tx, connection_id, record, &attributes, auto_map, at)?;
+        return Ok(Met::New);
+    };
+    if state == "missing" {
+        come_back(tx, id, at)?;
+    }
+    let same = (&*name, &*kind, url.as_deref(), &*old_attributes) == (&*record.name, &*record.kind, record.url.as_deref(), &*attributes);
+    tx.prepare_cached("update record_rows set name = ?2, kind = ?3, url = ?4, attributes = ?5, last_seen = ?6 where id = ?1")?
+        .execute(params![id, record.name, record.kind, record.url, attributes, at])?;
+    Ok(if same && state != "missing" { Met::Same } else { Met::Changed })
+}
+
+/// The record that a finding in a stream names, and whether its findings are stored.
+pub(crate) fn met(tx: &Transaction<'_>, connection_id: i64, key: &str, auto_map: bool, at: i64) -> Result<(i64, bool)> {
+    let known: Option<(i64, String)> = tx
+        .prepare_cached("select id, state from record_rows where connection_id = ?1 and key = ?2")?
+        .query_row(params![connection_id, key], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    match known {
+        Some((id, state)) if state == "missing" => Ok((id, come_back(tx, id, at)? == "good")),
+        Some((id, state)) => Ok((id, state == "good")),
+        None => {
+            let record = Record { key: key.into(), name: key.into(), ..Record::default() };
+            let id = insert(tx, connection_id, &record, "{}", auto_map, at)?;
+            // What this stream told of the record before it was known has to be listed once more.
+            tx.execute("update scopes set full_due = 1 where connection_id = ?1 and record_id is null", [connection_id])?;
+            Ok((id, auto_map))
+        }
+    }
+}
+
+fn insert(tx: &Transaction<'_>, connection_id: i64, record: &Record, attributes: &str, auto_map: bool, at: i64) -> Result<i64> {
+    let product_id = if auto_map { Some(product(tx, &record.name, at)?) } else { None };
+    tx.prepare_cached(
+        "insert into record_rows (connection_id, key, name, kind, url, state, product_id, attributes, first_seen, last_seen, state_since)
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?9)",
+    )?
+    .execute(params![
+        connection_id,
+        record.key,
+        record.name,
+        record.kind,
+        record.url,
+        if auto_map { "good" } else { "new" },
+        product_id,
+        attributes,
+        at
+    ])?;
+    Ok(tx.last_insert_rowid())
+}
+
+/// Gives a missing record its former state back.
+fn come_back(tx: &Transaction<'_>, id: i64, at: i64) -> Result<String> {
+    Ok(tx
+        .prepare_cached("update record_rows set state = coalesce(former_state, 'good'), former_state = null, state_since = ?2, last_seen = ?2 where id = ?1 returning state")?
+        .query_row(params![id, at], |row| row.get(0))?)
+}
+
+/// The product of this name, created when it is new.
+fn product(tx: &Transaction<'_>, name: &str, at: i64) -> Result<i64> {
+    tx.prepare_cached("insert into products (name, created_at) values (?1, ?2) on conflict (name) do nothing")?.execute(params![name, at])?;
+    Ok(tx.prepare_cached("select id from products where name = ?1")?.query_row([name], |row| row.get(0))?)
+}
+
+impl Store {
+    /// The Good records of a connection, by name.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn good_records(&self, lease: &Lease) -> Result<Vec<RecordRef>> {
+        let lease = lease.clone();
+        self.write(move |tx, _| {
+            let mut statement = tx.prepare_cached("select key, name, kind from record_rows where connection_id = ?1 and state = 'good' order by name, key")?;
+            let rows = statement.query_map([lease.connection_id], |row| {
+                let text = |index| row.get::<_, String>(index).map(String::into_boxed_str);
+                Ok(RecordRef { key: text(0)?, name: text(1)?, kind: text(2)? })
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    /// Ends a discover. When it listed everything, records that it did not meet since `began` become Missing; returns how many.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn end_discover(&self, lease: &Lease, began: i64, listed_everything: bool) -> Result<u64> {
+        let lease = lease.clone();
+        self.write(move |tx, _| {
+            lease.extend(tx)?;
+            tx.execute("delete from pass_pages where pass_id in (select p.id from passes p join scopes s on s.id = p.scope_id where s.connection_id = ?1 and p.ended is not null)", [lease.connection_id])?;
+            tx.execute("delete from passes where ended is not null and scope_id in (select id from scopes where connection_id = ?1)", [lease.connection_id])?;
+            tx.execute("update connections set discovered_at = ?2 where id = ?1", params![lease.connection_id, now()])?;
+            if !listed_everything {
+                return Ok(0);
+            }
+            let missing = tx.execute(
+                "update record_rows set former_state = state, state = 'missing', state_since = ?3
+                 where connection_id = ?1 and state in ('good', 'stale') and last_seen < ?2",
+                params![lease.connection_id, began, now()],
+            )?;
+            Ok(missing as u64)
+        })
+        .await
+    }
+
+    /// Whether the records of a connection were ever discovered.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn is_discovered(&self, lease: &Lease) -> Result<bool> {
+        let lease = lease.clone();
+        self.write(move |tx, _| {
+            Ok(tx.query_row("select discovered_at is not null from connections where id = ?1", [lease.connection_id], |row| row.get(0))?)
+        })
+        .await
+    }
+
+    /// Notes what a run is configured with. When that widens what is stored, the next pass of every scope is a full one.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn configured(&self, lease: &Lease, settings: String, minimum_severity: i64, import_closed: bool) -> Result<()> {
+        let lease = lease.clone();
+        self.write(move |tx, _| {
+            lease.extend(tx)?;
+            let (old, least, closed): (String, i64, bool) =
+                tx.query_row("select settings, minimum_severity, import_closed from connections where id = ?1", [lease.connection_id], |row| {
+                    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+                })?;
+            if old != settings || minimum_severity < least || (import_closed && !closed) {
+                tx.execute("update scopes set full_due = 1 where connection_id = ?1", [lease.connection_id])?;
+            }
+            if (&old, least, closed) != (&settings, minimum_severity, import_closed) {
+                tx.execute(
+                    "update connections set settings = ?2, minimum_severity = ?3, import_closed = ?4 where id = ?1",
+                    params![lease.connection_id, settings, minimum_severity, import_closed],
+                )?;
+            }
+            Ok(())
+        })
+        .await
+    }
+}

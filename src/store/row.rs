@@ -1,0 +1,224 @@
+//! A finding made ready for the store: everything that can be computed before the writer is asked.
+
+use jiff::Timestamp;
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+use tributary_connectors::model::Finding;
+use uuid::Uuid;
+
+/// The namespace of all ids, fixed for ever.
+const NAMESPACE: Uuid = Uuid::from_u128(0x8b0e_6a52_73f1_4c1b_9d63_2a4f_0f6d_9e11);
+
+/// A finding with its id and digests.
+#[derive(Debug)]
+pub struct Row {
+    pub(crate) finding: Finding,
+    pub(crate) id: Id,
+    pub(crate) alternate: Option<Id>,
+    /// Over every column but the light ones: when it stands still, nothing has changed.
+    pub(crate) digest: i64,
+    /// Over what may move without being a change: `vendor_last_seen`, `url`, the raw item.
+    pub(crate) light_digest: i64,
+    pub(crate) lists: Lists,
+    pub(crate) text_hash: String,
+    pub(crate) fingerprint: Option<String>,
+    /// Compressed, when that was worth doing ahead.
+    pub(crate) raw: Option<Vec<u8>>,
+}
+
+/// The JSON lists of a finding.
+#[derive(Debug)]
+pub(crate) struct Lists {
+    pub(crate) cve: String,
+    pub(crate) cwe: String,
+    pub(crate) identifiers: String,
+    pub(crate) reference_urls: String,
+    pub(crate) tags: String,
+}
+
+/// A finding's id and the eight bytes that stand for it in seen marks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Id {
+    pub(crate) text: String,
+    pub(crate) hash: i64,
+}
+
+impl Id {
+    /// The id of an item: a UUIDv5 of connection, kind and the vendor's key.
+    pub(crate) fn of(connection: &str, kind: &str, key: &str) -> Self {
+        let id = Uuid::new_v5(&NAMESPACE, format!("{connection}\n{kind}\n{key}").as_bytes());
+        let hash = i64::from_be_bytes(id.as_bytes()[..8].try_into().expect("a UUID has 16 bytes"));
+        Id { text: id.to_string(), hash }
+    }
+}
+
+/// Computes ids and digests. `compress` says whether the raw item will be stored for certain (a scope's first pass);
+/// otherwise only the few rows that changed are compressed, by the writer.
+pub fn prepare(connection: &str, finding: Finding, compress: bool) -> Row {
+    let id = Id::of(connection, "finding", &finding.key);
+    let alternate = finding.alternate_key.as_deref().map(|key| Id::of(connection, "finding", key));
+    let lists = Lists {
+        cve: list(&finding.cve),
+        cwe: list(&finding.cwe),
+        identifiers: list(&finding.identifiers),
+        reference_urls: list(&finding.reference_urls),
+        tags: list(&finding.tags),
+    };
+    let mut texts = Hasher::default();
+    texts.text(finding.description.as_deref()).text(finding.remediation.as_deref()).text(Some(&lists.reference_urls));
+    let text_hash = texts.hex();
+    let mut light = Hasher::default();
+    light.text(finding.url.as_deref()).time(finding.vendor_last_seen).text(finding.raw.as_deref().map(RawValue::get));
+    let raw = finding.raw.as_deref().filter(|_| compress).map(|raw| pack(raw.get()));
+    Row {
+        id,
+        alternate,
+        digest: digest(&finding, &lists, &text_hash),
+        light_digest: light.number(),
+        fingerprint: fingerprint(&finding),
+        lists,
+        text_hash,
+        raw,
+        finding,
+    }
+}
+
+/// The vendor's item, compressed.
+pub(crate) fn pack(raw: &str) -> Vec<u8> {
+    thread_local! {
+        static PACKER: std::cell::RefCell<zstd::bulk::Compressor<'static>> =
+            std::cell::RefCell::new(zstd::bulk::Compressor::new(1).expect("level 1 exists"));
+    }
+    PACKER.with_borrow_mut(|packer| packer.compress(raw.as_bytes())).expect("memory for a few kilobytes")
+}
+
+/// The vendor's item as it came.
+pub(crate) fn unpack(body: &[u8]) -> std::io::Result<String> {
+    String::from_utf8(zstd::stream::decode_all(body)?).map_err(std::io::Error::other)
+}
+
+fn digest(finding: &Finding, lists: &Lists, text_hash: &str) -> i64 {
+    let mut hasher = Hasher::default();
+    let number = |number: Option<f64>| number.map(|number| number.to_bits().to_string());
+    let cvss = finding.cvss.as_ref();
+    for text in [
+        Some(&*finding.record),
+        finding.rule.as_deref(),
+        finding.branch.as_deref(),
+        Some(finding.category.as_str()),
+        Some(&finding.title),
+        Some(finding.severity.as_str()),
+        finding.vendor_severity.as_deref(),
+        Some(finding.state.as_str()),
+        finding.vendor_state.as_deref(),
+        Some(&lists.cve),
+        Some(&lists.cwe),
+        Some(&lists.identifiers),
+        cvss.map(|cvss| &*cvss.version),
+        cvss.and_then(|cvss| cvss.vector.as_deref()),
+        number(cvss.and_then(|cvss| cvss.score)).as_deref(),
+        number(finding.epss_score).as_deref(),
+        finding.exploited.map(|yes| if yes { "1" } else { "0" }),
+        finding.fix_available.map(|yes| if yes { "1" } else { "0" }),
+        finding.component_name.as_deref(),
+        finding.component_version.as_deref(),
+        finding.component_purl.as_deref(),
+        finding.fixed_version.as_deref(),
+        finding.file_path.as_deref(),
+        finding.line_start.map(|line| line.to_string()).as_deref(),
+        finding.line_end.map(|line| line.to_string()).as_deref(),
+        finding.endpoint.as_deref(),
+        finding.asset_key.as_deref(),
+        Some(&lists.tags),
+        Some(text_hash),
+    ] {
+        hasher.text(text);
+    }
+    hasher.time(finding.vendor_first_seen);
+    hasher.number()
+}
+
+/// What a finding is about, without any tool's ids: `None` when too little is known.
+fn fingerprint(finding: &Finding) -> Option<String> {
+    let weakness = finding.cve.first().or(finding.cwe.first())?;
+    let mut hasher = Hasher::default();
+    hasher.text(Some(finding.category.as_str())).text(Some(weakness));
+    match (&finding.component_name, &finding.file_path, &finding.endpoint) {
+        (Some(name), _, _) => hasher.text(Some("component")).text(Some(&name.to_lowercase())).text(finding.component_version.as_deref()),
+        (None, Some(path), _) => hasher.text(Some("file")).text(Some(path)),
+        (None, None, Some(endpoint)) => hasher.text(Some("endpoint")).text(Some(endpoint)),
+        (None, None, None) => return None,
+    };
+    Some(hasher.hex())
+}
+
+fn list(words: &[Box<str>]) -> String {
+    if words.is_empty() { "[]".to_owned() } else { serde_json::to_string(words).expect("text is JSON") }
+}
+
+/// SHA-256 over parts that cannot run into each other.
+#[derive(Default)]
+struct Hasher(Sha256);
+
+impl Hasher {
+    fn text(&mut self, text: Option<&str>) -> &mut Self {
+        match text {
+            None => self.0.update([0]),
+            Some(text) => {
+                self.0.update([1]);
+                self.0.update((text.len() as u64).to_le_bytes());
+                self.0.update(text.as_bytes());
+            }
+        }
+        self
+    }
+
+    fn time(&mut self, time: Option<Timestamp>) -> &mut Self {
+        self.0.update(time.map_or(i64::MIN, Timestamp::as_microsecond).to_le_bytes());
+        self
+    }
+
+    fn number(self) -> i64 {
+        i64::from_be_bytes(self.0.finalize()[..8].try_into().expect("a digest has 32 bytes"))
+    }
+
+    fn hex(self) -> String {
+        use std::fmt::Write;
+        self.0.finalize()[..16].iter().fold(String::with_capacity(32), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tributary_connectors::model::Category;
+
+    fn finding() -> Finding {
+        Finding { title: "t".into(), ..Finding::new("k", "r", Category::Sca) }
+    }
+
+    #[test]
+    fn ids_are_fixed_for_ever() {
+        assert_eq!(Id::of("dt", "finding", "a:b:c").text, Id::of("dt", "finding", "a:b:c").text);
+        assert_ne!(Id::of("dt", "finding", "k").text, Id::of("dt2", "finding", "k").text);
+    }
+
+    #[test]
+    fn light_columns_move_the_light_digest_only() {
+        let base = prepare("c", finding(), false);
+        let moved = prepare("c", Finding { url: Some("https://x.example".into()), ..finding() }, false);
+        assert_eq!(base.digest, moved.digest);
+        assert_ne!(base.light_digest, moved.light_digest);
+        let changed = prepare("c", Finding { title: "u".into(), ..finding() }, false);
+        assert_ne!(base.digest, changed.digest);
+    }
+
+    #[test]
+    fn raw_items_come_back_as_they_were() {
+        let raw = r#"{"a":"é","n":1.10}"#;
+        assert_eq!(unpack(&pack(raw)).expect("valid"), raw);
+    }
+}

@@ -4,3 +4,4 @@
 //! crate of their own and know nothing of these.
 
 pub mod store;
+pub mod sync;

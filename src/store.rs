@@ -28,7 +28,7 @@ pub use lease::Lease;
 pub use merge::{Counts, Gate, PageCommit, Stored};
 pub use operations::{Kind as OperationKind, Outcome, Trigger};
 pub use passes::{Pass, PassEnd, ScopeRow};
-pub use row::{Row, prepare};
+pub use row::{Row, hash_of, prepare};
 
 mod migrations {
     refinery::embed_migrations!("src/store/migrations");

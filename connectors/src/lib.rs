@@ -18,6 +18,7 @@ pub mod dependency_track;
 pub use connector::{
     Ask, Checked, Connector, Coverage, Entry, Item, Job, Mark, Meta, Next, Page, RawAsk, RawPage, RecordRef, Reject, Scope, Source, Stored,
 };
+pub use kit::{Activity, Cx};
 pub use error::{Error, Excerpt, Kind, Remedy, Result};
 
 /// Every connector of this build, in alphabetical order. Adding a vendor adds its line here.

@@ -52,6 +52,11 @@ impl Id {
     }
 }
 
+/// The eight bytes that stand for an item in seen marks.
+pub fn hash_of(connection: &str, kind: &str, key: &str) -> i64 {
+    Id::of(connection, kind, key).hash
+}
+
 /// Computes ids and digests. `compress` says whether the raw item will be stored for certain (a scope's first pass);
 /// otherwise only the few rows that changed are compressed, by the writer.
 pub fn prepare(connection: &str, finding: Finding, compress: bool) -> Row {

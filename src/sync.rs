@@ -1,0 +1,286 @@
+//! The engine: walks the pages of a connector's scopes into the store.
+//!
+//! It owns what connectors must not: loops, resuming, prefetching, closing. While one page is being stored the next one is
+//! fetched; a page and the cursor after it are one transaction; a scope that fails stops no other.
+
+mod progress;
+mod walk;
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::{StreamExt, stream};
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+use tributary_connectors::{
+    Activity, Cx, Job, Scope, Source,
+    model::Severity,
+};
+use uuid::Uuid;
+
+pub use progress::{Progress, Snapshot};
+use crate::store::{self, Closing, Counts, Gate, Lease, OperationKind, Outcome, ScopeClosing, ScopeRow, Store, Trigger};
+use walk::{Walk, Walked};
+
+/// Why an operation did not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The vendor, or the way to it.
+    #[error(transparent)]
+    Vendor(#[from] tributary_connectors::Error),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+/// What an operation needs to know of its connection.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The connection's name.
+    pub connection: String,
+    /// The connector's description.
+    pub meta: &'static tributary_connectors::Meta,
+    /// What is let in as a new row.
+    pub gate: Gate,
+    /// How often everything is listed.
+    pub full_sync_every: Duration,
+    /// Hash of what widens the stored set when it changes.
+    pub settings: String,
+}
+
+/// What an operation did.
+#[derive(Debug)]
+pub struct Report {
+    /// Its id.
+    pub operation: Uuid,
+    /// The connection.
+    pub connection: String,
+    /// Discover or sync.
+    pub kind: OperationKind,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What it counted.
+    pub counts: Counts,
+    /// What closing did.
+    pub closing: Closing,
+    /// Filtered items by reason.
+    pub filtered: std::collections::BTreeMap<&'static str, u64>,
+    /// Why scopes, or the whole operation, failed: title of the scope and error.
+    pub errors: Vec<(String, Error)>,
+    /// Why full passes were no proof: title of the scope and reason.
+    pub incomplete: Vec<(String, String)>,
+    /// What worked but should be looked at.
+    pub warnings: Vec<String>,
+    /// The vendor's own total.
+    pub vendor_total: Option<u64>,
+}
+
+/// The engine of one process.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    /// Where things are kept.
+    pub store: Store,
+    /// Cancelled when the process is to stop: walks end at a page boundary.
+    pub stop: CancellationToken,
+}
+
+impl Engine {
+    /// Runs one discover.
+    ///
+    /// # Errors
+    /// When the connection is busy or the store fails; what the vendor does wrong is in the report.
+    pub async fn discover(&self, source: &dyn Source, plan: &Plan, trigger: Trigger, progress: &Progress) -> Result<Report, Error> {
+        let lease = self.store.lease(&plan.connection, plan.meta.id).await?;
+        let done = self.under(&lease, self.operation(source, plan, &lease, OperationKind::Discover, trigger, false, progress)).await;
+        self.store.release(lease).await?;
+        done
+    }
+
+    /// Runs one sync; a connection that was never discovered is discovered first, and that report comes first.
+    ///
+    /// # Errors
+    /// As [`Engine::discover`].
+    pub async fn sync(&self, source: &dyn Source, plan: &Plan, trigger: Trigger, full: bool, progress: &Progress) -> Result<Vec<Report>, Error> {
+        let lease = self.store.lease(&plan.connection, plan.meta.id).await?;
+        let both = async {
+            let mut reports = Vec::new();
+            if !self.store.is_discovered(&lease).await? {
+                reports.push(self.operation(source, plan, &lease, OperationKind::Discover, trigger, false, progress).await?);
+                if matches!(reports[0].outcome, Outcome::Failed | Outcome::Interrupted) {
+                    return Ok(reports);
+                }
+            }
+            reports.push(self.operation(source, plan, &lease, OperationKind::Sync, trigger, full, progress).await?);
+            Ok(reports)
+        };
+        let done = self.under(&lease, both).await;
+        self.store.release(lease).await?;
+        done
+    }
+
+    /// Keeps the lease alive while the work runs.
+    async fn under<T>(&self, lease: &Lease, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        let mut beat = tokio::time::interval(Duration::from_secs(15));
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                _ = beat.tick() => self.store.keep_lease(lease).await?,
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one private function; each argument is of its own type")]
+    async fn operation(
+        &self, source: &dyn Source, plan: &Plan, lease: &Lease, kind: OperationKind, trigger: Trigger, full: bool, progress: &Progress,
+    ) -> Result<Report, Error> {
+        let settings = plan.settings.clone();
+        let least = Severity::ALL.iter().position(|severity| *severity == plan.gate.minimum_severity).unwrap_or(0);
+        self.store.configured(lease, settings, i64::try_from(least).unwrap_or(0), plan.gate.import_closed).await?;
+        let operation = self.store.begin_operation(lease, kind, trigger).await?;
+        let began = Timestamp::now();
+        let activity = progress.begin(kind);
+        let mut run = Run { engine: self, source, plan, lease, operation, kind, activity, progress };
+        let mut report = Report {
+            operation,
+            connection: plan.connection.clone(),
+            kind,
+            outcome: Outcome::Success,
+            counts: Counts::default(),
+            closing: Closing::default(),
+            filtered: std::collections::BTreeMap::new(),
+            errors: Vec::new(),
+            incomplete: Vec::new(),
+            warnings: Vec::new(),
+            vendor_total: None,
+        };
+        let mut scopes = serde_json::Map::new();
+        match run.walk_all(full, &mut report, &mut scopes).await {
+            Ok(walked) => run.conclude(walked, began, &mut report).await?,
+            Err(Error::Store(error)) => return Err(error.into()),
+            Err(error) => {
+                report.outcome = Outcome::Failed;
+                report.errors.push((String::new(), error));
+            }
+        }
+        report.warnings = run.activity.warnings();
+        if report.closing.held > 0 {
+            report.warnings.push(format!(
+                "{} findings are no longer listed, too many to close unasked: they stay open until they are seen again or an operator approves",
+                report.closing.held
+            ));
+        }
+        let detail = serde_json::json!({
+            "scopes": scopes,
+            "filtered": report.filtered,
+            "held": report.closing.held,
+            "absent_once": report.closing.absent_once,
+            "incomplete": report.incomplete,
+            "errors": report.errors.iter().map(|(scope, error)| format!("{scope}: {error}")).collect::<Vec<_>>(),
+            "warnings": report.warnings,
+            "requests": run.activity.requests(),
+            "retries": run.activity.retries(),
+            "waited_ms": u64::try_from(run.activity.waited().as_millis()).unwrap_or(u64::MAX),
+            "bytes": run.activity.bytes(),
+        });
+        let error = report.errors.first().map(|(_, error)| error.to_string());
+        report.counts = self.store.end_operation(operation, report.outcome, error, detail, report.vendor_total).await?;
+        progress.end(&report);
+        Ok(report)
+    }
+}
+
+struct Run<'a> {
+    engine: &'a Engine,
+    source: &'a dyn Source,
+    plan: &'a Plan,
+    lease: &'a Lease,
+    operation: Uuid,
+    kind: OperationKind,
+    activity: Arc<Activity>,
+    progress: &'a Progress,
+}
+
+impl Run<'_> {
+    /// Walks every scope of the job, some at once. What one scope meets is its own.
+    async fn walk_all(
+        &mut self, full: bool, report: &mut Report, detail: &mut serde_json::Map<String, serde_json::Value>,
+    ) -> Result<Vec<(Scope, Walked)>, Error> {
+        let good;
+        let job = match self.kind {
+            OperationKind::Discover => Job::Discover,
+            OperationKind::Sync => {
+                good = self.engine.store.good_records(self.lease).await?;
+                Job::Sync(&good)
+            }
+        };
+        let cx = Cx::new(Arc::clone(&self.activity));
+        let scopes = self.source.scopes(&cx, job).await?;
+        let scopes = self.engine.store.scopes(self.lease, scopes).await?;
+        self.progress.scopes(scopes.len());
+        let run = &*self;
+        let mut walks = stream::iter(scopes.into_iter().map(|(scope, row)| async move {
+            let full = run.wants_full(full, &row);
+            let walked = Walk::new(run, &scope, &row).run(full).await;
+            (scope, walked)
+        }))
+        .buffer_unordered(self.plan.meta.concurrency.max(1));
+        let mut done = Vec::new();
+        while let Some((scope, walked)) = walks.next().await {
+            let walked = walked?;
+            self.progress.scope_done();
+            for (reason, count) in &walked.filtered {
+                *report.filtered.entry(reason).or_default() += count;
+            }
+            if let Some(total) = walked.total {
+                report.vendor_total = Some(report.vendor_total.unwrap_or(0) + total);
+            }
+            detail.insert(format!("{} {}", scope.list, scope.key).trim().to_owned(), walked.detail());
+            done.push((scope, walked));
+        }
+        Ok(done)
+    }
+
+    fn wants_full(&self, asked: bool, scope: &ScopeRow) -> bool {
+        let due = |at: Timestamp| Timestamp::now().duration_since(at).unsigned_abs() >= self.plan.full_sync_every;
+        asked || scope.full_due || scope.full_at.is_none_or(due)
+    }
+
+    /// The last step: closes what is proved to be gone, and says how the operation ended.
+    async fn conclude(&mut self, walked: Vec<(Scope, Walked)>, began: Timestamp, report: &mut Report) -> Result<(), Error> {
+        let all = walked.len();
+        let (mut failed, mut stopped, mut complete) = (0, false, true);
+        let mut closing = Vec::new();
+        for (scope, walked) in walked {
+            let title = if scope.title.is_empty() { scope.list.to_owned() } else { scope.title.to_string() };
+            stopped |= walked.stopped;
+            complete &= walked.incomplete.is_none() && walked.error.is_none() && !walked.stopped;
+            complete &= walked.coverage == Some(tributary_connectors::Coverage::Full);
+            if let Some(coverage) = walked.coverage {
+                let shifting = self.plan.meta.shifting && walked.pages > 1;
+                closing.push(ScopeClosing { pass: walked.pass, coverage, complete: walked.incomplete.is_none(), shifting });
+            }
+            if let Some(reason) = walked.incomplete {
+                report.incomplete.push((title.clone(), reason));
+            }
+            if let Some(error) = walked.error {
+                failed += 1;
+                report.errors.push((title, error));
+            }
+        }
+        match self.kind {
+            OperationKind::Discover if failed < all.max(1) => {
+                self.engine.store.end_discover(self.lease, began.as_microsecond(), complete).await?;
+            }
+            OperationKind::Sync => report.closing = self.engine.store.close(self.lease, self.operation, closing).await?,
+            OperationKind::Discover => {}
+        }
+        report.outcome = match () {
+            () if stopped => Outcome::Interrupted,
+            () if all > 0 && failed == all => Outcome::Failed,
+            () if failed > 0 || !report.incomplete.is_empty() => Outcome::Partial,
+            () if report.closing.held > 0 => Outcome::Held,
+            () => Outcome::Success,
+        };
+        Ok(())
+    }
+}

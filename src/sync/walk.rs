@@ -1,0 +1,232 @@
+//! One walk over one scope: page after page, the next one fetched while the last one is stored.
+
+use std::{collections::{BTreeMap, HashSet}, pin::Pin, sync::Arc};
+
+use tokio::sync::OnceCell;
+use tributary_connectors::{Coverage, Cx, Item, Kind, Next, RawAsk, RawPage, Reject, Scope, Stored};
+
+use super::{Error, Run};
+use crate::store::{self, Counts, OperationKind, PageCommit, Pass, PassEnd, Row, ScopeRow, Store, hash_of, prepare};
+
+/// How a walk over a scope ended.
+#[derive(Debug)]
+pub(super) struct Walked {
+    pub(super) pass: Pass,
+    /// What the pass listed; `None` when it did not reach its end.
+    pub(super) coverage: Option<Coverage>,
+    pub(super) incomplete: Option<String>,
+    pub(super) error: Option<Error>,
+    pub(super) stopped: bool,
+    pub(super) pages: i64,
+    pub(super) counts: Counts,
+    pub(super) filtered: BTreeMap<&'static str, u64>,
+    pub(super) total: Option<u64>,
+}
+
+impl Walked {
+    pub(super) fn detail(&self) -> serde_json::Value {
+        serde_json::json!({
+            "coverage": self.coverage.map(|coverage| if coverage == Coverage::Full { "full" } else { "delta" }),
+            "resumed": self.pass.resumed,
+            "pages": self.pages,
+            "fetched": self.counts.fetched,
+            "vendor_total": self.total,
+            "incomplete": self.incomplete,
+            "error": self.error.as_ref().map(ToString::to_string),
+        })
+    }
+}
+
+pub(super) struct Walk<'a> {
+    run: &'a Run<'a>,
+    scope: &'a Scope,
+    row: &'a ScopeRow,
+}
+
+/// A page with everything computed that does not need the writer.
+struct Ready {
+    records: Vec<(i64, tributary_connectors::model::Record)>,
+    rows: Vec<Row>,
+    skipped: Vec<(i64, &'static str)>,
+    rejects: Vec<(Option<i64>, Reject)>,
+    total: Option<u64>,
+    next: Next<Box<str>>,
+}
+
+impl<'a> Walk<'a> {
+    pub(super) fn new(run: &'a Run<'a>, scope: &'a Scope, row: &'a ScopeRow) -> Self {
+        Walk { run, scope, row }
+    }
+
+    /// Walks to the end, or as far as it goes. Only a store that fails is an error here.
+    pub(super) async fn run(self, full: bool) -> Result<Walked, Error> {
+        let store = &self.run.engine.store;
+        let mut pass = store.open_pass(self.run.lease, self.row, full, false).await?;
+        let mut restarted = false;
+        loop {
+            let mut walked = self.walk(pass).await?;
+            // A cursor that the vendor no longer knows costs one new pass, not the sync.
+            let expired = matches!(&walked.error, Some(Error::Vendor(error)) if matches!(error.kind, Kind::CursorExpired));
+            if !expired || restarted {
+                if expired {
+                    walked.coverage = None;
+                }
+                return Ok(walked);
+            }
+            restarted = true;
+            pass = store.open_pass(self.run.lease, self.row, full, true).await?;
+        }
+    }
+
+    async fn walk(&self, pass: Pass) -> Result<Walked, Error> {
+        let cx = Cx::new(Arc::clone(&self.run.activity));
+        let known = Known { store: &self.run.engine.store, pass: &pass, keys: OnceCell::new() };
+        let mut walked = Walked {
+            coverage: None,
+            incomplete: None,
+            error: None,
+            stopped: false,
+            pages: pass.pages,
+            counts: Counts::default(),
+            filtered: BTreeMap::new(),
+            total: None,
+            pass: pass.clone(),
+        };
+        let mut cursors = HashSet::new();
+        let mut cursor = pass.cursor.clone();
+        let mut fetched = self.fetch(&cx, &pass, cursor.as_deref(), &known).await;
+        loop {
+            let ready = match fetched {
+                Ok(Some(ready)) => ready,
+                Ok(None) => {
+                    walked.stopped = true;
+                    return Ok(walked);
+                }
+                Err(error) => {
+                    walked.error = Some(error);
+                    return Ok(walked);
+                }
+            };
+            walked.total = walked.total.max(ready.total);
+            let (next, end) = match &ready.next {
+                Next::More(next) | Next::Wait(next, _) => (Some(next.to_string()), None),
+                Next::Done(coverage, mark) => {
+                    let overlap_us = i64::try_from(self.run.plan.meta.overlap.as_micros()).unwrap_or(i64::MAX);
+                    (None, Some(PassEnd { coverage: *coverage, mark: mark.as_deref().map(str::to_owned), overlap_us }))
+                }
+            };
+            let wait = if let Next::Wait(_, time) = &ready.next { Some(*time) } else { None };
+            if wait.is_none() && next.as_ref().is_some_and(|next| Some(next) == cursor.as_ref() || !cursors.insert(next.clone())) {
+                walked.error = Some(tributary_connectors::Error::new(format!("reading {}", self.scope.list), Kind::PagingLoop).into());
+                return Ok(walked);
+            }
+            let page = PageCommit {
+                operation: self.run.operation,
+                pass: pass.clone(),
+                number: walked.pages,
+                clock: cx.vendor_clock(),
+                records: ready.records,
+                rows: ready.rows,
+                skipped: ready.skipped,
+                rejects: ready.rejects,
+                total: ready.total,
+                cursor: next.clone(),
+                end: end.clone(),
+                gate: self.run.plan.gate,
+            };
+            // The commit is queued before the next page is asked for, so whatever that asks of the store sees this page.
+            let commit = self.run.engine.store.commit_page(self.run.lease, page);
+            let stored = match &next {
+                Some(cursor) => {
+                    let ahead = async {
+                        if let Some(time) = wait {
+                            tokio::select! {
+                                () = tokio::time::sleep(time) => {}
+                                () = self.run.engine.stop.cancelled() => {}
+                            }
+                        }
+                        self.fetch(&cx, &pass, Some(cursor), &known).await
+                    };
+                    let (stored, ahead) = tokio::join!(commit, ahead);
+                    fetched = ahead;
+                    stored?
+                }
+                None => {
+                    fetched = Ok(None);
+                    commit.await?
+                }
+            };
+            walked.pages += 1;
+            walked.counts += stored.counts;
+            for (reason, count) in &stored.filtered {
+                *walked.filtered.entry(reason).or_default() += count;
+            }
+            self.run.progress.page(&stored.counts, walked.total);
+            if let Some(end) = end {
+                walked.coverage = Some(end.coverage);
+                walked.incomplete = stored.incomplete;
+                return Ok(walked);
+            }
+            cursor = next;
+        }
+    }
+
+    /// The page at a cursor, made ready for the store. `None` when the process is to stop.
+    async fn fetch(&self, cx: &Cx, pass: &Pass, cursor: Option<&str>, known: &Known<'_>) -> Result<Option<Ready>, Error> {
+        let ask = RawAsk {
+            scope: self.scope,
+            since: pass.since,
+            full: pass.full,
+            mark: self.row.mark.as_deref(),
+            cursor: cursor.map(Into::into),
+            stored: known,
+        };
+        if self.run.engine.stop.is_cancelled() {
+            return Ok(None);
+        }
+        let page = tokio::select! {
+            page = self.run.source.page(cx, ask) => page?,
+            () = self.run.engine.stop.cancelled() => return Ok(None),
+        };
+        Ok(Some(self.ready(page)))
+    }
+
+    fn ready(&self, page: RawPage) -> Ready {
+        let connection = &self.run.plan.connection;
+        let kind = if self.run.kind == OperationKind::Discover { "record" } else { "finding" };
+        // A scope that was never read to its end holds mostly new rows: their raw items are compressed here, not by the writer.
+        let compress = self.run.engine.store.keeps_raw() && self.row.full_at.is_none();
+        let (mut records, mut rows, mut skipped) = (Vec::new(), Vec::new(), Vec::new());
+        for item in page.items {
+            match item {
+                Item::Record(record) => records.push((hash_of(connection, "record", &record.key), record)),
+                Item::Finding(finding) => rows.push(prepare(connection, *finding, compress)),
+                Item::Skipped { key, reason } => skipped.push((hash_of(connection, kind, &key), reason)),
+            }
+        }
+        let rejects = page.rejects.into_iter().map(|reject| (reject.key.as_deref().map(|key| hash_of(connection, kind, key)), reject)).collect();
+        Ready { records, rows, skipped, rejects, total: page.total, next: page.next }
+    }
+}
+
+/// What a connector may ask of the store: computed once per pass, when it is first asked.
+struct Known<'a> {
+    store: &'a Store,
+    pass: &'a Pass,
+    keys: OnceCell<Vec<Box<str>>>,
+}
+
+impl Stored for Known<'_> {
+    fn undelivered<'a>(
+        &'a self, vendor_states: &'a [&'a str], after: Option<&'a str>, limit: usize,
+    ) -> Pin<Box<dyn Future<Output = Vec<Box<str>>> + Send + 'a>> {
+        Box::pin(async move {
+            let states = vendor_states.iter().map(|state| (*state).to_owned()).collect();
+            let find = || async { self.store.undelivered(self.pass, states).await };
+            let keys: Result<_, store::Error> = self.keys.get_or_try_init(find).await;
+            let Ok(keys) = keys else { return Vec::new() };
+            let from = after.map_or(0, |after| keys.partition_point(|key| **key <= *after));
+            keys[from..].iter().take(limit).cloned().collect()
+        })
+    }
+}

@@ -3,5 +3,6 @@
 //! `config` reads what is wanted, `sync` walks the connectors' pages, `store` keeps what they deliver. The connectors are a
 //! crate of their own and know nothing of these.
 
+pub mod config;
 pub mod store;
 pub mod sync;

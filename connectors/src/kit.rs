@@ -1,13 +1,10 @@
 //! What every connector leans on, so that none of it is written twice: one HTTP client with authentication, rate limit,
-//! retries, body cap and address rules; item-by-item decoding; GraphQL; the AWS SDK's transport.
+//! retries, body cap and address rules; item-by-item decoding; HTML to Markdown is in the model's `text`.
 //!
 //! A connector never sleeps, loops over pages, retries or builds a client.
 
 mod auth;
-#[cfg(feature = "aws")]
-pub mod aws;
 mod cx;
-pub mod graphql;
 mod http;
 mod items;
 mod limit;

@@ -2,17 +2,13 @@
 //!
 //! Read in this order: [`model`] says what comes out (findings and product records in one vocabulary), [`Connector`] says
 //! what a vendor file answers (one page for one cursor), [`kit`] is what it may lean on (HTTP with auth, limits, retries,
-//! caps; item-by-item decoding; GraphQL; HTML), and [`SOURCES`] lists the vendors. This crate knows nothing of the
+//! caps; item-by-item decoding), and [`SOURCES`] lists the vendors. This crate knows nothing of the
 //! database, the schedule or the command line: the arrow points one way.
 
 mod connector;
 mod error;
 pub mod kit;
 pub mod model;
-
-//#[cfg(feature = "aws")]
-//pub mod aws_security_hub;
-//pub mod burp;
 pub mod dependency_track;
 
 pub use connector::{
@@ -23,9 +19,6 @@ pub use error::{Error, Excerpt, Kind, Remedy, Result};
 
 /// Every connector of this build, in alphabetical order. Adding a vendor adds its line here.
 pub static SOURCES: &[Entry] = &[
-    //#[cfg(feature = "aws")]
-    //Entry::of::<aws_security_hub::AwsSecurityHub>(),
-    //Entry::of::<burp::Burp>(),
     Entry::of::<dependency_track::DependencyTrack>(),
 ];
 

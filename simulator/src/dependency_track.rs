@@ -1,1 +1,448 @@
-//! Simulator of dependency_track.
+//! Dependency-Track 4.14 and 5.0, REST API v1.
+//!
+//! Version 5 pages a project's findings (100 rows unless asked otherwise); version 4 answers the whole list to every page
+//! number. Page number and size have to be sent both, else the first 100 come. Faults that cannot occur here and are
+//! ignored: expired and repeated cursors (pages are numbers).
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use axum::{
+    Json, Router,
+    extract::{Path, Query, Request, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    middleware::{Next, from_fn_with_state},
+    response::{Html, IntoResponse, Response},
+    routing::get,
+};
+use serde_json::{Value, json};
+
+use crate::{Change, Fault, Faults, Oracle, Size, Truth, Vendor, seed::Seed};
+
+const KEY: &str = "odt_SimKey01_9f8e7d6c5b4a39281706f5e4d3c2b1a0";
+
+/// A simulated server.
+#[derive(Debug)]
+pub struct DependencyTrack {
+    version: &'static str,
+    permissions: Vec<&'static str>,
+    world: Mutex<World>,
+}
+
+#[derive(Debug)]
+struct World {
+    seed: u64,
+    step: u64,
+    projects: Vec<Project>,
+    vulnerabilities: Vec<Value>,
+}
+
+#[derive(Debug)]
+struct Project {
+    uuid: String,
+    body: Value,
+    findings: Vec<Finding>,
+}
+
+#[derive(Debug)]
+struct Finding {
+    matrix: String,
+    body: String,
+    truth: Truth,
+    /// Whether a client that synced after every step has met it open.
+    ever_open: bool,
+    listed: bool,
+}
+
+impl DependencyTrack {
+    /// A version 5 server. One project has no finding, one has five; the others share the rest unevenly.
+    pub fn new(size: Size) -> Self {
+        let mut seed = Seed::of(&[size.seed, 1]);
+        let vulnerabilities = (0..500.min(size.findings.max(20))).map(|n| vulnerability(&mut seed, n)).collect();
+        let mut world = World { seed: size.seed, step: 0, projects: Vec::new(), vulnerabilities };
+        let records = size.records.max(3);
+        let mut left = size.findings;
+        for number in 0..records {
+            let findings = match number {
+                0 => 0,
+                1 => 5.min(left),
+                n if n + 1 == records => left,
+                n => (left / (records - n)).saturating_mul(2 * (n % 2) + 1).div_ceil(2).min(left),
+            };
+            left -= findings;
+            world.projects.push(Project::new(&mut seed, number, ""));
+            world.fill(number, findings, 0);
+        }
+        for (number, kind) in ["collection", "inactive"].into_iter().enumerate() {
+            world.projects.push(Project::new(&mut seed, records + number, kind));
+        }
+        DependencyTrack { version: "5.0.4", permissions: vec!["VIEW_PORTFOLIO", "VIEW_VULNERABILITY"], world: Mutex::new(world) }
+    }
+
+    /// Makes it a version 4.14 server.
+    #[must_use]
+    pub fn v4(mut self) -> Self {
+        self.version = "4.14.3";
+        self
+    }
+
+    /// Takes a permission away from the key's team.
+    #[must_use]
+    pub fn without_permission(mut self, name: &str) -> Self {
+        self.permissions.retain(|known| *known != name);
+        self
+    }
+
+    fn is_v4(&self) -> bool {
+        self.version.starts_with('4')
+    }
+
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Project {
+    fn new(seed: &mut Seed, number: usize, kind: &str) -> Self {
+        const NAMES: &[&str] = &["shop-api", "billing", "crm", "mobile-gateway", "warehouse", "identity", "reports"];
+        let uuid = seed.uuid();
+        let name = format!("{}-{}", NAMES[number % NAMES.len()], number / (2 * NAMES.len()));
+        let mut body = json!({
+            "uuid": uuid, "name": name, "version": format!("1.{}.0", number), "classifier": "APPLICATION",
+            "active": kind != "inactive", "tags": [{ "name": "team-a" }], "lastBomImport": 1_763_000_000_000_u64,
+            "metrics": { "critical": 1, "high": 2, "findingsTotal": 3 },
+        });
+        if number % 5 == 3 {
+            body.as_object_mut().expect("an object").remove("version");
+        }
+        if kind == "collection" {
+            body["collectionLogic"] = json!("AGGREGATE_DIRECT_CHILDREN");
+        }
+        Project { uuid, body, findings: Vec::new() }
+    }
+
+    fn name(&self) -> String {
+        let name = self.body["name"].as_str().unwrap_or_default();
+        self.body["version"].as_str().map_or_else(|| name.to_owned(), |version| format!("{name} {version}"))
+    }
+
+    fn is_record(&self) -> bool {
+        self.body["active"] == json!(true) && self.body.get("collectionLogic").is_none()
+    }
+}
+
+impl World {
+    /// Adds this many open findings, and 3 % more that somebody has closed already.
+    fn fill(&mut self, project: usize, open: usize, step: u64) {
+        let uuid = self.projects[project].uuid.clone();
+        let closed = open * 3 / 100;
+        for number in 0..open + closed {
+            let mut seed = Seed::of(&[self.seed, 2, project as u64, step, number as u64]);
+            let vulnerability = &self.vulnerabilities[seed.below(self.vulnerabilities.len())];
+            let mut finding = finding(&mut seed, &uuid, vulnerability);
+            if number >= open {
+                finding.analyze(&["FALSE_POSITIVE", "NOT_AFFECTED", "RESOLVED", "NOT_SET"][number % 4], number % 4 == 3);
+            }
+            finding.ever_open = finding.truth.state == "open";
+            self.projects[project].findings.push(finding);
+        }
+    }
+}
+
+fn vulnerability(seed: &mut Seed, number: usize) -> Value {
+    let id = format!("CVE-2026-{}", 10_000 + number);
+    let (severity, score) = *[("CRITICAL", 9.8), ("HIGH", 8.1), ("HIGH", 7.5), ("MEDIUM", 5.3), ("MEDIUM", 6.1), ("LOW", 3.1), ("INFO", 0.0)]
+        .get(seed.below(7))
+        .expect("seven");
+    let mut body = json!({
+        "uuid": seed.uuid(), "source": "NVD", "vulnId": id, "title": format!("Weakness {number} in a parser"),
+        "description": seed.prose(500), "recommendation": "Upgrade to the fixed release.",
+        "references": format!("* [https://nvd.example/{id}](https://nvd.example/{id})"),
+        "severity": severity, "cvssV3BaseScore": score, "epssScore": 0.0042, "epssPercentile": 0.61,
+        "cwes": [{ "cweId": 79 + number % 400, "name": "A weakness" }], "published": 1_763_000_000_000_u64,
+        "aliases": [{ "cveId": id, "ghsaId": format!("GHSA-{number:04}-aaaa-bbbb") }],
+    });
+    // Some are unassigned: with a score of version 2, with one of version 3, or with none at all.
+    match number % 25 {
+        3 => {
+            body["severity"] = json!("UNASSIGNED");
+            body["cvssV2BaseScore"] = json!(9.3);
+            body.as_object_mut().expect("an object").remove("cvssV3BaseScore");
+        }
+        7 => {
+            body["severity"] = json!("UNASSIGNED");
+            body["cvssV3BaseScore"] = json!(9.1);
+        }
+        11 => {
+            body.as_object_mut().expect("an object").remove("cvssV3BaseScore");
+            body["severity"] = json!("UNASSIGNED");
+        }
+        _ => {}
+    }
+    body
+}
+
+/// The severity that the documentation gives to a vulnerability of this simulator.
+fn severity(vulnerability: &Value) -> &'static str {
+    match (vulnerability["severity"].as_str(), vulnerability["cvssV2BaseScore"].as_f64(), vulnerability["cvssV3BaseScore"].as_f64()) {
+        (Some("CRITICAL"), ..) => "critical",
+        (Some("HIGH"), ..) => "high",
+        (Some("MEDIUM"), ..) => "medium",
+        (Some("LOW"), ..) => "low",
+        (Some("INFO"), ..) => "info",
+        // 9.3 of version 2 is high: that version knows no critical. 9.1 of version 3 is critical.
+        (_, Some(_), _) => "high",
+        (_, _, Some(_)) => "critical",
+        _ => "unknown",
+    }
+}
+
+fn finding(seed: &mut Seed, project: &str, vulnerability: &Value) -> Finding {
+    let component = seed.uuid();
+    let name = format!("{}-{}", seed.pick(&["parser", "codec", "http", "xml", "yaml", "log", "crypto", "zip"]), seed.below(900));
+    let matrix = format!("{project}:{component}:{}", vulnerability["uuid"].as_str().unwrap_or_default());
+    let body = json!({
+        "component": {
+            "uuid": component, "name": name, "group": "org.example", "version": "2.14.1",
+            "purl": format!("pkg:maven/org.example/{name}@2.14.1"), "project": project, "latestVersion": "3.0.0",
+        },
+        "vulnerability": vulnerability,
+        "analysis": { "state": "NOT_SET", "isSuppressed": false },
+        "attribution": { "analyzerIdentity": "INTERNAL_ANALYZER", "attributedOn": 1_763_500_000_000_u64 + seed.next() % 1_000_000 },
+        "matrix": matrix,
+    });
+    let truth = Truth { record: project.to_owned(), severity: severity(vulnerability), state: "open" };
+    Finding { matrix, body: body.to_string(), truth, ever_open: true, listed: true }
+}
+
+impl Finding {
+    fn edit(&mut self, edit: impl FnOnce(&mut Value)) {
+        let mut body: Value = serde_json::from_str(&self.body).expect("our own JSON");
+        edit(&mut body);
+        self.body = body.to_string();
+    }
+
+    fn analyze(&mut self, state: &str, suppressed: bool) {
+        self.edit(|body| body["analysis"] = json!({ "state": state, "isSuppressed": suppressed }));
+        self.truth.state = match (state, suppressed) {
+            ("FALSE_POSITIVE" | "NOT_AFFECTED", _) => "false_positive",
+            ("RESOLVED", _) => "fixed",
+            (_, true) => "risk_accepted",
+            _ => "open",
+        };
+    }
+}
+
+impl Vendor for DependencyTrack {
+    fn id(&self) -> &'static str {
+        "dependency_track"
+    }
+
+    fn router(self: Arc<Self>, faults: Arc<Faults>) -> Router {
+        let state = Server { tool: self, faults };
+        Router::new()
+            .route("/api/v1/team/self", get(team))
+            .route("/api/v1/project", get(projects))
+            .route("/api/v1/finding/project/{uuid}", get(findings))
+            .layer(from_fn_with_state(state.clone(), guard))
+            .route("/api/version", get(version))
+            .with_state(state)
+    }
+
+    fn refuse(&self, fault: &Fault) -> Response {
+        match fault {
+            Fault::Forbidden => StatusCode::FORBIDDEN.into_response(),
+            _ => StatusCode::UNAUTHORIZED.into_response(),
+        }
+    }
+
+    fn fields(&self) -> Vec<(&'static str, String)> {
+        vec![("secret", KEY.to_owned())]
+    }
+
+    fn step(&self, change: &Change) {
+        let mut world = self.world();
+        world.step += 1;
+        let step = world.step;
+        let mut open: Vec<(usize, usize)> = Vec::new();
+        for (p, project) in world.projects.iter().enumerate() {
+            open.extend(project.findings.iter().enumerate().filter(|(_, f)| f.listed && f.truth.state == "open").map(|(f, _)| (p, f)));
+        }
+        let total = open.len();
+        let mut seed = Seed::of(&[world.seed, 3, step]);
+        let share = |percent: f64| {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "small positive counts")]
+            let count = (total as f64 * percent / 100.0).ceil() as usize;
+            count
+        };
+        let mut take = |count: usize| -> Vec<(usize, usize)> {
+            (0..count.min(open.len())).map(|_| open.swap_remove(seed.below(open.len()))).collect()
+        };
+        // A component that was updated takes its findings with it: half of what is fixed simply vanishes.
+        for (n, (p, f)) in take(share(change.fixed)).into_iter().enumerate() {
+            let finding = &mut world.projects[p].findings[f];
+            if n % 2 == 0 { finding.analyze("RESOLVED", false) } else { finding.listed = false }
+        }
+        for (n, (p, f)) in take(share(change.changed)).into_iter().enumerate() {
+            let finding = &mut world.projects[p].findings[f];
+            match n % 4 {
+                0 => finding.analyze("FALSE_POSITIVE", true),
+                1 => finding.analyze("NOT_AFFECTED", false),
+                2 => finding.analyze("NOT_SET", true),
+                _ => {
+                    let other = if finding.truth.severity == "low" { ("HIGH", "high") } else { ("LOW", "low") };
+                    finding.edit(|body| body["vulnerability"]["severity"] = json!(other.0));
+                    finding.truth.severity = other.1;
+                }
+            }
+        }
+        for (p, f) in take(share(change.vanished)) {
+            world.projects[p].findings[f].listed = false;
+        }
+        let last = world.projects.iter().rposition(Project::is_record).unwrap_or(0);
+        let before = world.projects[last].findings.len();
+        world.fill(last, share(change.new), step);
+        // Those that are closed already when they appear are of no interest to a step.
+        world.projects[last].findings.truncate(before + share(change.new));
+    }
+
+    fn oracle(&self) -> Oracle {
+        let world = self.world();
+        let records = world.projects.iter().filter(|project| project.is_record());
+        let mut oracle = Oracle { records: records.map(|project| (project.uuid.clone(), project.name())).collect(), findings: BTreeMap::new() };
+        for finding in world.projects.iter().filter(|project| project.is_record()).flat_map(|project| &project.findings) {
+            if finding.ever_open {
+                let state = if finding.listed { finding.truth.state } else { "gone" };
+                oracle.findings.insert(finding.matrix.clone(), Truth { state, ..finding.truth.clone() });
+            }
+        }
+        oracle
+    }
+}
+
+#[derive(Clone)]
+struct Server {
+    tool: Arc<DependencyTrack>,
+    faults: Arc<Faults>,
+}
+
+async fn guard(State(server): State<Server>, headers: HeaderMap, request: Request, next: Next) -> Response {
+    if headers.get("x-api-key").is_none_or(|key| key != KEY) {
+        return server.tool.refuse(&Fault::Unauthorized);
+    }
+    next.run(request).await
+}
+
+async fn version(State(server): State<Server>) -> Json<Value> {
+    Json(json!({ "application": "Dependency-Track", "version": server.tool.version, "timestamp": "2026-01-01T00:00:00Z" }))
+}
+
+async fn team(State(server): State<Server>) -> Json<Value> {
+    let permissions: Vec<Value> = server.tool.permissions.iter().map(|name| json!({ "name": name, "description": "" })).collect();
+    Json(json!({ "uuid": "7f8c2a7e-0000-4000-8000-000000000001", "name": "Automation", "permissions": permissions }))
+}
+
+/// Offset and number of rows asked for: both words are needed, and a size of 0 means everything.
+fn window(query: &HashMap<String, String>) -> (usize, usize) {
+    let number = |names: &[&str]| names.iter().find_map(|name| query.get(*name)).and_then(|text| text.parse::<usize>().ok());
+    match (number(&["page", "pageNumber"]), number(&["size", "pageSize", "limit"])) {
+        (Some(_), Some(0)) => (0, usize::MAX),
+        (Some(page), Some(size)) => (page.saturating_sub(1).saturating_mul(size), size),
+        _ => (0, 100),
+    }
+}
+
+/// Applies the faults that only a list knows to the window and to the rows in it.
+fn list(server: &Server, route: &str, mut rows: Vec<&str>, (mut from, size): (usize, usize), is_v4: bool) -> Response {
+    let mut total = rows.len();
+    let fault = server.faults.take(route);
+    match &fault {
+        Some(Fault::NoRole) => (rows, total) = (Vec::new(), 0),
+        Some(Fault::DuplicatePage) => from = from.saturating_sub(size),
+        Some(Fault::ShiftedPage) if from > 0 => from += 1,
+        _ => {}
+    }
+    let page: Vec<&str> = rows.into_iter().skip(from).take(size).collect();
+    if page.is_empty() && !is_v4 {
+        // Past its end version 5.0 forgets the total.
+        total = 0;
+    }
+    let mut body = format!("[{}]", page.join(","));
+    match &fault {
+        Some(Fault::BadItem) if !page.is_empty() => body = format!("[[1,2],{}]", page[1..].join(",")).replace("],]", "]]"),
+        Some(Fault::UnknownEnum) if !page.is_empty() => {
+            body = body.replacen(r#""state":"NOT_SET""#, r#""state":"PONDERING""#, 1).replacen(r#""severity":"HIGH""#, r#""severity":"APOCALYPTIC""#, 1);
+        }
+        _ => {}
+    }
+    let mut response = ([(header::CONTENT_TYPE, "application/json")], body).into_response();
+    response.headers_mut().insert("X-Total-Count", HeaderValue::from(total));
+    response
+}
+
+async fn projects(State(server): State<Server>, Query(query): Query<HashMap<String, String>>) -> Response {
+    if !server.tool.permissions.contains(&"VIEW_PORTFOLIO") {
+        return server.tool.refuse(&Fault::Forbidden);
+    }
+    let world = server.tool.world();
+    let active_only = query.get("excludeInactive").is_some_and(|value| value == "true");
+    let shown = world.projects.iter().filter(|project| !active_only || project.body["active"] == json!(true));
+    let rows: Vec<String> = shown.map(|project| project.body.to_string()).collect();
+    list(&server, "GET /api/v1/project", rows.iter().map(String::as_str).collect(), window(&query), server.tool.is_v4())
+}
+
+async fn findings(State(server): State<Server>, Path(uuid): Path<String>, Query(query): Query<HashMap<String, String>>) -> Response {
+    if !server.tool.permissions.contains(&"VIEW_VULNERABILITY") {
+        return server.tool.refuse(&Fault::Forbidden);
+    }
+    let world = server.tool.world();
+    let Some(project) = world.projects.iter().find(|project| project.uuid == uuid) else {
+        return (StatusCode::NOT_FOUND, "The project could not be found.").into_response();
+    };
+    let suppressed = query.get("suppressed").is_some_and(|value| value == "true");
+    let listed = project.findings.iter().filter(|finding| finding.listed);
+    let rows: Vec<&str> = listed.map(|finding| finding.body.as_str()).filter(|body| suppressed || !body.contains(r#""isSuppressed":true"#)).collect();
+    let mut rows = rows;
+    if server.tool.is_v4() && rows.len() >= 10 {
+        // Two analyzers attributed one finding: version 4 answers, and counts, two rows.
+        rows.insert(1, rows[0]);
+    }
+    let window = if server.tool.is_v4() { (0, usize::MAX) } else { window(&query) };
+    list(&server, "GET /api/v1/finding/project", rows, window, server.tool.is_v4())
+}
+
+/// The web interface of a server in two containers: what users often give as the location.
+#[derive(Debug)]
+pub struct Frontend {
+    /// What its configuration names as the API server.
+    pub api: String,
+}
+
+impl Vendor for Frontend {
+    fn id(&self) -> &'static str {
+        "dependency_track"
+    }
+
+    fn router(self: Arc<Self>, _: Arc<Faults>) -> Router {
+        let api = self.api.clone();
+        Router::new()
+            .route("/static/config.json", get(move || std::future::ready(Json(json!({ "API_BASE_URL": api })))))
+            .fallback(|| std::future::ready(Html("<!doctype html><html><body><div id=\"app\"></div></body></html>")))
+    }
+
+    fn refuse(&self, _: &Fault) -> Response {
+        StatusCode::NOT_FOUND.into_response()
+    }
+
+    fn fields(&self) -> Vec<(&'static str, String)> {
+        vec![("secret", KEY.to_owned())]
+    }
+
+    fn step(&self, _: &Change) {}
+
+    fn oracle(&self) -> Oracle {
+        Oracle::default()
+    }
+}

@@ -10,8 +10,6 @@ pub mod oracle;
 pub mod seed;
 mod server;
 
-pub mod aws_security_hub;
-pub mod burp;
 pub mod dependency_track;
 
 pub use fault::{Fault, Faults};

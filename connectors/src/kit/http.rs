@@ -235,10 +235,6 @@ impl Http {
         Ok((answer.status(), std::mem::take(answer.headers_mut()), body.freeze()))
     }
 
-    pub(crate) fn client(&self) -> &reqwest::Client {
-        &self.0.client
-    }
-
     /// The beginning of a body without the credential, should the vendor echo it.
     fn excerpt(&self, body: &[u8]) -> Excerpt {
         let mut text = String::from_utf8_lossy(&body[..body.len().min(16 << 10)]).into_owned();

@@ -1,1 +1,0 @@
-//! Simulator of aws_security_hub.

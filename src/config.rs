@@ -1,0 +1,240 @@
+//! Configuration: TOML files read with their positions, so that every problem is told at once with file and line.
+//!
+//! Two stages: `read` turns files into values and problems; only a [`Config`] without problems exists. Secrets stay
+//! references until a connection is opened: they are never in a `Config`, and so in nothing that shows one.
+
+mod problem;
+mod read;
+mod secret;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use jiff::tz::TimeZone;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+use tributary_connectors::{
+    Entry, Error, Kind, SOURCES, Source,
+    kit::{HttpOptions, Limiters, Link, Location},
+    model::Severity,
+};
+
+pub use problem::{Errors, Problem};
+pub use secret::SecretRef;
+
+use crate::{store::Gate, sync::Plan};
+
+/// What a run is configured with.
+#[derive(Debug)]
+pub struct Config {
+    /// Settings of the process.
+    pub daemon: Daemon,
+    /// The connections, by name.
+    pub connections: Vec<Connection>,
+    /// What works but should be mended.
+    pub warnings: Vec<String>,
+    /// The files that were read.
+    pub files: Vec<PathBuf>,
+}
+
+/// Settings of the process; the environment (`TRIBUTARY__STORE__URL`) goes before the files.
+#[derive(Clone, Debug, Default, Deserialize, serde::Serialize)]
+#[serde(default)]
+pub struct Daemon {
+    /// A literal secret is an error, not a warning.
+    pub strict_secrets: bool,
+    /// Where things are kept.
+    pub store: StoreSettings,
+}
+
+/// The `[store]` table.
+#[derive(Clone, Debug, Deserialize, serde::Serialize)]
+#[serde(default)]
+pub struct StoreSettings {
+    /// `sqlite:///absolute/path` or `sqlite:relative/path`.
+    pub url: String,
+    /// Keep the vendor's raw items.
+    pub keep_raw: bool,
+    /// Operations older than this are pruned.
+    pub keep_operations: String,
+}
+
+impl Default for StoreSettings {
+    fn default() -> Self {
+        StoreSettings { url: "sqlite:///var/lib/tributary/tributary.db".into(), keep_raw: true, keep_operations: "90d".into() }
+    }
+}
+
+impl StoreSettings {
+    /// The file that the URL names.
+    pub fn path(&self) -> PathBuf {
+        let rest = self.url.strip_prefix("sqlite:").unwrap_or(&self.url);
+        PathBuf::from(rest.strip_prefix("//").unwrap_or(rest))
+    }
+}
+
+/// When something runs.
+#[derive(Clone, Debug)]
+pub enum Schedule {
+    /// Never.
+    Off,
+    /// Again and again.
+    Every(Duration),
+    /// By a cron rule.
+    Cron(Box<croner::Cron>),
+}
+
+/// One configured use of a connector.
+#[derive(Debug)]
+pub struct Connection {
+    /// Its identity for ever.
+    pub name: String,
+    /// For people.
+    pub label: Option<String>,
+    /// The connector.
+    pub entry: &'static Entry,
+    /// Where the tool is.
+    pub location: Location,
+    /// Whether it runs.
+    pub enabled: bool,
+    /// When records are discovered.
+    pub discover: Schedule,
+    /// When findings are synced.
+    pub sync: Schedule,
+    /// The zone of the cron rules.
+    pub timezone: TimeZone,
+    /// Map records to products by name.
+    pub auto_map: bool,
+    /// Least severity of a new finding.
+    pub minimum_severity: Severity,
+    /// Store findings that were closed when first met.
+    pub import_closed: bool,
+    /// How often everything is listed.
+    pub full_sync_every: Duration,
+    /// The way to the tool.
+    pub http: HttpOptions,
+    pub(crate) fields: Map<String, Value>,
+    pub(crate) secrets: Vec<(String, SecretRef)>,
+}
+
+impl Connection {
+    /// Resolves the secrets and opens the connection. No request is sent.
+    ///
+    /// # Errors
+    /// `Kind::Settings` that names the secret or field at fault.
+    pub fn open(&self, limiters: &Arc<Limiters>) -> Result<Box<dyn Source>, Error> {
+        let mut settings = self.fields.clone();
+        for (field, reference) in &self.secrets {
+            let secret = reference.resolve().map_err(|why| Error::new(format!("resolving `{field}`"), Kind::Settings(why.into())))?;
+            settings.insert(field.clone(), Value::String(secret));
+        }
+        let link = Link { location: self.location.clone(), options: self.http.clone(), limiters: Arc::clone(limiters) };
+        self.entry.open(Value::Object(settings), link)
+    }
+
+    /// What the engine needs to know.
+    pub fn plan(&self) -> Plan {
+        // Fields and location, not the secrets: a rotated secret sees the same things.
+        let seen = format!("{}\n{}\n{}", self.entry.meta.id, self.location, Value::Object(self.fields.clone()));
+        let settings = Sha256::digest(seen)[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        Plan {
+            connection: self.name.clone(),
+            meta: self.entry.meta,
+            gate: Gate { minimum_severity: self.minimum_severity, import_closed: self.import_closed, auto_map: self.auto_map },
+            full_sync_every: self.full_sync_every,
+            settings,
+        }
+    }
+}
+
+impl Config {
+    /// Reads the given files and directories, or the usual places when none are given.
+    ///
+    /// # Errors
+    /// Every problem of every file.
+    pub fn load(paths: &[PathBuf]) -> Result<Config, Errors> {
+        read::load(paths)
+    }
+
+    /// The effective configuration as TOML; secrets are shown as where they come from.
+    pub fn show(&self) -> String {
+        use std::fmt::Write;
+        let mut text = toml::to_string(&self.daemon).unwrap_or_default();
+        for connection in &self.connections {
+            let _ = write!(
+                text,
+                "\n[connections.{}]\nconnector = \"{}\"\nlocation = \"{}\"\nenabled = {}\nauto_map = {}\nminimum_severity = \"{}\"\nimport_closed = {}\n",
+                connection.name,
+                connection.entry.meta.id,
+                connection.location,
+                connection.enabled,
+                connection.auto_map,
+                connection.minimum_severity,
+                connection.import_closed
+            );
+            for (field, value) in &connection.fields {
+                let _ = writeln!(text, "fields.{field} = {value}");
+            }
+            for (field, reference) in &connection.secrets {
+                let _ = writeln!(text, "fields.{field} = \"<{reference}>\"");
+            }
+        }
+        text
+    }
+
+    /// JSON Schema of a configuration file, for editors.
+    pub fn schema() -> Value {
+        let schedule = json!({ "oneOf": [
+            { "type": "string", "description": "Cron rule of 5 or 6 fields, or \"off\"" },
+            { "type": "object", "properties": { "every": { "type": "string", "description": "As \"90m\" or \"6h\"" } }, "required": ["every"], "additionalProperties": false },
+        ] });
+        let reference = json!({ "oneOf": [
+            { "type": "string", "description": "A literal secret (warned about)" },
+            { "type": "object", "minProperties": 1, "maxProperties": 1, "additionalProperties": false, "properties": {
+                "env": { "type": "string" }, "file": { "type": "string" }, "credential": { "type": "string" },
+                "command": { "type": "array", "items": { "type": "string" } },
+            } },
+        ] });
+        let defaults = |extra: &[(&str, Value)]| {
+            let mut properties = Map::new();
+            for name in ["discover", "sync"] {
+                properties.insert(name.into(), schedule.clone());
+            }
+            for name in ["auto_map", "import_closed"] {
+                properties.insert(name.into(), json!({ "type": "boolean" }));
+            }
+            for name in ["timezone", "full_sync_every"] {
+                properties.insert(name.into(), json!({ "type": "string" }));
+            }
+            let words: Vec<&str> = Severity::ALL.iter().map(|severity| severity.as_str()).collect();
+            properties.insert("minimum_severity".into(), json!({ "enum": words }));
+            properties.extend(extra.iter().map(|(name, schema)| ((*name).to_owned(), schema.clone())));
+            json!({ "type": "object", "properties": properties, "additionalProperties": false })
+        };
+        let fields: Map<String, Value> = SOURCES
+            .iter()
+            .map(|entry| (entry.meta.id.to_owned(), entry.schema().as_value().clone()))
+            .collect();
+        let ids: Vec<&str> = SOURCES.iter().map(|entry| entry.meta.id).collect();
+        let text = json!({ "type": "string" });
+        let object = json!({ "type": "object" });
+        json!({
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "title": "Tributary configuration",
+            "type": "object",
+            "additionalProperties": false,
+            "properties": {
+                "strict_secrets": { "type": "boolean" },
+                "store": { "type": "object", "additionalProperties": false, "properties": {
+                    "url": text, "keep_raw": { "type": "boolean" }, "keep_operations": text } },
+                "defaults": defaults(&[]),
+                "connections": { "type": "object", "additionalProperties": defaults(&[
+                    ("connector", json!({ "enum": ids })), ("vendor", text.clone()), ("location", text.clone()), ("label", text.clone()),
+                    ("enabled", json!({ "type": "boolean" })), ("secret", reference), ("http", object.clone()),
+                    ("fields", object.clone()), ("credentials", object.clone()), ("options", object),
+                ]) },
+            },
+            "$defs": fields,
+        })
+    }
+}

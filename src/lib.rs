@@ -3,6 +3,8 @@
 //! `config` reads what is wanted, `sync` walks the connectors' pages, `store` keeps what they deliver. The connectors are a
 //! crate of their own and know nothing of these.
 
+pub mod cli;
 pub mod config;
+pub mod schedule;
 pub mod store;
 pub mod sync;

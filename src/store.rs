@@ -134,6 +134,18 @@ impl Store {
         open(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY)
     }
 
+    /// The vendor's own item of a finding, as it came.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn raw(reader: &Connection, finding: &str) -> Result<Option<String>> {
+        use rusqlite::OptionalExtension;
+        let body: Option<Vec<u8>> = reader
+            .query_row("select r.body from raws r join finding_rows f on f.seq = r.finding_seq where f.id = ?1", [finding], |row| row.get(0))
+            .optional()?;
+        Ok(body.and_then(|body| row::unpack(&body).ok()))
+    }
+
     /// Whether the vendor's raw items are kept.
     pub fn keeps_raw(&self) -> bool {
         self.keep_raw

@@ -82,7 +82,7 @@ impl Connector for DependencyTrack {
         let sent = request.query("pageNumber", Some(pages + 1)).query("pageSize", Some(size)).send::<Vec<Box<RawValue>>>(cx).await;
         let answer = match sent {
             Ok(answer) => answer,
-            Err(error) if matches!(error.kind, Kind::Shape { .. }) && pages == 0 => return Err(self.told_from_frontend(cx, error).await),
+            Err(error) if matches!(error.kind, Kind::Elsewhere(_)) && pages == 0 => return Err(self.told_from_frontend(cx, error).await),
             Err(error) => return Err(error.with_permission(projects)),
         };
         if answer.headers.get("x-api-deprecated").is_some() {
@@ -111,7 +111,7 @@ impl Connector for DependencyTrack {
         let mut checked = Checked::default();
         let version = match self.http.get("/api/version", &[]).anonymous().send::<Version>(cx).await {
             Ok(answer) => answer.body,
-            Err(error) if matches!(error.kind, Kind::Shape { .. } | Kind::Refused { .. }) => return Err(self.told_from_frontend(cx, error).await),
+            Err(error) if matches!(error.kind, Kind::Elsewhere(_) | Kind::Shape { .. } | Kind::Refused { .. }) => return Err(self.told_from_frontend(cx, error).await),
             Err(error) => return Err(error),
         };
         checked.facts.push(format!("{} {}", version.application, version.version));

@@ -48,6 +48,9 @@ pub enum Kind {
         /// Beginning of the body.
         body: Excerpt,
     },
+    /// Something else than the tool's API answers at this location (a web page).
+    #[error("no API answers here: {0}")]
+    Elsewhere(Box<str>),
     /// The answer is not what the documentation says.
     #[error("unexpected answer at `{path}`: {reason}")]
     Shape {
@@ -99,7 +102,7 @@ impl Kind {
     pub fn remedy(&self) -> Remedy {
         match self {
             Kind::Throttled(wait) => Remedy::Wait(*wait),
-            Kind::Vendor { .. } | Kind::Network(_) | Kind::Shape { .. } => Remedy::Retry,
+            Kind::Vendor { .. } | Kind::Network(_) | Kind::Shape { .. } | Kind::Elsewhere(_) => Remedy::Retry,
             Kind::Unauthorized(_) | Kind::Forbidden(_) | Kind::Settings(_) | Kind::Redirect(_) => Remedy::Operator,
             Kind::CursorExpired => Remedy::Restart,
             Kind::Refused { .. } | Kind::TooLarge { .. } | Kind::PagingLoop => Remedy::Fail,
@@ -132,7 +135,7 @@ impl Error {
             Kind::Forbidden(_) => Some("give the credential the permissions that `tributary connectors ID` lists"),
             Kind::Redirect(_) => Some("set `location` to the address that the tool redirects to"),
             Kind::Network(_) => Some("check `location`, DNS, firewall, proxy and the tool itself; a private CA goes into `http.ca_file`"),
-            Kind::Shape { .. } => Some("check that `location` is the tool's API address; a log-in page or a proxy may have answered"),
+            Kind::Elsewhere(_) => Some("check that `location` is the tool's API address; a log-in page or a proxy may have answered"),
             Kind::TooLarge { .. } => Some("the page is larger than this program holds in memory; please report it"),
             _ => None,
         })

@@ -61,7 +61,7 @@ pub(super) fn load(paths: &[PathBuf]) -> Result<Config, Errors> {
         if let Some(store) = reader.table(table.get_ref(), "store") {
             reader.known(store, STORE, "[store]");
             for (name, wanted) in [("url", true), ("keep_operations", true), ("keep_raw", false)] {
-                if wanted { drop(reader.text(store, name)) } else { drop(reader.flag(store, name)) }
+                let _ = if wanted { reader.text(store, name).is_some() } else { reader.flag(store, name).is_some() };
             }
         }
         if let Some(table) = reader.table(table.get_ref(), "defaults") {

@@ -349,7 +349,7 @@ impl Request<'_> {
         let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("nothing said");
         let reason = match body.first() {
             None => "the body is empty".to_owned(),
-            Some(b'<') => format!("a web page came instead of JSON ({kind})"),
+            Some(b'<') => return Kind::Elsewhere(format!("a web page came instead of JSON ({kind})").into()),
             _ => format!("{error} (content type {kind}): {}", self.http.excerpt(body)),
         };
         Kind::Shape { path: ".".into(), reason: reason.into() }

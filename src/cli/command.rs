@@ -1,0 +1,57 @@
+//! `check` and `config`.
+
+use std::{path::PathBuf, sync::Arc};
+
+use tributary_connectors::{Activity, Cx, kit::Limiters};
+
+use super::{
+    ConfigCommand,
+    exit::{self, Exit},
+    output, run,
+};
+use crate::config::Config;
+
+pub(super) async fn check(paths: &[PathBuf], names: &[String]) -> anyhow::Result<Exit> {
+    let config = Config::load(paths)?;
+    for warning in &config.warnings {
+        exit::say(&format!("warning: {warning}"));
+    }
+    let limiters = Arc::new(Limiters::default());
+    let mut exits = Vec::new();
+    for connection in run::choose(&config, names)? {
+        let checked = match connection.open(&limiters) {
+            Ok(source) => source.check(&Cx::new(Arc::new(Activity::default()))).await,
+            Err(error) => Err(error),
+        };
+        match checked {
+            Ok(checked) => {
+                output::text(&format!("{}  ok  {}\n", connection.name, checked.facts.join(" · ")))?;
+                for warning in checked.warnings {
+                    exit::say(&format!("{}  warning: {warning}", connection.name));
+                }
+                exits.push(Exit::Ok);
+            }
+            Err(error) => {
+                exits.push(Exit::of_vendor(&error));
+                exit::say_vendor(&connection.name, &format!("check of {}", connection.location), &error);
+            }
+        }
+    }
+    Ok(Exit::of_all(&exits))
+}
+
+pub(super) fn config(paths: &[PathBuf], what: &ConfigCommand) -> anyhow::Result<Exit> {
+    match what {
+        ConfigCommand::Schema => output::text(&format!("{:#}\n", Config::schema()))?,
+        ConfigCommand::Show => output::text(&Config::load(paths)?.show())?,
+        ConfigCommand::Validate => {
+            let config = Config::load(paths)?;
+            for warning in &config.warnings {
+                exit::say(&format!("warning: {warning}"));
+            }
+            let files: Vec<String> = config.files.iter().map(|path| path.display().to_string()).collect();
+            output::text(&format!("{} connections in {}: valid\n", config.connections.len(), files.join(", ")))?;
+        }
+    }
+    Ok(Exit::Ok)
+}

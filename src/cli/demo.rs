@@ -1,0 +1,112 @@
+//! `tributary demo`: simulated tools on loopback, discovered and synced, with no account anywhere.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use tributary_simulator::{Change, Running, Size, dependency_track::DependencyTrack, start};
+
+use super::{
+    exit::{self, Exit},
+    output::{self, Format, Rows},
+    run::{self, Work},
+    show,
+};
+use crate::{config::Config, schedule, store::Trigger};
+
+/// Options of the demo.
+#[derive(Debug, clap::Args)]
+pub(super) struct Demo {
+    /// Stop after the summary, instead of syncing on every minute.
+    #[arg(long)]
+    exit: bool,
+    /// Keep the result in this database, and the simulated tools as they are for the next demo with it.
+    #[arg(long, value_name = "FILE")]
+    store: Option<String>,
+    /// Open findings in each simulated tool.
+    #[arg(long, default_value_t = 2000)]
+    findings: usize,
+    /// Move the simulated tools one step on: 1 % fixed, changed, new and vanished.
+    #[arg(long)]
+    change: bool,
+}
+
+/// What a later demo with the same store needs to find the same tools.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Kept {
+    findings: usize,
+    steps: u32,
+    ports: Vec<u16>,
+}
+
+impl Demo {
+    pub(super) async fn run(self, format: Format) -> anyhow::Result<Exit> {
+        let folder = std::env::temp_dir().join(format!("tributary-demo-{}", std::process::id()));
+        let given = self.store.as_deref().map(|store| PathBuf::from(store.trim_start_matches("sqlite://").trim_start_matches("sqlite:")));
+        let database = given.clone().unwrap_or_else(|| folder.join("demo.db"));
+        std::fs::create_dir_all(&folder)?;
+        let keep = database.with_extension("demo.json");
+        let mut kept: Kept = std::fs::read(&keep).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+        if kept.findings == 0 {
+            kept.findings = self.findings;
+        }
+        kept.steps += u32::from(self.change);
+        let tools = start_tools(&mut kept).await?;
+        if given.is_some() {
+            std::fs::write(&keep, serde_json::to_vec(&kept)?)?;
+        }
+        let path = folder.join("tributary.toml");
+        let mut text = format!("[store]\nurl = \"sqlite:{}\"\n[defaults]\nsync = {{ every = \"1m\" }}\ndiscover = {{ every = \"10m\" }}\n", std::path::absolute(&database)?.display());
+        for tool in &tools {
+            text.push_str(&format!("\n[connections.{}]\nconnector = \"{}\"\nlocation = \"{}\"\n", tool.vendor.id().replace('_', "-"), tool.vendor.id(), tool.url));
+            text.push_str("[connections.");
+            text.push_str(&tool.vendor.id().replace('_', "-"));
+            text.push_str(".fields]\n");
+            for (field, value) in tool.vendor.fields() {
+                text.push_str(&format!("{field} = {}\n", serde_json::Value::String(value)));
+            }
+        }
+        std::fs::write(&path, text)?;
+        let done = self.sync_and_show(&path, &database, format).await;
+        std::fs::remove_dir_all(&folder)?;
+        done
+    }
+
+    async fn sync_and_show(&self, path: &std::path::Path, database: &std::path::Path, format: Format) -> anyhow::Result<Exit> {
+        let mut config = Config::load(&[path.to_owned()])?;
+        // The simulators' secrets are made up: the usual advice about literals would only confuse.
+        config.warnings.clear();
+        let (config, engine) = run::with(config)?;
+        let (code, reports) = run::all(&config, &engine, &[], Work::Both, Trigger::Once).await?;
+        if format == Format::Table {
+            let rows = show::overview(&engine.store.reader()?)?;
+            exit::say("");
+            rows.print(format, "findings")?;
+            output::text(&format!("\nStored in {}\n", database.display()))?;
+        } else {
+            let rows: Rows = run::summary(&reports);
+            rows.print(format, "operations")?;
+        }
+        if self.exit {
+            return Ok(code);
+        }
+        exit::say(&format!(
+            "Syncing every minute until Ctrl-C. Look around: sqlite3 {} 'select severity, state, count(*) from findings group by 1, 2'",
+            database.display()
+        ));
+        schedule::run(config, &engine).await
+    }
+}
+
+/// Starts the tools, on the ports of last time where those are free, and moves them to where they stood.
+async fn start_tools(kept: &mut Kept) -> anyhow::Result<Vec<Running>> {
+    let size = Size { records: 12, findings: kept.findings, seed: 1 };
+    let port = kept.ports.first().copied().unwrap_or(0);
+    let tools = vec![start(DependencyTrack::new(size), port).await?];
+    for tool in &tools {
+        for _ in 0..kept.steps {
+            tool.vendor.step(&Change::ONE_PERCENT);
+        }
+    }
+    kept.ports = tools.iter().filter_map(|tool| tool.url.rsplit_once(':')?.1.parse().ok()).collect();
+    Ok(tools)
+}

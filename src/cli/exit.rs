@@ -1,0 +1,151 @@
+//! Exit codes, and errors as people read them: what, why, how to mend it.
+
+use std::{io::Write, process::ExitCode};
+
+use tributary_connectors::Kind;
+
+use crate::{config, store, store::Outcome, sync, sync::Report};
+
+/// The exit codes. Unknown ones mean failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Done.
+    Ok = 0,
+    /// Failed for another reason.
+    Failed = 1,
+    /// Some of it failed.
+    Partial = 3,
+    /// There is no such object.
+    NotFound = 4,
+    /// Closes wait for an operator.
+    Held = 5,
+    /// The database is damaged.
+    Damaged = 65,
+    /// The vendor cannot be reached.
+    Unreachable = 69,
+    /// Somebody else is at it.
+    Busy = 75,
+    /// The credential was refused, or lacks a permission.
+    Refused = 77,
+    /// The configuration is invalid.
+    Configuration = 78,
+    /// Interrupted by the user.
+    Interrupted = 130,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit as u8)
+    }
+}
+
+impl Exit {
+    /// What a vendor's error means for the exit code.
+    pub fn of_vendor(error: &tributary_connectors::Error) -> Exit {
+        match error.kind {
+            Kind::Unauthorized(_) | Kind::Forbidden(_) => Exit::Refused,
+            Kind::Network(_) | Kind::Redirect(_) | Kind::Elsewhere(_) => Exit::Unreachable,
+            Kind::Settings(_) => Exit::Configuration,
+            Kind::Throttled(_) => Exit::Busy,
+            _ => Exit::Failed,
+        }
+    }
+
+    /// What any error of an operation means.
+    pub fn of_sync(error: &sync::Error) -> Exit {
+        match error {
+            sync::Error::Vendor(error) => Exit::of_vendor(error),
+            sync::Error::Store(store::Error::Busy(_)) => Exit::Busy,
+            sync::Error::Store(store::Error::Damaged(_)) => Exit::Damaged,
+            sync::Error::Store(_) => Exit::Failed,
+        }
+    }
+
+    /// What one operation's report means.
+    pub fn of_report(report: &Report) -> Exit {
+        match report.outcome {
+            Outcome::Success => Exit::Ok,
+            Outcome::Partial => Exit::Partial,
+            Outcome::Held => Exit::Held,
+            Outcome::Interrupted => Exit::Interrupted,
+            Outcome::Failed => same(report.errors.iter().map(|(_, error)| Exit::of_sync(error))).unwrap_or(Exit::Failed),
+        }
+    }
+
+    /// The code of several: one class gives that class's code, a mix is partial.
+    pub fn of_all(exits: &[Exit]) -> Exit {
+        match same(exits.iter().copied()) {
+            Some(exit) => exit,
+            None if exits.is_empty() => Exit::Ok,
+            None if exits.iter().all(|exit| matches!(exit, Exit::Ok | Exit::Held)) => Exit::Held,
+            None => Exit::Partial,
+        }
+    }
+}
+
+fn same(mut exits: impl Iterator<Item = Exit>) -> Option<Exit> {
+    let first = exits.next()?;
+    exits.all(|exit| exit == first).then_some(first)
+}
+
+/// Something that is not there.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no {kind} `{name}`")]
+pub(super) struct NotFound {
+    /// What sort of thing.
+    pub kind: &'static str,
+    /// What was asked for.
+    pub name: String,
+}
+
+/// Tells an error on stderr and gives its exit code.
+pub(super) fn report(error: &anyhow::Error) -> ExitCode {
+    if let Some(errors) = error.downcast_ref::<config::Errors>() {
+        say(&format!("{errors}"));
+        return Exit::Configuration.into();
+    }
+    let io = error.downcast_ref::<std::io::Error>();
+    if io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe) {
+        return Exit::Ok.into();
+    }
+    let exit = if let Some(error) = error.downcast_ref::<sync::Error>() {
+        Exit::of_sync(error)
+    } else if let Some(error) = error.downcast_ref::<tributary_connectors::Error>() {
+        Exit::of_vendor(error)
+    } else {
+        match error.downcast_ref::<store::Error>() {
+            Some(store::Error::Damaged(_)) => Exit::Damaged,
+            Some(store::Error::Busy(_)) => Exit::Busy,
+            _ if error.is::<NotFound>() => Exit::NotFound,
+            _ => Exit::Failed,
+        }
+    };
+    say(&format!("error: {error:#}"));
+    exit.into()
+}
+
+/// Tells what a vendor did wrong on one connection.
+pub(super) fn say_vendor(connection: &str, doing: &str, error: &tributary_connectors::Error) {
+    let (code, what) = match error.kind {
+        Kind::Unauthorized(_) => ("E0201", "the credential was refused"),
+        Kind::Forbidden(_) => ("E0202", "a permission is missing"),
+        Kind::Network(_) => ("E0203", "the tool cannot be reached"),
+        Kind::Redirect(_) | Kind::Elsewhere(_) => ("E0204", "the tool's API is not at this location"),
+        Kind::Settings(_) => ("E0205", "the connection's settings cannot work"),
+        Kind::Throttled(_) => ("E0206", "the tool limits the rate of requests"),
+        Kind::Shape { .. } => ("E0207", "the tool answered something unexpected"),
+        _ => ("E0208", "the tool failed"),
+    };
+    let tries = if error.attempts > 1 { format!(" ({} attempts)", error.attempts) } else { String::new() };
+    let mut text = format!("error[{code}]: {what}: connection \"{connection}\"\n  where: {doing}, {}{tries}\n  why:   {}\n", error.doing, error.kind);
+    if let Some(hint) = error.hint() {
+        text.push_str(&format!("  fix:   {hint}\n"));
+    }
+    text.push_str(&format!("  next:  tributary check {connection}"));
+    say(&text);
+}
+
+/// A line on stderr. Nobody can be told when that fails.
+pub(super) fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}

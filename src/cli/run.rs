@@ -1,0 +1,240 @@
+//! Operations from the command line: `run`, `discover`, `sync`.
+
+use std::{path::PathBuf, sync::Arc};
+
+use futures_util::{StreamExt, stream};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+use tributary_connectors::kit::Limiters;
+
+use super::{
+    exit::{self, Exit, NotFound},
+    output::{Format, Rows},
+    progress,
+};
+use crate::{
+    config::{Config, Connection},
+    schedule,
+    store::{OperationKind, Outcome, Store, Trigger},
+    sync::{Engine, Progress, Report},
+};
+
+/// How many connections run at once.
+const AT_ONCE: usize = 4;
+
+/// What is asked of each connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// Discover, then sync.
+    Both,
+    /// Discover only.
+    Discover,
+    /// Sync; with `true` a full one.
+    Sync(bool),
+}
+
+pub(super) async fn run(config: &[PathBuf], once: bool, names: &[String]) -> anyhow::Result<Exit> {
+    let (config, engine) = open(config)?;
+    if once {
+        let (exit, _) = all(&config, &engine, names, Work::Both, Trigger::Once).await?;
+        return Ok(exit);
+    }
+    schedule::run(config, &engine).await
+}
+
+pub(super) async fn discover(config: &[PathBuf], names: &[String], format: Format) -> anyhow::Result<Exit> {
+    let (config, engine) = open(config)?;
+    let (exit, reports) = all(&config, &engine, names, Work::Discover, Trigger::Manual).await?;
+    if format != Format::Table {
+        summary(&reports).print(format, "operations")?;
+    }
+    Ok(exit)
+}
+
+pub(super) async fn sync(config: &[PathBuf], names: &[String], full: bool, format: Format) -> anyhow::Result<Exit> {
+    let (config, engine) = open(config)?;
+    let (exit, reports) = all(&config, &engine, names, Work::Sync(full), Trigger::Manual).await?;
+    if format != Format::Table {
+        summary(&reports).print(format, "operations")?;
+    }
+    Ok(exit)
+}
+
+/// Reads the configuration, warns, opens the store, and listens for the signal to stop.
+pub(super) fn open(paths: &[PathBuf]) -> anyhow::Result<(Config, Engine)> {
+    with(Config::load(paths)?)
+}
+
+/// The same with a configuration that is read already.
+pub(super) fn with(config: Config) -> anyhow::Result<(Config, Engine)> {
+    for warning in &config.warnings {
+        exit::say(&format!("warning: {warning}"));
+    }
+    let store = Store::open(&config.daemon.store.path(), config.daemon.store.keep_raw)?;
+    let engine = Engine { store, stop: CancellationToken::new() };
+    stop_on_signal(engine.stop.clone());
+    Ok((config, engine))
+}
+
+/// The first signal stops at a page boundary; the second one ends the process, which is safe too.
+fn stop_on_signal(stop: CancellationToken) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else { return };
+    tokio::spawn(async move {
+        tokio::select! { _ = interrupt.recv() => {} _ = terminate.recv() => {} }
+        stop.cancel();
+        tokio::select! { _ = interrupt.recv() => {} _ = terminate.recv() => {} }
+        std::process::exit(Exit::Interrupted as i32);
+    });
+}
+
+/// The enabled connections of these names, or all of them.
+pub(super) fn choose<'a>(config: &'a Config, names: &[String]) -> anyhow::Result<Vec<&'a Connection>> {
+    for name in names {
+        if !config.connections.iter().any(|connection| connection.name == *name) {
+            return Err(NotFound { kind: "connection", name: name.clone() }.into());
+        }
+    }
+    let wanted = |connection: &&Connection| if names.is_empty() { connection.enabled } else { names.contains(&connection.name) };
+    Ok(config.connections.iter().filter(wanted).collect())
+}
+
+/// Runs the work on the connections, a few at once, and tells how each ended.
+pub(super) async fn all(config: &Config, engine: &Engine, names: &[String], work: Work, trigger: Trigger) -> anyhow::Result<(Exit, Vec<Report>)> {
+    let chosen = choose(config, names)?;
+    if chosen.is_empty() {
+        exit::say("No connection is configured and enabled.");
+    }
+    let limiters = Arc::new(Limiters::default());
+    let progresses: Vec<Progress> = chosen.iter().map(|_| Progress::default()).collect();
+    let shown = progress::show(chosen.iter().map(|connection| connection.name.clone()).zip(progresses.iter().cloned()).collect());
+    let done: Vec<_> = stream::iter(chosen.iter().zip(&progresses))
+        .map(|(connection, progress)| {
+            let limiters = Arc::clone(&limiters);
+            async move { (*connection, one(connection, engine, &limiters, work, trigger, progress).await) }
+        })
+        .buffered(AT_ONCE)
+        .collect()
+        .await;
+    drop(shown);
+    let (mut exits, mut all) = (Vec::new(), Vec::new());
+    for (connection, (reports, error)) in done {
+        exits.push(tell_all(&connection.name, &reports, error.as_ref()));
+        all.extend(reports);
+    }
+    Ok((Exit::of_all(&exits), all))
+}
+
+/// Runs the work on one connection: the reports of what ran, and the error that kept the rest from running.
+pub(crate) async fn one(
+    connection: &Connection, engine: &Engine, limiters: &Arc<Limiters>, work: Work, trigger: Trigger, progress: &Progress,
+) -> (Vec<Report>, Option<crate::sync::Error>) {
+    let plan = connection.plan();
+    let source = match connection.open(limiters) {
+        Ok(source) => source,
+        Err(error) => return (Vec::new(), Some(error.into())),
+    };
+    let mut reports = Vec::new();
+    if let Work::Sync(full) = work {
+        return match engine.sync(&*source, &plan, trigger, full, progress).await {
+            Ok(reports) => (reports, None),
+            Err(error) => (reports, Some(error)),
+        };
+    }
+    match engine.discover(&*source, &plan, trigger, progress).await {
+        Ok(report) => reports.push(report),
+        Err(error) => return (reports, Some(error)),
+    }
+    let goes_on = !matches!(reports[0].outcome, Outcome::Failed | Outcome::Interrupted);
+    if work == Work::Both && goes_on {
+        match engine.sync(&*source, &plan, trigger, false, progress).await {
+            Ok(more) => reports.extend(more),
+            Err(error) => return (reports, Some(error)),
+        }
+    }
+    (reports, None)
+}
+
+/// Tells how the operations of one connection ended, and gives the exit code that they mean together.
+pub(crate) fn tell_all(connection: &str, reports: &[Report], error: Option<&crate::sync::Error>) -> Exit {
+    reports.iter().for_each(tell);
+    if let Some(error) = error {
+        tell_error(connection, "before the first request", error);
+        return Exit::of_sync(error);
+    }
+    reports.iter().map(Exit::of_report).find(|exit| *exit != Exit::Ok).unwrap_or(Exit::Ok)
+}
+
+/// One operation's end, on stderr.
+fn tell(report: &Report) {
+    let counts = report.counts;
+    let name = &report.connection;
+    exit::say(&format!(
+        "{name}  {:8}  {:11}  fetched {} = created {} + updated {} + unchanged {} + reopened {} + filtered {} + rejected {} | closed {}",
+        report.kind.as_str(),
+        report.outcome.as_str(),
+        counts.fetched,
+        counts.created,
+        counts.updated,
+        counts.unchanged,
+        counts.reopened,
+        counts.filtered,
+        counts.rejected,
+        counts.closed
+    ));
+    for (reason, count) in &report.filtered {
+        tracing::info!(connection = name, count, reason, "filtered");
+    }
+    for (scope, reason) in report.incomplete.iter().take(5) {
+        exit::say(&format!("{name}  {scope}: not complete, nothing of it was closed: {reason}"));
+    }
+    for warning in &report.warnings {
+        exit::say(&format!("{name}  warning: {warning}"));
+    }
+    for (scope, error) in report.errors.iter().take(3) {
+        let doing = if scope.is_empty() { report.kind.as_str().to_owned() } else { format!("{} of {scope}", report.kind.as_str()) };
+        tell_error(name, &doing, error);
+    }
+    if report.errors.len() > 3 {
+        exit::say(&format!("{name}  and {} more: tributary operations show {}", report.errors.len() - 3, report.operation));
+    }
+}
+
+fn tell_error(connection: &str, doing: &str, error: &crate::sync::Error) {
+    match error {
+        crate::sync::Error::Vendor(error) => exit::say_vendor(connection, doing, error),
+        crate::sync::Error::Store(error) => exit::say(&format!("error[E0301]: connection \"{connection}\": {error}")),
+    }
+}
+
+/// Operations as rows.
+pub(super) fn summary(reports: &[Report]) -> Rows {
+    let number = |count: u64| json!(count);
+    Rows {
+        columns: vec!["connection", "kind", "outcome", "fetched", "created", "updated", "unchanged", "reopened", "filtered", "rejected", "closed", "vendor_total", "operation"],
+        rows: reports
+            .iter()
+            .map(|report| {
+                let counts = report.counts;
+                let mut row: Vec<Value> = vec![report.connection.clone().into(), report.kind.as_str().into(), report.outcome.as_str().into()];
+                row.extend(
+                    [counts.fetched, counts.created, counts.updated, counts.unchanged, counts.reopened, counts.filtered, counts.rejected, counts.closed]
+                        .map(number),
+                );
+                row.push(report.vendor_total.map_or(Value::Null, number));
+                row.push(report.operation.to_string().into());
+                row
+            })
+            .collect(),
+    }
+}
+
+impl Work {
+    /// The work of a scheduled operation.
+    pub(crate) fn of(kind: OperationKind) -> Work {
+        match kind {
+            OperationKind::Discover => Work::Discover,
+            OperationKind::Sync => Work::Sync(false),
+        }
+    }
+}

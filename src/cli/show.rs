@@ -1,0 +1,202 @@
+//! What is stored, and what is supported.
+
+use std::path::PathBuf;
+
+use rusqlite::{OptionalExtension, ToSql, types::ValueRef};
+use serde_json::{Map, Value, json};
+use tributary_connectors::{Entry, SOURCES};
+
+use super::{
+    exit::{Exit, NotFound},
+    output::{self, Format, Rows},
+};
+use crate::{config::Config, store::Store};
+
+/// Columns that hold times.
+const TIMES: &[&str] = &[
+    "first_seen", "last_seen", "state_since", "started_at", "ended_at", "closed_at", "updated_at", "vendor_first_seen", "vendor_last_seen", "at", "last_success",
+];
+/// Columns that hold JSON.
+const JSON: &[&str] = &["cve", "cwe", "identifiers", "reference_urls", "tags", "attributes", "detail"];
+
+pub(super) fn connectors(id: Option<&str>, format: Format) -> anyhow::Result<Exit> {
+    let Some(id) = id else {
+        let rows = SOURCES.iter().map(|entry| vec![entry.meta.id.into(), entry.meta.title.into(), entry.meta.record.into(), entry.meta.docs.into()]).collect();
+        Rows { columns: vec!["id", "tool", "record", "docs"], rows }.print(format, "connectors")?;
+        return Ok(Exit::Ok);
+    };
+    let entry = Entry::find(id).ok_or_else(|| NotFound { kind: "connector", name: id.to_owned() })?;
+    let meta = entry.meta;
+    let schema = entry.schema();
+    if format != Format::Table {
+        output::object(&json!({ "id": meta.id, "title": meta.title, "docs": meta.docs, "record": meta.record, "permissions": meta.permissions, "location": meta.location_help, "fields": schema }), format)?;
+        return Ok(Exit::Ok);
+    }
+    let mut text = format!("{} ({})\n  docs         {}\n  a record is  {}\n  permissions  {}\n  location     {}\n", meta.title, meta.id, meta.docs, meta.record, meta.permissions.join(", "), meta.location_help);
+    let required: Vec<&str> = schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+    for (name, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+        let secret = if property.get("format").is_some_and(|form| form == "password") { ", secret" } else { "" };
+        let needed = if required.contains(&name.as_str()) { "required" } else { "optional" };
+        let about = property.get("description").and_then(Value::as_str).unwrap_or_default();
+        text.push_str(&format!("  {name:12} {about} ({needed}{secret})\n"));
+    }
+    output::text(&text)?;
+    Ok(Exit::Ok)
+}
+
+pub(super) fn connections(paths: &[PathBuf], format: Format) -> anyhow::Result<Exit> {
+    let (config, reader) = open(paths)?;
+    let mut rows = Vec::new();
+    for connection in &config.connections {
+        let count = |sql: &str| -> rusqlite::Result<Value> { reader.query_row(sql, [&connection.name], |row| row.get::<_, i64>(0)).map(Value::from) };
+        let last: Option<(String, Option<i64>)> = reader
+            .query_row("select outcome, ended_at from operations where connection = ?1 and kind = 'sync' order by started_at desc limit 1", [&connection.name], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
+            .optional()?;
+        let (outcome, ended) = last.unwrap_or_else(|| ("never synced".to_owned(), None));
+        rows.push(vec![
+            connection.name.clone().into(),
+            connection.entry.meta.id.into(),
+            connection.location.to_string().into(),
+            if connection.enabled { outcome.into() } else { "disabled".into() },
+            output::time(ended),
+            count("select count(*) from records where connection = ?1")?,
+            count("select count(*) from findings where connection = ?1 and state = 'open'")?,
+        ]);
+    }
+    Rows { columns: vec!["name", "connector", "location", "last_sync", "ended_at", "records", "open"], rows }.print(format, "connections")?;
+    Ok(Exit::Ok)
+}
+
+pub(super) fn connection(paths: &[PathBuf], name: &str, format: Format) -> anyhow::Result<Exit> {
+    let (config, reader) = open(paths)?;
+    let connection = config.connections.iter().find(|connection| connection.name == name).ok_or_else(|| NotFound { kind: "connection", name: name.to_owned() })?;
+    let secrets: Map<String, Value> = connection.secrets.iter().map(|(field, reference)| (field.clone(), format!("<{reference}>").into())).collect();
+    let states = query(&reader, "select state, severity, count(*) as findings from findings where connection = ?1 group by 1, 2 order by 1, 2", &[&name])?;
+    let records = query(&reader, "select state, count(*) as records from records where connection = ?1 group by 1", &[&name])?;
+    let value = json!({
+        "name": connection.name, "label": connection.label, "connector": connection.entry.meta.id, "location": connection.location.to_string(),
+        "enabled": connection.enabled, "secrets": secrets, "fields": connection.fields, "records": records, "findings": states,
+    });
+    output::object(&value, format)?;
+    Ok(Exit::Ok)
+}
+
+pub(super) fn records(paths: &[PathBuf], connection: Option<&str>, state: Option<&str>, format: Format) -> anyhow::Result<Exit> {
+    let (_, reader) = open(paths)?;
+    list(
+        &reader,
+        &["connection", "key", "name", "kind", "state", "product", "last_seen"],
+        "from records where (?1 is null or connection = ?1) and (?2 is null or state = ?2) order by connection, name",
+        &[&connection, &state],
+        format,
+        "records",
+    )
+}
+
+/// Findings by connection and state, with a column for each severity.
+pub(super) fn overview(reader: &rusqlite::Connection) -> anyhow::Result<Rows> {
+    const COLUMNS: [&str; 8] = ["connection", "state", "critical", "high", "medium", "low", "info", "unknown"];
+    let counts: Vec<String> = COLUMNS[2..].iter().map(|word| format!("count(*) filter (where severity = '{word}') as \"{word}\"")).collect();
+    let found = query(reader, &format!("select connection, state, {} from findings group by 1, 2 order by 1, 2", counts.join(", ")), &[])?;
+    Ok(Rows { columns: COLUMNS.to_vec(), rows: found.into_iter().map(|mut row| COLUMNS.iter().map(|name| row[*name].take()).collect()).collect() })
+}
+
+/// What findings to show.
+#[derive(Debug, Default)]
+pub(super) struct FindingFilter {
+    pub connection: Option<String>,
+    pub state: Option<String>,
+    pub severity: Option<String>,
+    pub record: Option<String>,
+    pub cve: Option<String>,
+}
+
+pub(super) fn findings(paths: &[PathBuf], filter: &FindingFilter, limit: u32, format: Format) -> anyhow::Result<Exit> {
+    let (_, reader) = open(paths)?;
+    let cve = filter.cve.as_ref().map(|cve| format!("%\"{}\"%", cve.to_uppercase()));
+    list(
+        &reader,
+        &["id", "connection", "severity", "state", "title", "component_name", "component_version", "record_key", "first_seen"],
+        "from findings where (?1 is null or connection = ?1) and (?2 is null or state = ?2) and (?3 is null or severity = ?3)
+         and (?4 is null or record_key = ?4) and (?5 is null or cve like ?5)
+         order by case severity when 'critical' then 0 when 'high' then 1 when 'medium' then 2 when 'low' then 3 when 'info' then 4 else 5 end, first_seen desc, id
+         limit ?6",
+        &[&filter.connection, &filter.state, &filter.severity, &filter.record, &cve, &limit],
+        format,
+        "findings",
+    )
+}
+
+pub(super) fn finding(paths: &[PathBuf], id: &str, format: Format) -> anyhow::Result<Exit> {
+    let (_, reader) = open(paths)?;
+    let mut found = query(&reader, "select * from findings where id = ?1", &[&id])?;
+    let Some(Value::Object(mut finding)) = found.pop() else { return Err(NotFound { kind: "finding", name: id.to_owned() }.into()) };
+    finding.insert("history".into(), query(&reader, "select at, event, field, old_value, new_value, operation from finding_events where finding_id = ?1 order by id", &[&id])?.into());
+    let store_raw = Store::raw(&reader, id)?;
+    finding.insert("raw".into(), store_raw.map_or(Value::Null, |raw| serde_json::from_str(&raw).unwrap_or(Value::String(raw))));
+    output::object(&Value::Object(finding), format)?;
+    Ok(Exit::Ok)
+}
+
+pub(super) fn operations(paths: &[PathBuf], format: Format) -> anyhow::Result<Exit> {
+    let (_, reader) = open(paths)?;
+    list(
+        &reader,
+        &["id", "connection", "kind", "trigger", "outcome", "started_at", "fetched", "created", "updated", "unchanged", "reopened", "filtered", "rejected", "closed", "vendor_total"],
+        "from operations order by started_at desc limit 100",
+        &[],
+        format,
+        "operations",
+    )
+}
+
+pub(super) fn operation(paths: &[PathBuf], id: &str, format: Format) -> anyhow::Result<Exit> {
+    let (_, reader) = open(paths)?;
+    let found = query(&reader, "select * from operations where id = ?1", &[&id])?;
+    let operation = found.first().ok_or_else(|| NotFound { kind: "operation", name: id.to_owned() })?;
+    output::object(operation, format)?;
+    Ok(Exit::Ok)
+}
+
+fn open(paths: &[PathBuf]) -> anyhow::Result<(Config, rusqlite::Connection)> {
+    let config = Config::load(paths)?;
+    let store = Store::open(&config.daemon.store.path(), config.daemon.store.keep_raw)?;
+    let reader = store.reader()?;
+    Ok((config, reader))
+}
+
+fn list(reader: &rusqlite::Connection, columns: &[&'static str], rest: &str, parameters: &[&dyn ToSql], format: Format, what: &str) -> anyhow::Result<Exit> {
+    let found = query(reader, &format!("select {} {rest}", columns.join(", ")), parameters)?;
+    let row = |mut object: Value| columns.iter().map(|name| object[*name].take()).collect();
+    Rows { columns: columns.to_vec(), rows: found.into_iter().map(row).collect() }.print(format, what)?;
+    Ok(Exit::Ok)
+}
+
+/// Rows as objects in their outer form: times as RFC 3339, lists as lists.
+fn query(reader: &rusqlite::Connection, sql: &str, parameters: &[&dyn ToSql]) -> anyhow::Result<Vec<Value>> {
+    let mut statement = reader.prepare(sql)?;
+    let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let mut rows = statement.query(parameters)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let mut object = Map::new();
+        for (index, name) in names.iter().enumerate() {
+            let value = match row.get_ref(index)? {
+                ValueRef::Null | ValueRef::Blob(_) => Value::Null,
+                ValueRef::Integer(at) if TIMES.contains(&name.as_str()) => output::time(Some(at)),
+                ValueRef::Integer(number) if name == "exploited" || name == "fix_available" => Value::Bool(number != 0),
+                ValueRef::Integer(number) => number.into(),
+                ValueRef::Real(number) => number.into(),
+                ValueRef::Text(text) => {
+                    let text = String::from_utf8_lossy(text);
+                    if JSON.contains(&name.as_str()) { serde_json::from_str(&text).unwrap_or(Value::Null) } else { text.into() }
+                }
+            };
+            object.insert(name.clone(), value);
+        }
+        found.push(Value::Object(object));
+    }
+    Ok(found)
+}

@@ -81,7 +81,9 @@ impl Demo {
             let rows = show::overview(&engine.store.reader()?)?;
             exit::say("");
             rows.print(format, "findings")?;
-            output::text(&format!("\nStored in {}\n", database.display()))?;
+            if self.store.is_some() {
+                output::text(&format!("\nStored in {}\n", database.display()))?;
+            }
         } else {
             let rows: Rows = run::summary(&reports);
             rows.print(format, "operations")?;

@@ -83,6 +83,7 @@ pub(super) fn load(paths: &[PathBuf]) -> Result<Config, Errors> {
         }
     }
     if !problems.is_empty() {
+        problems.sort_by(|a, b| a.place.cmp(&b.place));
         return Err(Errors(problems));
     }
     let files = texts.into_iter().map(|(path, _)| path).collect();
@@ -291,6 +292,10 @@ impl Reader<'_> {
         let value = table.get(name)?;
         match value.get_ref() {
             DeValue::String(rule) if rule == "off" => Some(Schedule::Off),
+            DeValue::String(rule) if too_wide(rule).is_some() => {
+                self.wrong("E0107", value.span(), format!("schedule \"{rule}\": {}", too_wide(rule).unwrap_or_default()), "for a fixed interval write { every = \"90m\" }");
+                None
+            }
             DeValue::String(rule) => match croner::parser::CronParser::builder().seconds(croner::parser::Seconds::Optional).build().parse(rule) {
                 Ok(cron) => Some(Schedule::Cron(Box::new(cron))),
                 Err(error) => {
@@ -459,6 +464,17 @@ impl Reader<'_> {
     fn beside(&self, path: &str) -> PathBuf {
         self.path.parent().unwrap_or(Path::new("")).join(path)
     }
+}
+
+/// A step that is wider than its field: the parser takes it, and it would silently mean something else.
+fn too_wide(rule: &str) -> Option<String> {
+    let fields: Vec<&str> = rule.split_whitespace().collect();
+    let minute = fields.len().checked_sub(5)?;
+    let wide = |at: usize, word: &str, most: u32| {
+        let step: u32 = fields.get(at)?.split('/').nth(1)?.parse().ok()?;
+        (step > most).then(|| format!("{word} step {step} is over {most}"))
+    };
+    wide(minute, "minute", 59).or_else(|| wide(minute + 1, "hour", 23))
 }
 
 fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {

@@ -165,7 +165,7 @@ mod tests {
         );
         assert_eq!(items.len(), 1);
         let seen: Vec<_> = rejects.iter().map(|r| (r.key.as_deref(), &*r.path, &*r.raw)).collect();
-        assert_eq!(seen, [(Some("b"), "level", r#"{"id":"b","level":"x"}"#), (None, ".", "[1]"), (Some("c"), "", r#"{"id":"c","level":3}"#)]);
+        assert_eq!(seen, [(Some("b"), "level", r#"{"id":"b","level":"x"}"#), (None, "[0]", "[1]"), (Some("c"), "", r#"{"id":"c","level":3}"#)]);
     }
 
     #[test]

@@ -1,0 +1,243 @@
+//! The binary as its user meets it: errors that say what, where and how to mend it; exit codes; crashes; secrets.
+
+mod common;
+
+use std::{process::Output, time::Duration};
+
+use common::{Bench, SIZE};
+use tributary_simulator::{
+    Change, Fault, Size, Vendor,
+    dependency_track::{DependencyTrack, Frontend},
+    seed::Seed,
+    start,
+};
+
+/// Runs the binary without blocking the simulator.
+async fn run(bench: &Bench, arguments: &[&str]) -> (i32, String, String) {
+    let mut command = bench.command(arguments);
+    let Output { status, stdout, stderr } = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    (status.code().unwrap(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+async fn tool(vendor: impl Vendor) -> Bench {
+    Bench::new(start(vendor, 0).await.unwrap())
+}
+
+/// The configuration with one text replaced by another.
+fn change(bench: &Bench, from: &str, to: &str) {
+    let text = std::fs::read_to_string(bench.config()).unwrap();
+    assert!(text.contains(from), "{text}");
+    std::fs::write(bench.config(), text.replace(from, to)).unwrap();
+}
+
+const SMALL: Size = Size { records: 4, findings: 200, seed: 3 };
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_run_ends_as_the_oracle_and_a_second_one_changes_nothing() {
+    let bench = tool(DependencyTrack::new(SIZE)).await;
+    let (code, _, stderr) = run(&bench, &["run", "--once"]).await;
+    assert_eq!(code, 0, "{stderr}");
+    bench.assert_oracle("after run --once");
+    let (code, stdout, stderr) = run(&bench, &["sync", "-o", "json"]).await;
+    assert_eq!(code, 0, "{stderr}");
+    let document: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    let operation = &document["items"][0];
+    assert_eq!((&operation["created"], &operation["updated"], &operation["closed"]), (&0.into(), &0.into(), &0.into()), "{document:#}");
+    bench.tool.vendor.step(&Change::ONE_PERCENT);
+    for _ in 0..2 {
+        assert_eq!(run(&bench, &["run", "--once"]).await.0, 0);
+    }
+    bench.assert_oracle("after a step");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d1_kill_9_at_thirty_random_moments_loses_and_invents_nothing() {
+    let bench = tool(DependencyTrack::new(SIZE)).await;
+    let mut seed = Seed::of(&[2026, 11]);
+    let started = std::time::Instant::now();
+    assert_eq!(run(&bench, &["connections", "list"]).await.0, 0);
+    let startup = started.elapsed();
+    for round in 0..3 {
+        if round > 0 {
+            bench.tool.vendor.step(&Change::ONE_PERCENT);
+        }
+        for _ in 0..10 {
+            let mut child = bench.command(&["run", "--once"]).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+            // From the start of the process to well into its work, whatever the machine's speed.
+            let moment = startup.mul_f64(0.2) + Duration::from_millis(seed.below(400) as u64);
+            tokio::time::sleep(moment).await;
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        for _ in 0..2 {
+            let (code, _, stderr) = run(&bench, &["run", "--once"]).await;
+            assert_eq!(code, 0, "{stderr}");
+        }
+        bench.assert_oracle(&format!("after {} kills", 10 * (round + 1)));
+    }
+    let intact: String = bench.engine.store.reader().unwrap().query_row("pragma integrity_check", [], |row| row.get(0)).unwrap();
+    assert_eq!(intact, "ok");
+    assert_eq!(bench.number("select count(*) from operations where outcome = 'running'"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_secret_is_told_and_never_shown() {
+    let bench = tool(DependencyTrack::new(SMALL)).await;
+    let canary = "odt_C4nary00_5up3r53cr3t5up3r53cr3t5up3r5";
+    let real = bench.tool.vendor.fields()[0].1.clone();
+    change(&bench, &real, canary);
+    for command in [&["check"][..], &["run", "--once", "-vv"], &["sync", "-v", "--log-format", "json"], &["config", "show"], &["connections", "show", "t"]] {
+        let (code, stdout, stderr) = run(&bench, command).await;
+        let expected = if matches!(command[0], "config" | "connections") { 0 } else { 77 };
+        assert_eq!(code, expected, "{command:?}: {stderr}");
+        if expected == 77 {
+            assert!(stderr.contains("error[E0201]: the credential was refused: connection \"t\""), "{stderr}");
+            assert!(stderr.contains("fix:   check the secret"), "{stderr}");
+        }
+        assert!(!stdout.contains(canary) && !stderr.contains(canary), "K1: {command:?} shows the secret");
+    }
+    for file in ["t.db", "t.db-wal"] {
+        let bytes = std::fs::read(bench.folder.path().join(file)).unwrap_or_default();
+        assert!(!bytes.windows(canary.len()).any(|window| window == canary.as_bytes()), "K1: {file} holds the secret");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_permission_is_named() {
+    for (permission, command) in [("VIEW_VULNERABILITY", "check"), ("VIEW_VULNERABILITY", "sync"), ("VIEW_PORTFOLIO", "check"), ("VIEW_PORTFOLIO", "discover")] {
+        let bench = tool(DependencyTrack::new(SMALL).without_permission(permission)).await;
+        let (code, _, stderr) = run(&bench, &[command]).await;
+        assert_eq!(code, 77, "{command}: {stderr}");
+        assert!(stderr.contains("error[E0202]: a permission is missing") && stderr.contains(permission), "{stderr}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_url_is_recognized() {
+    let bench = tool(Frontend { api: "http://dtrack-api.example:8081".into() }).await;
+    let (code, _, stderr) = run(&bench, &["check"]).await;
+    assert_eq!(code, 69, "{stderr}");
+    assert!(stderr.contains("web interface of Dependency-Track") && stderr.contains("http://dtrack-api.example:8081"), "{stderr}");
+    // A port on which nobody listens.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    change(&bench, &bench.tool.url, &format!("http://{free}"));
+    let (code, _, stderr) = run(&bench, &["check"]).await;
+    assert_eq!(code, 69, "{stderr}");
+    assert!(stderr.contains("error[E0203]: the tool cannot be reached"), "{stderr}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pasted_api_path_is_as_good_as_the_root() {
+    let bench = tool(DependencyTrack::new(SMALL)).await;
+    change(&bench, &bench.tool.url, &format!("{}/api/v1/", bench.tool.url));
+    let (code, stdout, stderr) = run(&bench, &["check"]).await;
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stdout.contains("Dependency-Track 5.0.4"), "{stdout}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn o1_a_redirect_is_never_followed() {
+    let bench = tool(DependencyTrack::new(SMALL)).await;
+    bench.tool.faults.add("", 0, usize::MAX, Fault::Status(302, None));
+    let (code, _, stderr) = run(&bench, &["sync"]).await;
+    assert_eq!(code, 69, "{stderr}");
+    assert_eq!(bench.tool.log().len(), 1, "one request, no second one after the redirect");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_problem_of_a_configuration_is_told_at_once() {
+    let bench = tool(DependencyTrack::new(SMALL)).await;
+    let file = bench.config();
+    std::fs::write(
+        &file,
+        r#"[defaults]
+sync = "*/90 * * * *"
+[connections.one]
+connector = "dependency_trak"
+[connections.two]
+connector = "dependency_track"
+locaton = "https://dtrack.example"
+[connections.three]
+connector = "dependency_track"
+location = "http://dtrack.example"
+minimum_severity = "severe"
+[connections.three.fields]
+secret = { enf = "X" }
+fronted_url = "https://x.example"
+"#,
+    )
+    .unwrap();
+    let (code, stdout, stderr) = run(&bench, &["config", "validate"]).await;
+    assert_eq!((code, &*stdout), (78, ""), "{stderr}");
+    let shown = file.display();
+    for expected in [
+        format!("error[E0107]: {shown}:2:8: schedule \"*/90 * * * *\": minute step 90 is over 59"),
+        format!("error[E0110]: {shown}:4:13: unknown connector `dependency_trak`"),
+        "did you mean `dependency_track`?".to_owned(),
+        format!("error[E0102]: {shown}:7:1: unknown key `locaton` in [connections.two]\n   7 | locaton = \"https://dtrack.example\"\n     | ^^^^^^^ did you mean `location`?"),
+        format!("error[E0111]: {shown}:5:14: [connections.two] lacks `secret`"),
+        format!("error[E0112]: {shown}:10:12: `location` is plain http"),
+        format!("error[E0109]: {shown}:11:20: unknown severity `severe`"),
+        format!("error[E0113]: {shown}:13:12: `secret` is no secret reference"),
+        format!("error[E0102]: {shown}:14:1: unknown field `fronted_url` of dependency_track"),
+        "did you mean `frontend_url`?".to_owned(),
+        "nothing was changed".to_owned(),
+    ] {
+        assert!(stderr.contains(&expected), "missing: {expected}\nin:\n{stderr}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn secrets_come_from_where_the_configuration_says() {
+    use std::os::unix::fs::PermissionsExt;
+    let bench = tool(DependencyTrack::new(SMALL)).await;
+    let real = bench.tool.vendor.fields()[0].1.clone();
+    let file = bench.folder.path().join("key");
+    std::fs::write(&file, format!("{real}\n")).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    change(&bench, &format!("\"{real}\""), "{ file = \"key\" }");
+    assert_eq!(run(&bench, &["check"]).await.0, 0);
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let (code, _, stderr) = run(&bench, &["check"]).await;
+    // K4: a file that everybody can read is refused, unless it lies in memory only.
+    assert_eq!(code, 78, "{stderr}");
+    assert!(stderr.contains("chmod o-r"), "{stderr}");
+    change(&bench, "{ file = \"key\" }", "{ command = [\"cat\", \"/nonexistent\"] }");
+    assert_eq!(run(&bench, &["check"]).await.0, 78);
+    change(&bench, "\"/nonexistent\"", &format!("\"{}\"", file.display()));
+    assert_eq!(run(&bench, &["check"]).await.0, 0);
+    change(&bench, "command = [\"cat\", ", "env = ");
+    change(&bench, "\"] }", "\" }");
+    let (code, _, stderr) = run(&bench, &["check"]).await;
+    assert_eq!(code, 78);
+    assert!(stderr.contains("is not set, or empty"), "{stderr}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_there_has_its_own_exit_code() {
+    let bench = tool(DependencyTrack::new(SMALL)).await;
+    assert_eq!(run(&bench, &["run", "--once"]).await.0, 0);
+    for command in [&["sync", "nobody"][..], &["findings", "show", "x"], &["operations", "show", "x"], &["connections", "show", "x"], &["connectors", "x"]] {
+        assert_eq!(run(&bench, command).await.0, 4, "{command:?}");
+    }
+    assert_eq!(run(&bench, &["nonsense"]).await.0, 2);
+    let (code, stdout, _) = run(&bench, &["findings", "list", "-o", "ndjson", "--limit", "1"]).await;
+    assert_eq!(code, 0);
+    let finding: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    let (code, stdout, _) = run(&bench, &["findings", "show", finding["id"].as_str().unwrap(), "-o", "json"]).await;
+    assert_eq!(code, 0);
+    let shown: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(shown["key"], shown["raw"]["matrix"]);
+    assert!(shown["first_seen"].as_str().unwrap().ends_with('Z'));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d10_a_connection_that_is_busy_says_who_holds_it() {
+    let bench = tool(DependencyTrack::new(SMALL)).await;
+    let lease = bench.engine.store.lease("t", "dependency_track").await.unwrap();
+    let (code, _, stderr) = run(&bench, &["sync"]).await;
+    assert_eq!(code, 75, "{stderr}");
+    assert!(stderr.contains(&format!("process {}", std::process::id())), "{stderr}");
+    bench.engine.store.release(lease).await.unwrap();
+    assert_eq!(run(&bench, &["sync"]).await.0, 0);
+}

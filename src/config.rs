@@ -229,7 +229,7 @@ impl Config {
                     "url": text, "keep_raw": { "type": "boolean" }, "keep_operations": text } },
                 "defaults": defaults(&[]),
                 "connections": { "type": "object", "additionalProperties": defaults(&[
-                    ("connector", json!({ "enum": ids })), ("vendor", text.clone()), ("location", text.clone()), ("label", text.clone()),
+                    ("connector", json!({ "enum": ids })), ("vendor", text.clone()), ("location", text.clone()), ("label", text),
                     ("enabled", json!({ "type": "boolean" })), ("secret", reference), ("http", object.clone()),
                     ("fields", object.clone()), ("credentials", object.clone()), ("options", object),
                 ]) },

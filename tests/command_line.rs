@@ -1,5 +1,7 @@
 //! The binary as its user meets it: errors that say what, where and how to mend it; exit codes; crashes; secrets.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use std::{process::Output, time::Duration};

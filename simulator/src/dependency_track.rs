@@ -143,7 +143,7 @@ impl World {
             let vulnerability = &self.vulnerabilities[seed.below(self.vulnerabilities.len())];
             let mut finding = finding(&mut seed, &uuid, vulnerability);
             if number >= open {
-                finding.analyze(&["FALSE_POSITIVE", "NOT_AFFECTED", "RESOLVED", "NOT_SET"][number % 4], number % 4 == 3);
+                finding.analyze(["FALSE_POSITIVE", "NOT_AFFECTED", "RESOLVED", "NOT_SET"][number % 4], number % 4 == 3);
             }
             finding.ever_open = finding.truth.state == "open";
             self.projects[project].findings.push(finding);

@@ -177,7 +177,7 @@ fn list(reader: &rusqlite::Connection, columns: &[&'static str], rest: &str, par
 /// Rows as objects in their outer form: times as RFC 3339, lists as lists.
 fn query(reader: &rusqlite::Connection, sql: &str, parameters: &[&dyn ToSql]) -> anyhow::Result<Vec<Value>> {
     let mut statement = reader.prepare(sql)?;
-    let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
     let mut rows = statement.query(parameters)?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {

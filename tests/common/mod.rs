@@ -1,5 +1,6 @@
 //! A connection to a simulated tool, with a store of its own.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::{collections::BTreeMap, path::PathBuf, process::Command, sync::Arc};

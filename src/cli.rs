@@ -16,8 +16,8 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{CommandFactory, Parser, Subcommand};
 
 pub use exit::Exit;
-pub(crate) use run::{Work, one, tell_all};
 use output::Format;
+pub(crate) use run::{Work, one, tell_all};
 
 /// Keeps a faithful local copy of what your security tools say.
 #[derive(Debug, Parser)]
@@ -182,7 +182,9 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Connectors { id } => show::connectors(id.as_deref(), output)?,
         Command::Connections(Items::List) => show::connections(&config, output)?,
         Command::Connections(Items::Show { name }) => show::connection(&config, &name, output)?,
-        Command::Records(RecordsCommand::List { connection, state }) => show::records(&config, connection.as_deref(), state.as_deref(), output)?,
+        Command::Records(RecordsCommand::List { connection, state }) => {
+            show::records(&config, connection.as_deref(), state.as_deref(), output)?
+        }
         Command::Findings(FindingsCommand::List { connection, state, severity, record, cve, limit }) => {
             let filter = show::FindingFilter { connection, state, severity, record, cve };
             show::findings(&config, &filter, limit, output)?

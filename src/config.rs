@@ -211,10 +211,8 @@ impl Config {
             properties.extend(extra.iter().map(|(name, schema)| ((*name).to_owned(), schema.clone())));
             json!({ "type": "object", "properties": properties, "additionalProperties": false })
         };
-        let fields: Map<String, Value> = SOURCES
-            .iter()
-            .map(|entry| (entry.meta.id.to_owned(), entry.schema().as_value().clone()))
-            .collect();
+        let fields: Map<String, Value> =
+            SOURCES.iter().map(|entry| (entry.meta.id.to_owned(), entry.schema().as_value().clone())).collect();
         let ids: Vec<&str> = SOURCES.iter().map(|entry| entry.meta.id).collect();
         let text = json!({ "type": "string" });
         let object = json!({ "type": "object" });

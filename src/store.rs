@@ -141,7 +141,9 @@ impl Store {
     pub fn raw(reader: &Connection, finding: &str) -> Result<Option<String>> {
         use rusqlite::OptionalExtension;
         let body: Option<Vec<u8>> = reader
-            .query_row("select r.body from raws r join finding_rows f on f.seq = r.finding_seq where f.id = ?1", [finding], |row| row.get(0))
+            .query_row("select r.body from raws r join finding_rows f on f.seq = r.finding_seq where f.id = ?1", [finding], |row| {
+                row.get(0)
+            })
             .optional()?;
         Ok(body.and_then(|body| row::unpack(&body).ok()))
     }
@@ -203,7 +205,8 @@ fn create_private(path: &Path) -> Result<()> {
 
 fn open(path: &Path, access: OpenFlags) -> Result<Connection> {
     let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags).map_err(|error| Error::Open { path: path.to_owned(), reason: error.to_string() })?;
+    let connection =
+        Connection::open_with_flags(path, flags).map_err(|error| Error::Open { path: path.to_owned(), reason: error.to_string() })?;
     let setup = || -> rusqlite::Result<()> {
         connection.busy_timeout(Duration::from_secs(60))?;
         connection.set_prepared_statement_cache_capacity(64);

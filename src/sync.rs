@@ -11,14 +11,11 @@ use std::{sync::Arc, time::Duration};
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
-use tributary_connectors::{
-    Activity, Cx, Job, Scope, Source,
-    model::Severity,
-};
+use tributary_connectors::{Activity, Cx, Job, Scope, Source, model::Severity};
 use uuid::Uuid;
 
-pub use progress::{Progress, Snapshot};
 use crate::store::{self, Closing, Counts, Gate, Lease, OperationKind, Outcome, ScopeClosing, ScopeRow, Store, Trigger};
+pub use progress::{Progress, Snapshot};
 use walk::{Walk, Walked};
 
 /// Why an operation did not do its work.
@@ -99,7 +96,14 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Engine::discover`].
-    pub async fn sync(&self, source: &dyn Source, plan: &Plan, trigger: Trigger, full: bool, progress: &Progress) -> Result<Vec<Report>, Error> {
+    pub async fn sync(
+        &self,
+        source: &dyn Source,
+        plan: &Plan,
+        trigger: Trigger,
+        full: bool,
+        progress: &Progress,
+    ) -> Result<Vec<Report>, Error> {
         let lease = self.store.lease(&plan.connection, plan.meta.id).await?;
         let both = async {
             let mut reports = Vec::new();
@@ -131,7 +135,14 @@ impl Engine {
 
     #[expect(clippy::too_many_arguments, reason = "one private function; each argument is of its own type")]
     async fn operation(
-        &self, source: &dyn Source, plan: &Plan, lease: &Lease, kind: OperationKind, trigger: Trigger, full: bool, progress: &Progress,
+        &self,
+        source: &dyn Source,
+        plan: &Plan,
+        lease: &Lease,
+        kind: OperationKind,
+        trigger: Trigger,
+        full: bool,
+        progress: &Progress,
     ) -> Result<Report, Error> {
         let settings = plan.settings.clone();
         let least = Severity::ALL.iter().position(|severity| *severity == plan.gate.minimum_severity).unwrap_or(0);
@@ -203,7 +214,10 @@ struct Run<'a> {
 impl Run<'_> {
     /// Walks every scope of the job, some at once. What one scope meets is its own.
     async fn walk_all(
-        &mut self, full: bool, report: &mut Report, detail: &mut serde_json::Map<String, serde_json::Value>,
+        &mut self,
+        full: bool,
+        report: &mut Report,
+        detail: &mut serde_json::Map<String, serde_json::Value>,
     ) -> Result<Vec<(Scope, Walked)>, Error> {
         let good;
         let job = match self.kind {

@@ -64,7 +64,8 @@ async fn d1_kill_9_at_thirty_random_moments_loses_and_invents_nothing() {
             bench.tool.vendor.step(&Change::ONE_PERCENT);
         }
         for _ in 0..10 {
-            let mut child = bench.command(&["run", "--once"]).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+            let mut child =
+                bench.command(&["run", "--once"]).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
             // From the start of the process to well into its work, whatever the machine's speed.
             let moment = startup.mul_f64(0.2) + Duration::from_millis(seed.below(400) as u64);
             tokio::time::sleep(moment).await;
@@ -88,7 +89,13 @@ async fn a_wrong_secret_is_told_and_never_shown() {
     let canary = "odt_C4nary00_5up3r53cr3t5up3r53cr3t5up3r5";
     let real = bench.tool.vendor.fields()[0].1.clone();
     change(&bench, &real, canary);
-    for command in [&["check"][..], &["run", "--once", "-vv"], &["sync", "-v", "--log-format", "json"], &["config", "show"], &["connections", "show", "t"]] {
+    for command in [
+        &["check"][..],
+        &["run", "--once", "-vv"],
+        &["sync", "-v", "--log-format", "json"],
+        &["config", "show"],
+        &["connections", "show", "t"],
+    ] {
         let (code, stdout, stderr) = run(&bench, command).await;
         let expected = if matches!(command[0], "config" | "connections") { 0 } else { 77 };
         assert_eq!(code, expected, "{command:?}: {stderr}");
@@ -106,7 +113,9 @@ async fn a_wrong_secret_is_told_and_never_shown() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_permission_is_named() {
-    for (permission, command) in [("VIEW_VULNERABILITY", "check"), ("VIEW_VULNERABILITY", "sync"), ("VIEW_PORTFOLIO", "check"), ("VIEW_PORTFOLIO", "discover")] {
+    for (permission, command) in
+        [("VIEW_VULNERABILITY", "check"), ("VIEW_VULNERABILITY", "sync"), ("VIEW_PORTFOLIO", "check"), ("VIEW_PORTFOLIO", "discover")]
+    {
         let bench = tool(DependencyTrack::new(SMALL).without_permission(permission)).await;
         let (code, _, stderr) = run(&bench, &[command]).await;
         assert_eq!(code, 77, "{command}: {stderr}");
@@ -176,7 +185,9 @@ fronted_url = "https://x.example"
         format!("error[E0107]: {shown}:2:8: schedule \"*/90 * * * *\": minute step 90 is over 59"),
         format!("error[E0110]: {shown}:4:13: unknown connector `dependency_trak`"),
         "did you mean `dependency_track`?".to_owned(),
-        format!("error[E0102]: {shown}:7:1: unknown key `locaton` in [connections.two]\n   7 | locaton = \"https://dtrack.example\"\n     | ^^^^^^^ did you mean `location`?"),
+        format!(
+            "error[E0102]: {shown}:7:1: unknown key `locaton` in [connections.two]\n   7 | locaton = \"https://dtrack.example\"\n     | ^^^^^^^ did you mean `location`?"
+        ),
         format!("error[E0111]: {shown}:5:14: [connections.two] lacks `secret`"),
         format!("error[E0112]: {shown}:10:12: `location` is plain http"),
         format!("error[E0109]: {shown}:11:20: unknown severity `severe`"),
@@ -219,7 +230,13 @@ async fn secrets_come_from_where_the_configuration_says() {
 async fn what_is_not_there_has_its_own_exit_code() {
     let bench = tool(DependencyTrack::new(SMALL)).await;
     assert_eq!(run(&bench, &["run", "--once"]).await.0, 0);
-    for command in [&["sync", "nobody"][..], &["findings", "show", "x"], &["operations", "show", "x"], &["connections", "show", "x"], &["connectors", "x"]] {
+    for command in [
+        &["sync", "nobody"][..],
+        &["findings", "show", "x"],
+        &["operations", "show", "x"],
+        &["connections", "show", "x"],
+        &["connectors", "x"],
+    ] {
         assert_eq!(run(&bench, command).await.0, 4, "{command:?}");
     }
     assert_eq!(run(&bench, &["nonsense"]).await.0, 2);

@@ -1,7 +1,5 @@
 //! What every connector promises, on its simulator: one line per connector at the end.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 mod common;
 
 use common::{Bench, SIZE, assert_outcome};

@@ -175,7 +175,10 @@ pub trait Stored: Send + Sync {
     /// Keys of this scope's findings with one of these vendor states that this pass has not delivered yet, in key order
     /// after `after`, at most `limit`.
     fn undelivered<'a>(
-        &'a self, vendor_states: &'a [&'a str], after: Option<&'a str>, limit: usize,
+        &'a self,
+        vendor_states: &'a [&'a str],
+        after: Option<&'a str>,
+        limit: usize,
     ) -> Pin<Box<dyn Future<Output = Vec<Box<str>>> + Send + 'a>>;
 }
 

@@ -111,7 +111,9 @@ impl Connector for DependencyTrack {
         let mut checked = Checked::default();
         let version = match self.http.get("/api/version", &[]).anonymous().send::<Version>(cx).await {
             Ok(answer) => answer.body,
-            Err(error) if matches!(error.kind, Kind::Elsewhere(_) | Kind::Shape { .. } | Kind::Refused { .. }) => return Err(self.told_from_frontend(cx, error).await),
+            Err(error) if matches!(error.kind, Kind::Elsewhere(_) | Kind::Shape { .. } | Kind::Refused { .. }) => {
+                return Err(self.told_from_frontend(cx, error).await);
+            }
             Err(error) => return Err(error),
         };
         checked.facts.push(format!("{} {}", version.application, version.version));
@@ -124,7 +126,12 @@ impl Connector for DependencyTrack {
                 }
             }
         }
-        let page = self.http.get("/api/v1/project", &[]).query("pageNumber", Some(1)).query("pageSize", Some(1)).query("excludeInactive", Some(true));
+        let page = self
+            .http
+            .get("/api/v1/project", &[])
+            .query("pageNumber", Some(1))
+            .query("pageSize", Some(1))
+            .query("excludeInactive", Some(true));
         let answer = page.send::<Vec<Project>>(cx).await.map_err(|error| error.with_permission(true))?;
         checked.facts.push(format!("{} projects visible", answer.count("x-total-count").unwrap_or(answer.body.len() as u64)));
         let Some(project) = answer.body.first() else {
@@ -164,9 +171,13 @@ impl DependencyTrack {
         let version = component.version.as_deref().unwrap_or_default();
         let separator = if version.is_empty() { "" } else { ":" };
         let score = |loose: &Loose| loose.number();
-        let cvss = Cvss::read("4.0", vulnerability.cvss_v4_vector.as_deref(), score(&vulnerability.cvss_v4_base_score).or(score(&vulnerability.cvss_v4_score)))
-            .or_else(|| Cvss::read("3.1", vulnerability.cvss_v3_vector.as_deref(), score(&vulnerability.cvss_v3_base_score)))
-            .or_else(|| Cvss::read("2.0", vulnerability.cvss_v2_vector.as_deref(), score(&vulnerability.cvss_v2_base_score)));
+        let cvss = Cvss::read(
+            "4.0",
+            vulnerability.cvss_v4_vector.as_deref(),
+            score(&vulnerability.cvss_v4_base_score).or(score(&vulnerability.cvss_v4_score)),
+        )
+        .or_else(|| Cvss::read("3.1", vulnerability.cvss_v3_vector.as_deref(), score(&vulnerability.cvss_v3_base_score)))
+        .or_else(|| Cvss::read("2.0", vulnerability.cvss_v2_vector.as_deref(), score(&vulnerability.cvss_v2_base_score)));
         let mut tags: Vec<Box<str>> = Vec::new();
         let word = vulnerability.severity.as_deref().unwrap_or("UNASSIGNED");
         let severity = match word {
@@ -219,12 +230,18 @@ impl DependencyTrack {
         }
         let attribution = attribution.unwrap_or_default();
         tags.extend([&attribution.analyzer_identity, &component.scope].into_iter().flatten().map(|tag| text::line(tag)));
-        tags.extend(component.latest_version.filter(|latest| !latest.is_empty()).map(|latest| format!("latest version {}", text::line(&latest)).into()));
+        tags.extend(
+            component
+                .latest_version
+                .filter(|latest| !latest.is_empty())
+                .map(|latest| format!("latest version {}", text::line(&latest)).into()),
+        );
         let mut references = vulnerability.references.as_deref().map(text::links).unwrap_or_default();
         references.extend(attribution.reference_url.filter(|url| !references.iter().any(|known| **known == **url)).map(Into::into));
         let parts = [vulnerability.title.as_deref(), vulnerability.subtitle.as_deref(), vulnerability.description.as_deref()];
         let analyst = analysis.detail.as_deref().map(|detail| format!("Analysis: {detail}"));
-        let description = parts.into_iter().chain([analyst.as_deref()]).flatten().filter(|part| !part.trim().is_empty()).collect::<Vec<_>>().join("\n\n");
+        let description =
+            parts.into_iter().chain([analyst.as_deref()]).flatten().filter(|part| !part.trim().is_empty()).collect::<Vec<_>>().join("\n\n");
         let name = match component.group.as_deref() {
             Some(group) if !group.is_empty() => format!("{group}/{}", component.name),
             _ => component.name.clone(),
@@ -251,7 +268,11 @@ impl DependencyTrack {
             reference_urls: references,
             tags,
             url: self.project_url(project),
-            vendor_first_seen: attribution.attributed_on.whole().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()).or_else(|| text::time(attribution.attributed_on.text()?)),
+            vendor_first_seen: attribution
+                .attributed_on
+                .whole()
+                .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())
+                .or_else(|| text::time(attribution.attributed_on.text()?)),
             ..Finding::new(matrix, project, Category::Sca)
         })))
     }
@@ -265,7 +286,8 @@ impl DependencyTrack {
                 text::line(&api)
             )),
             Some(_) => error.with_hint("`location` is the web interface of Dependency-Track; set it to the address of the API server"),
-            None => error.with_hint("`location` does not look like a Dependency-Track API server: GET {location}/api/version has to answer JSON"),
+            None => error
+                .with_hint("`location` does not look like a Dependency-Track API server: GET {location}/api/version has to answer JSON"),
         }
     }
 }
@@ -416,7 +438,9 @@ struct Alias {
 
 impl Alias {
     fn ids(&self) -> impl Iterator<Item = &str> {
-        [&self.cve_id, &self.ghsa_id, &self.sonatype_id, &self.osv_id, &self.snyk_id, &self.vuln_db_id].into_iter().filter_map(Option::as_deref)
+        [&self.cve_id, &self.ghsa_id, &self.sonatype_id, &self.osv_id, &self.snyk_id, &self.vuln_db_id]
+            .into_iter()
+            .filter_map(Option::as_deref)
     }
 }
 

@@ -6,21 +6,19 @@
 //! database, the schedule or the command line: the arrow points one way.
 
 mod connector;
+pub mod dependency_track;
 mod error;
 pub mod kit;
 pub mod model;
-pub mod dependency_track;
 
 pub use connector::{
     Ask, Checked, Connector, Coverage, Entry, Item, Job, Mark, Meta, Next, Page, RawAsk, RawPage, RecordRef, Reject, Scope, Source, Stored,
 };
-pub use kit::{Activity, Cx};
 pub use error::{Error, Excerpt, Kind, Remedy, Result};
+pub use kit::{Activity, Cx};
 
 /// Every connector of this build, in alphabetical order. Adding a vendor adds its line here.
-pub static SOURCES: &[Entry] = &[
-    Entry::of::<dependency_track::DependencyTrack>(),
-];
+pub static SOURCES: &[Entry] = &[Entry::of::<dependency_track::DependencyTrack>()];
 
 /// What nearly every vendor file needs.
 pub(crate) mod prelude {

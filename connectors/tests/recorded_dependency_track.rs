@@ -40,14 +40,23 @@ impl Vendor for Recorded {
 struct Nothing;
 
 impl Stored for Nothing {
-    fn undelivered<'a>(&'a self, _: &'a [&'a str], _: Option<&'a str>, _: usize) -> Pin<Box<dyn Future<Output = Vec<Box<str>>> + Send + 'a>> {
+    fn undelivered<'a>(
+        &'a self,
+        _: &'a [&'a str],
+        _: Option<&'a str>,
+        _: usize,
+    ) -> Pin<Box<dyn Future<Output = Vec<Box<str>>> + Send + 'a>> {
         Box::pin(std::future::ready(Vec::new()))
     }
 }
 
 async fn page(findings: &Value) -> RawPage {
     let tool = start(Recorded(findings.to_string()), 0).await.unwrap();
-    let link = Link { location: Location::parse(&tool.url, false).unwrap(), options: HttpOptions::default(), limiters: Arc::new(Limiters::default()) };
+    let link = Link {
+        location: Location::parse(&tool.url, false).unwrap(),
+        options: HttpOptions::default(),
+        limiters: Arc::new(Limiters::default()),
+    };
     let settings = serde_json::json!({ "secret": "odt_x", "frontend_url": "https://dtrack.example/" });
     let source = Entry::find("dependency_track").unwrap().open(settings, link).unwrap();
     let scope = Scope { list: "findings", key: "p-1".into(), title: "p".into(), record: Some("p-1".into()) };
@@ -100,7 +109,10 @@ async fn every_recorded_finding_is_read_and_none_is_rejected() {
 async fn a_finding_of_4_10_is_mapped_field_by_field() {
     let Some((_, page)) = recorded("dependency_track_4.10_2024_02_11.json").await else { return };
     let finding = findings(&page)[0];
-    assert_eq!(&*finding.key, "1g2345tc-16rh-7te5-92b5-12345z6789fb:4b5385f9-52fa-4116-a6e8-79197ad27c01:3ef52aaa-6f61-4b8e-9764-d51fe5cd754d");
+    assert_eq!(
+        &*finding.key,
+        "1g2345tc-16rh-7te5-92b5-12345z6789fb:4b5385f9-52fa-4116-a6e8-79197ad27c01:3ef52aaa-6f61-4b8e-9764-d51fe5cd754d"
+    );
     assert_eq!(&*finding.title, "urllib3:1.26.16 affected by CVE-2023-45803");
     assert_eq!((finding.category, finding.severity, finding.vendor_severity.as_deref()), (Category::Sca, Severity::Medium, Some("MEDIUM")));
     assert_eq!((finding.state, finding.vendor_state.as_deref()), (State::Open, Some("NOT_SET")));
@@ -140,7 +152,13 @@ async fn a_word_of_the_analyst_is_kept() {
     let Some((_, page)) = recorded("one_finding_with_analysis_detail.json").await else { return };
     let finding = findings(&page)[0];
     assert_eq!((finding.state, finding.vendor_state.as_deref(), finding.severity), (State::Open, Some("IN_TRIAGE"), Severity::Critical));
-    assert!(finding.description.as_deref().unwrap().ends_with("Analysis: Reviewed and confirmed vulnerable. Upgrade scheduled for next sprint."));
+    assert!(
+        finding
+            .description
+            .as_deref()
+            .unwrap()
+            .ends_with("Analysis: Reviewed and confirmed vulnerable. Upgrade scheduled for next sprint.")
+    );
 }
 
 /// States, severities and scores that no recorded file holds: a body of our own for each row of the mapping table.
@@ -176,14 +194,18 @@ async fn states_and_severities_follow_the_table() {
         (unset.clone(), serde_json::json!({ "severity": "UNASSIGNED", "cvssV3BaseScore": "9.9" }), State::Open, Severity::Critical),
         (unset, serde_json::json!({ "severity": "UNASSIGNED", "cvssV4Score": 5.0, "cvssV3BaseScore": 9.9 }), State::Open, Severity::Medium),
     ];
-    let bodies: Vec<Value> = rows.iter().enumerate().map(|(n, (analysis, vulnerability, ..))| body(n, analysis.clone(), vulnerability.clone())).collect();
+    let bodies: Vec<Value> =
+        rows.iter().enumerate().map(|(n, (analysis, vulnerability, ..))| body(n, analysis.clone(), vulnerability.clone())).collect();
     let page = page(&Value::Array(bodies)).await;
     assert_eq!(page.rejects, []);
     for (finding, (analysis, vulnerability, state, severity)) in findings(&page).into_iter().zip(&rows) {
         assert_eq!((finding.state, finding.severity), (*state, *severity), "{analysis} {vulnerability}");
     }
     let first = findings(&page)[0];
-    assert_eq!((first.exploited, first.remediation.as_deref(), first.component_name.as_deref()), (Some(true), Some("Upgrade."), Some("g/n")));
+    assert_eq!(
+        (first.exploited, first.remediation.as_deref(), first.component_name.as_deref()),
+        (Some(true), Some("Upgrade."), Some("g/n"))
+    );
     assert_eq!((texts(&first.cwe), texts(&first.identifiers), texts(&first.tags)), (vec!["CWE-79"], vec!["INT-1"], vec!["REQUIRED"]));
     assert_eq!(texts(&findings(&page)[4].tags), ["verified", "REQUIRED"]);
     assert_eq!(texts(&findings(&page)[11].tags), ["unassigned", "REQUIRED"]);

@@ -153,9 +153,10 @@ impl World {
 
 fn vulnerability(seed: &mut Seed, number: usize) -> Value {
     let id = format!("CVE-2026-{}", 10_000 + number);
-    let (severity, score) = *[("CRITICAL", 9.8), ("HIGH", 8.1), ("HIGH", 7.5), ("MEDIUM", 5.3), ("MEDIUM", 6.1), ("LOW", 3.1), ("INFO", 0.0)]
-        .get(seed.below(7))
-        .expect("seven");
+    let (severity, score) =
+        *[("CRITICAL", 9.8), ("HIGH", 8.1), ("HIGH", 7.5), ("MEDIUM", 5.3), ("MEDIUM", 6.1), ("LOW", 3.1), ("INFO", 0.0)]
+            .get(seed.below(7))
+            .expect("seven");
     let mut body = json!({
         "uuid": seed.uuid(), "source": "NVD", "vulnId": id, "title": format!("Weakness {number} in a parser"),
         "description": seed.prose(500), "recommendation": "Upgrade to the fixed release.",
@@ -273,7 +274,12 @@ impl Vendor for DependencyTrack {
         let total = open.len();
         let mut seed = Seed::of(&[world.seed, 3, step]);
         let share = |percent: f64| {
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "small positive counts")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                clippy::cast_precision_loss,
+                reason = "small positive counts"
+            )]
             let count = (total as f64 * percent / 100.0).ceil() as usize;
             count
         };
@@ -311,7 +317,8 @@ impl Vendor for DependencyTrack {
     fn oracle(&self) -> Oracle {
         let world = self.world();
         let records = world.projects.iter().filter(|project| project.is_record());
-        let mut oracle = Oracle { records: records.map(|project| (project.uuid.clone(), project.name())).collect(), findings: BTreeMap::new() };
+        let mut oracle =
+            Oracle { records: records.map(|project| (project.uuid.clone(), project.name())).collect(), findings: BTreeMap::new() };
         for finding in world.projects.iter().filter(|project| project.is_record()).flat_map(|project| &project.findings) {
             if finding.ever_open {
                 let state = if finding.listed { finding.truth.state } else { "gone" };
@@ -373,7 +380,11 @@ fn list(server: &Server, route: &str, mut rows: Vec<&str>, (mut from, size): (us
     match &fault {
         Some(Fault::BadItem) if !page.is_empty() => body = format!("[[1,2],{}]", page[1..].join(",")).replace("],]", "]]"),
         Some(Fault::UnknownEnum) if !page.is_empty() => {
-            body = body.replacen(r#""state":"NOT_SET""#, r#""state":"PONDERING""#, 1).replacen(r#""severity":"HIGH""#, r#""severity":"APOCALYPTIC""#, 1);
+            body = body.replacen(r#""state":"NOT_SET""#, r#""state":"PONDERING""#, 1).replacen(
+                r#""severity":"HIGH""#,
+                r#""severity":"APOCALYPTIC""#,
+                1,
+            );
         }
         _ => {}
     }
@@ -403,7 +414,8 @@ async fn findings(State(server): State<Server>, Path(uuid): Path<String>, Query(
     };
     let suppressed = query.get("suppressed").is_some_and(|value| value == "true");
     let listed = project.findings.iter().filter(|finding| finding.listed);
-    let rows: Vec<&str> = listed.map(|finding| finding.body.as_str()).filter(|body| suppressed || !body.contains(r#""isSuppressed":true"#)).collect();
+    let rows: Vec<&str> =
+        listed.map(|finding| finding.body.as_str()).filter(|body| suppressed || !body.contains(r#""isSuppressed":true"#)).collect();
     let mut rows = rows;
     if server.tool.is_v4() && rows.len() >= 10 {
         // Two analyzers attributed one finding: version 4 answers, and counts, two rows.

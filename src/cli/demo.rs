@@ -55,9 +55,17 @@ impl Demo {
             std::fs::write(&keep, serde_json::to_vec(&kept)?)?;
         }
         let path = folder.join("tributary.toml");
-        let mut text = format!("[store]\nurl = \"sqlite:{}\"\n[defaults]\nsync = {{ every = \"1m\" }}\ndiscover = {{ every = \"10m\" }}\n", std::path::absolute(&database)?.display());
+        let mut text = format!(
+            "[store]\nurl = \"sqlite:{}\"\n[defaults]\nsync = {{ every = \"1m\" }}\ndiscover = {{ every = \"10m\" }}\n",
+            std::path::absolute(&database)?.display()
+        );
         for tool in &tools {
-            text.push_str(&format!("\n[connections.{}]\nconnector = \"{}\"\nlocation = \"{}\"\n", tool.vendor.id().replace('_', "-"), tool.vendor.id(), tool.url));
+            text.push_str(&format!(
+                "\n[connections.{}]\nconnector = \"{}\"\nlocation = \"{}\"\n",
+                tool.vendor.id().replace('_', "-"),
+                tool.vendor.id(),
+                tool.url
+            ));
             text.push_str("[connections.");
             text.push_str(&tool.vendor.id().replace('_', "-"));
             text.push_str(".fields]\n");

@@ -137,7 +137,8 @@ pub(super) fn say_vendor(connection: &str, doing: &str, error: &tributary_connec
         _ => ("E0208", "the tool failed"),
     };
     let tries = if error.attempts > 1 { format!(" ({} attempts)", error.attempts) } else { String::new() };
-    let mut text = format!("error[{code}]: {what}: connection \"{connection}\"\n  where: {doing}, {}{tries}\n  why:   {}\n", error.doing, error.kind);
+    let mut text =
+        format!("error[{code}]: {what}: connection \"{connection}\"\n  where: {doing}, {}{tries}\n  why:   {}\n", error.doing, error.kind);
     if let Some(hint) = error.hint() {
         text.push_str(&format!("  fix:   {hint}\n"));
     }

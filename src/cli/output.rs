@@ -73,7 +73,11 @@ pub(super) fn object(value: &Value, format: Format) -> anyhow::Result<()> {
         (_, Value::Object(members)) => {
             let width = members.keys().map(String::len).max().unwrap_or(0);
             let lines = members.iter().filter(|(_, value)| !value.is_null());
-            text(&lines.map(|(name, value)| format!("{name:width$}  {}\n", cell(value).replace('\n', &format!("\n{:width$}  ", "")))).collect::<String>())
+            text(
+                &lines
+                    .map(|(name, value)| format!("{name:width$}  {}\n", cell(value).replace('\n', &format!("\n{:width$}  ", ""))))
+                    .collect::<String>(),
+            )
         }
         _ => text(&format!("{value}\n")),
     }
@@ -93,7 +97,9 @@ fn cell(value: &Value) -> String {
         Value::Array(list) => list.iter().map(cell).collect::<Vec<_>>().join("\n"),
         other => other.to_string(),
     };
-    text.chars().filter(|c| *c == '\n' || !(c.is_control() || ('\u{202a}'..='\u{202e}').contains(c) || ('\u{2066}'..='\u{2069}').contains(c))).collect()
+    text.chars()
+        .filter(|c| *c == '\n' || !(c.is_control() || ('\u{202a}'..='\u{202e}').contains(c) || ('\u{2066}'..='\u{2069}').contains(c)))
+        .collect()
 }
 
 /// A value for spreadsheets, which take some texts for formulas.

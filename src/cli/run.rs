@@ -100,7 +100,13 @@ pub(super) fn choose<'a>(config: &'a Config, names: &[String]) -> anyhow::Result
 }
 
 /// Runs the work on the connections, a few at once, and tells how each ended.
-pub(super) async fn all(config: &Config, engine: &Engine, names: &[String], work: Work, trigger: Trigger) -> anyhow::Result<(Exit, Vec<Report>)> {
+pub(super) async fn all(
+    config: &Config,
+    engine: &Engine,
+    names: &[String],
+    work: Work,
+    trigger: Trigger,
+) -> anyhow::Result<(Exit, Vec<Report>)> {
     let chosen = choose(config, names)?;
     if chosen.is_empty() {
         exit::say("No connection is configured and enabled.");
@@ -127,7 +133,12 @@ pub(super) async fn all(config: &Config, engine: &Engine, names: &[String], work
 
 /// Runs the work on one connection: the reports of what ran, and the error that kept the rest from running.
 pub(crate) async fn one(
-    connection: &Connection, engine: &Engine, limiters: &Arc<Limiters>, work: Work, trigger: Trigger, progress: &Progress,
+    connection: &Connection,
+    engine: &Engine,
+    limiters: &Arc<Limiters>,
+    work: Work,
+    trigger: Trigger,
+    progress: &Progress,
 ) -> (Vec<Report>, Option<crate::sync::Error>) {
     let plan = connection.plan();
     let source = match connection.open(limiters) {
@@ -211,15 +222,39 @@ fn tell_error(connection: &str, doing: &str, error: &crate::sync::Error) {
 pub(super) fn summary(reports: &[Report]) -> Rows {
     let number = |count: u64| json!(count);
     Rows {
-        columns: vec!["connection", "kind", "outcome", "fetched", "created", "updated", "unchanged", "reopened", "filtered", "rejected", "closed", "vendor_total", "operation"],
+        columns: vec![
+            "connection",
+            "kind",
+            "outcome",
+            "fetched",
+            "created",
+            "updated",
+            "unchanged",
+            "reopened",
+            "filtered",
+            "rejected",
+            "closed",
+            "vendor_total",
+            "operation",
+        ],
         rows: reports
             .iter()
             .map(|report| {
                 let counts = report.counts;
-                let mut row: Vec<Value> = vec![report.connection.clone().into(), report.kind.as_str().into(), report.outcome.as_str().into()];
+                let mut row: Vec<Value> =
+                    vec![report.connection.clone().into(), report.kind.as_str().into(), report.outcome.as_str().into()];
                 row.extend(
-                    [counts.fetched, counts.created, counts.updated, counts.unchanged, counts.reopened, counts.filtered, counts.rejected, counts.closed]
-                        .map(number),
+                    [
+                        counts.fetched,
+                        counts.created,
+                        counts.updated,
+                        counts.unchanged,
+                        counts.reopened,
+                        counts.filtered,
+                        counts.rejected,
+                        counts.closed,
+                    ]
+                    .map(number),
                 );
                 row.push(report.vendor_total.map_or(Value::Null, number));
                 row.push(report.operation.to_string().into());

@@ -14,14 +14,27 @@ use crate::{config::Config, store::Store};
 
 /// Columns that hold times.
 const TIMES: &[&str] = &[
-    "first_seen", "last_seen", "state_since", "started_at", "ended_at", "closed_at", "updated_at", "vendor_first_seen", "vendor_last_seen", "at", "last_success",
+    "first_seen",
+    "last_seen",
+    "state_since",
+    "started_at",
+    "ended_at",
+    "closed_at",
+    "updated_at",
+    "vendor_first_seen",
+    "vendor_last_seen",
+    "at",
+    "last_success",
 ];
 /// Columns that hold JSON.
 const JSON: &[&str] = &["cve", "cwe", "identifiers", "reference_urls", "tags", "attributes", "detail"];
 
 pub(super) fn connectors(id: Option<&str>, format: Format) -> anyhow::Result<Exit> {
     let Some(id) = id else {
-        let rows = SOURCES.iter().map(|entry| vec![entry.meta.id.into(), entry.meta.title.into(), entry.meta.record.into(), entry.meta.docs.into()]).collect();
+        let rows = SOURCES
+            .iter()
+            .map(|entry| vec![entry.meta.id.into(), entry.meta.title.into(), entry.meta.record.into(), entry.meta.docs.into()])
+            .collect();
         Rows { columns: vec!["id", "tool", "record", "docs"], rows }.print(format, "connectors")?;
         return Ok(Exit::Ok);
     };
@@ -29,10 +42,21 @@ pub(super) fn connectors(id: Option<&str>, format: Format) -> anyhow::Result<Exi
     let meta = entry.meta;
     let schema = entry.schema();
     if format != Format::Table {
-        output::object(&json!({ "id": meta.id, "title": meta.title, "docs": meta.docs, "record": meta.record, "permissions": meta.permissions, "location": meta.location_help, "fields": schema }), format)?;
+        output::object(
+            &json!({ "id": meta.id, "title": meta.title, "docs": meta.docs, "record": meta.record, "permissions": meta.permissions, "location": meta.location_help, "fields": schema }),
+            format,
+        )?;
         return Ok(Exit::Ok);
     }
-    let mut text = format!("{} ({})\n  docs         {}\n  a record is  {}\n  permissions  {}\n  location     {}\n", meta.title, meta.id, meta.docs, meta.record, meta.permissions.join(", "), meta.location_help);
+    let mut text = format!(
+        "{} ({})\n  docs         {}\n  a record is  {}\n  permissions  {}\n  location     {}\n",
+        meta.title,
+        meta.id,
+        meta.docs,
+        meta.record,
+        meta.permissions.join(", "),
+        meta.location_help
+    );
     let required: Vec<&str> = schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
     for (name, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
         let secret = if property.get("format").is_some_and(|form| form == "password") { ", secret" } else { "" };
@@ -48,11 +72,15 @@ pub(super) fn connections(paths: &[PathBuf], format: Format) -> anyhow::Result<E
     let (config, reader) = open(paths)?;
     let mut rows = Vec::new();
     for connection in &config.connections {
-        let count = |sql: &str| -> rusqlite::Result<Value> { reader.query_row(sql, [&connection.name], |row| row.get::<_, i64>(0)).map(Value::from) };
+        let count = |sql: &str| -> rusqlite::Result<Value> {
+            reader.query_row(sql, [&connection.name], |row| row.get::<_, i64>(0)).map(Value::from)
+        };
         let last: Option<(String, Option<i64>)> = reader
-            .query_row("select outcome, ended_at from operations where connection = ?1 and kind = 'sync' order by started_at desc limit 1", [&connection.name], |row| {
-                Ok((row.get(0)?, row.get(1)?))
-            })
+            .query_row(
+                "select outcome, ended_at from operations where connection = ?1 and kind = 'sync' order by started_at desc limit 1",
+                [&connection.name],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )
             .optional()?;
         let (outcome, ended) = last.unwrap_or_else(|| ("never synced".to_owned(), None));
         rows.push(vec![
@@ -65,15 +93,25 @@ pub(super) fn connections(paths: &[PathBuf], format: Format) -> anyhow::Result<E
             count("select count(*) from findings where connection = ?1 and state = 'open'")?,
         ]);
     }
-    Rows { columns: vec!["name", "connector", "location", "last_sync", "ended_at", "records", "open"], rows }.print(format, "connections")?;
+    Rows { columns: vec!["name", "connector", "location", "last_sync", "ended_at", "records", "open"], rows }
+        .print(format, "connections")?;
     Ok(Exit::Ok)
 }
 
 pub(super) fn connection(paths: &[PathBuf], name: &str, format: Format) -> anyhow::Result<Exit> {
     let (config, reader) = open(paths)?;
-    let connection = config.connections.iter().find(|connection| connection.name == name).ok_or_else(|| NotFound { kind: "connection", name: name.to_owned() })?;
-    let secrets: Map<String, Value> = connection.secrets.iter().map(|(field, reference)| (field.clone(), format!("<{reference}>").into())).collect();
-    let states = query(&reader, "select state, severity, count(*) as findings from findings where connection = ?1 group by 1, 2 order by 1, 2", &[&name])?;
+    let connection = config
+        .connections
+        .iter()
+        .find(|connection| connection.name == name)
+        .ok_or_else(|| NotFound { kind: "connection", name: name.to_owned() })?;
+    let secrets: Map<String, Value> =
+        connection.secrets.iter().map(|(field, reference)| (field.clone(), format!("<{reference}>").into())).collect();
+    let states = query(
+        &reader,
+        "select state, severity, count(*) as findings from findings where connection = ?1 group by 1, 2 order by 1, 2",
+        &[&name],
+    )?;
     let records = query(&reader, "select state, count(*) as records from records where connection = ?1 group by 1", &[&name])?;
     let value = json!({
         "name": connection.name, "label": connection.label, "connector": connection.entry.meta.id, "location": connection.location.to_string(),
@@ -96,11 +134,16 @@ pub(super) fn records(paths: &[PathBuf], connection: Option<&str>, state: Option
 }
 
 /// Findings by connection and state, with a column for each severity.
+#[cfg(feature = "demo")]
 pub(super) fn overview(reader: &rusqlite::Connection) -> anyhow::Result<Rows> {
     const COLUMNS: [&str; 8] = ["connection", "state", "critical", "high", "medium", "low", "info", "unknown"];
-    let counts: Vec<String> = COLUMNS[2..].iter().map(|word| format!("count(*) filter (where severity = '{word}') as \"{word}\"")).collect();
+    let counts: Vec<String> =
+        COLUMNS[2..].iter().map(|word| format!("count(*) filter (where severity = '{word}') as \"{word}\"")).collect();
     let found = query(reader, &format!("select connection, state, {} from findings group by 1, 2 order by 1, 2", counts.join(", ")), &[])?;
-    Ok(Rows { columns: COLUMNS.to_vec(), rows: found.into_iter().map(|mut row| COLUMNS.iter().map(|name| row[*name].take()).collect()).collect() })
+    Ok(Rows {
+        columns: COLUMNS.to_vec(),
+        rows: found.into_iter().map(|mut row| COLUMNS.iter().map(|name| row[*name].take()).collect()).collect(),
+    })
 }
 
 /// What findings to show.
@@ -133,7 +176,15 @@ pub(super) fn finding(paths: &[PathBuf], id: &str, format: Format) -> anyhow::Re
     let (_, reader) = open(paths)?;
     let mut found = query(&reader, "select * from findings where id = ?1", &[&id])?;
     let Some(Value::Object(mut finding)) = found.pop() else { return Err(NotFound { kind: "finding", name: id.to_owned() }.into()) };
-    finding.insert("history".into(), query(&reader, "select at, event, field, old_value, new_value, operation from finding_events where finding_id = ?1 order by id", &[&id])?.into());
+    finding.insert(
+        "history".into(),
+        query(
+            &reader,
+            "select at, event, field, old_value, new_value, operation from finding_events where finding_id = ?1 order by id",
+            &[&id],
+        )?
+        .into(),
+    );
     let store_raw = Store::raw(&reader, id)?;
     finding.insert("raw".into(), store_raw.map_or(Value::Null, |raw| serde_json::from_str(&raw).unwrap_or(Value::String(raw))));
     output::object(&Value::Object(finding), format)?;
@@ -144,7 +195,23 @@ pub(super) fn operations(paths: &[PathBuf], format: Format) -> anyhow::Result<Ex
     let (_, reader) = open(paths)?;
     list(
         &reader,
-        &["id", "connection", "kind", "trigger", "outcome", "started_at", "fetched", "created", "updated", "unchanged", "reopened", "filtered", "rejected", "closed", "vendor_total"],
+        &[
+            "id",
+            "connection",
+            "kind",
+            "trigger",
+            "outcome",
+            "started_at",
+            "fetched",
+            "created",
+            "updated",
+            "unchanged",
+            "reopened",
+            "filtered",
+            "rejected",
+            "closed",
+            "vendor_total",
+        ],
         "from operations order by started_at desc limit 100",
         &[],
         format,
@@ -167,7 +234,14 @@ fn open(paths: &[PathBuf]) -> anyhow::Result<(Config, rusqlite::Connection)> {
     Ok((config, reader))
 }
 
-fn list(reader: &rusqlite::Connection, columns: &[&'static str], rest: &str, parameters: &[&dyn ToSql], format: Format, what: &str) -> anyhow::Result<Exit> {
+fn list(
+    reader: &rusqlite::Connection,
+    columns: &[&'static str],
+    rest: &str,
+    parameters: &[&dyn ToSql],
+    format: Format,
+    what: &str,
+) -> anyhow::Result<Exit> {
     let found = query(reader, &format!("select {} {rest}", columns.join(", ")), parameters)?;
     let row = |mut object: Value| columns.iter().map(|name| object[*name].take()).collect();
     Rows { columns: columns.to_vec(), rows: found.into_iter().map(row).collect() }.print(format, what)?;

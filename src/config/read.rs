@@ -39,7 +39,11 @@ pub(super) fn load(paths: &[PathBuf]) -> Result<Config, Errors> {
     for path in files {
         match fs::read_to_string(&path) {
             Ok(text) => texts.push((path, text)),
-            Err(error) => problems.push(no_place("E0100", format!("{} cannot be read: {error}", path.display()), "check the path and its permissions")),
+            Err(error) => problems.push(no_place(
+                "E0100",
+                format!("{} cannot be read: {error}", path.display()),
+                "check the path and its permissions",
+            )),
         }
     }
     let mut connections: BTreeMap<String, (PathBuf, Option<Connection>)> = BTreeMap::new();
@@ -49,7 +53,12 @@ pub(super) fn load(paths: &[PathBuf]) -> Result<Config, Errors> {
             Ok(table) => parsed.push((path, text, table)),
             Err(error) => {
                 let reader = Reader { path, text, problems: &mut problems, warnings: &mut warnings, strict: false };
-                reader.problems.push(reader.problem("E0101", error.span().unwrap_or(0..0), error.message().to_owned(), "this is not valid TOML".into()));
+                reader.problems.push(reader.problem(
+                    "E0101",
+                    error.span().unwrap_or(0..0),
+                    error.message().to_owned(),
+                    "this is not valid TOML".into(),
+                ));
             }
         }
     }
@@ -99,8 +108,13 @@ fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Errors> {
         (true, None) => usual.iter().find(|path| path.exists()).cloned().into_iter().collect(),
     };
     if given.is_empty() {
-        let what = "no configuration: looked for --config, $TRIBUTARY_CONFIG, ./tributary.toml and /etc/tributary/tributary.toml".to_owned();
-        return Err(Errors(vec![no_place("E0100", what, "write a tributary.toml (config/tributary.toml is a commented example), or try `tributary demo`")]));
+        let what =
+            "no configuration: looked for --config, $TRIBUTARY_CONFIG, ./tributary.toml and /etc/tributary/tributary.toml".to_owned();
+        return Err(Errors(vec![no_place(
+            "E0100",
+            what,
+            "write a tributary.toml (config/tributary.toml is a commented example), or try `tributary demo`",
+        )]));
     }
     let mut files = Vec::new();
     for path in given {
@@ -108,10 +122,16 @@ fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Errors> {
             Some(path.clone())
         } else {
             files.push(path.clone());
-            path.parent().map(|parent| parent.join("conf.d")).filter(|folder| path.file_name().is_some_and(|name| name == "tributary.toml") && folder.is_dir())
+            path.parent()
+                .map(|parent| parent.join("conf.d"))
+                .filter(|folder| path.file_name().is_some_and(|name| name == "tributary.toml") && folder.is_dir())
         };
         if let Some(Ok(entries)) = folder.map(fs::read_dir) {
-            let mut more: Vec<PathBuf> = entries.filter_map(Result::ok).map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "toml")).collect();
+            let mut more: Vec<PathBuf> = entries
+                .filter_map(Result::ok)
+                .map(|entry| entry.path())
+                .filter(|path| path.extension().is_some_and(|e| e == "toml"))
+                .collect();
             more.sort();
             files.append(&mut more);
         }
@@ -144,7 +164,11 @@ fn daemon(texts: &[(PathBuf, String)], problems: &mut Vec<Problem>) -> Daemon {
         daemon.store.url = format!("sqlite:{}", folder.join(daemon.store.path()).display());
     }
     if duration(&daemon.store.keep_operations).is_none() {
-        problems.push(no_place("E0105", format!("store.keep_operations is `{}`", daemon.store.keep_operations), "write a time such as 90d"));
+        problems.push(no_place(
+            "E0105",
+            format!("store.keep_operations is `{}`", daemon.store.keep_operations),
+            "write a time such as 90d",
+        ));
     }
     daemon
 }
@@ -213,7 +237,8 @@ impl Reader<'_> {
     /// Unknown keys are errors, with the nearest known one.
     fn known(&mut self, table: &DeTable<'_>, known: &[&str], place: &str) {
         for (key, _) in table.iter().filter(|(key, _)| !known.contains(&key.get_ref().as_ref())) {
-            let hint = nearest(key.get_ref(), known).map_or_else(|| format!("known here: {}", known.join(", ")), |near| format!("did you mean `{near}`?"));
+            let hint = nearest(key.get_ref(), known)
+                .map_or_else(|| format!("known here: {}", known.join(", ")), |near| format!("did you mean `{near}`?"));
             self.wrong("E0102", key.span(), format!("unknown key `{}` in {place}", key.get_ref()), &hint);
         }
     }
@@ -293,16 +318,28 @@ impl Reader<'_> {
         match value.get_ref() {
             DeValue::String(rule) if rule == "off" => Some(Schedule::Off),
             DeValue::String(rule) if too_wide(rule).is_some() => {
-                self.wrong("E0107", value.span(), format!("schedule \"{rule}\": {}", too_wide(rule).unwrap_or_default()), "for a fixed interval write { every = \"90m\" }");
+                self.wrong(
+                    "E0107",
+                    value.span(),
+                    format!("schedule \"{rule}\": {}", too_wide(rule).unwrap_or_default()),
+                    "for a fixed interval write { every = \"90m\" }",
+                );
                 None
             }
-            DeValue::String(rule) => match croner::parser::CronParser::builder().seconds(croner::parser::Seconds::Optional).build().parse(rule) {
-                Ok(cron) => Some(Schedule::Cron(Box::new(cron))),
-                Err(error) => {
-                    self.wrong("E0107", value.span(), format!("schedule \"{rule}\": {error}"), "for a fixed interval write { every = \"90m\" }");
-                    None
+            DeValue::String(rule) => {
+                match croner::parser::CronParser::builder().seconds(croner::parser::Seconds::Optional).build().parse(rule) {
+                    Ok(cron) => Some(Schedule::Cron(Box::new(cron))),
+                    Err(error) => {
+                        self.wrong(
+                            "E0107",
+                            value.span(),
+                            format!("schedule \"{rule}\": {error}"),
+                            "for a fixed interval write { every = \"90m\" }",
+                        );
+                        None
+                    }
                 }
-            },
+            }
             DeValue::Table(every) => {
                 self.known(every, &["every"], name);
                 self.time(every, "every").map(Schedule::Every)
@@ -318,9 +355,17 @@ impl Reader<'_> {
         let before = self.problems.len();
         let id = name.get_ref().to_string();
         let place = format!("[connections.{id}]");
-        let valid = !id.is_empty() && id.len() <= 63 && !id.starts_with(['-', '_']) && id.chars().all(|c| matches!(c, 'a'..='z' | '0'..='9' | '-' | '_'));
+        let valid = !id.is_empty()
+            && id.len() <= 63
+            && !id.starts_with(['-', '_'])
+            && id.chars().all(|c| matches!(c, 'a'..='z' | '0'..='9' | '-' | '_'));
         if !valid {
-            self.wrong("E0106", name.span(), format!("`{id}` is no name for a connection"), "use a-z, 0-9, - and _, at most 63, first a letter or digit");
+            self.wrong(
+                "E0106",
+                name.span(),
+                format!("`{id}` is no name for a connection"),
+                "use a-z, 0-9, - and _, at most 63, first a letter or digit",
+            );
         }
         let DeValue::Table(table) = value.get_ref() else {
             self.wrong("E0103", value.span(), format!("{place} has to be a table"), "write it as a section");
@@ -334,7 +379,8 @@ impl Reader<'_> {
         };
         let ids: Vec<&str> = SOURCES.iter().map(|entry| entry.meta.id).collect();
         let Some(entry) = Entry::find(&connector) else {
-            let hint = nearest(&connector, &ids).map_or_else(|| format!("known: {}", ids.join(", ")), |near| format!("did you mean `{near}`?"));
+            let hint =
+                nearest(&connector, &ids).map_or_else(|| format!("known: {}", ids.join(", ")), |near| format!("did you mean `{near}`?"));
             self.wrong("E0110", span, format!("unknown connector `{connector}`"), &hint);
             return None;
         };
@@ -355,14 +401,16 @@ impl Reader<'_> {
         let given = ["fields", "credentials", "options"].iter().filter_map(|name| table.get(*name));
         let given = given.filter_map(|value| if let DeValue::Table(table) = value.get_ref() { Some(table) } else { None });
         for (key, value) in given.flat_map(|table| table.iter()).chain(table.iter().filter(|(key, _)| key.get_ref() == "secret")) {
-            let field = entry.meta.aliases.iter().find(|(alias, _)| alias == key.get_ref()).map_or(key.get_ref().as_ref(), |(_, field)| field);
+            let field =
+                entry.meta.aliases.iter().find(|(alias, _)| alias == key.get_ref()).map_or(key.get_ref().as_ref(), |(_, field)| field);
             if field == "location" {
                 location = if let DeValue::String(text) = value.get_ref() { Some((text.to_string(), value.span())) } else { location };
                 continue;
             }
             let Some(property) = properties.get(field) else {
                 let known: Vec<&str> = properties.keys().map(String::as_str).collect();
-                let hint = nearest(field, &known).map_or_else(|| format!("its fields: {}", known.join(", ")), |near| format!("did you mean `{near}`?"));
+                let hint = nearest(field, &known)
+                    .map_or_else(|| format!("its fields: {}", known.join(", ")), |near| format!("did you mean `{near}`?"));
                 self.wrong("E0102", key.span(), format!("unknown field `{field}` of {}", entry.meta.id), &hint);
                 continue;
             };
@@ -377,8 +425,12 @@ impl Reader<'_> {
             }
         }
         for field in schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
-            if !fields.contains_key(field) && !secrets.iter().any(|(known, _)| known == field) && !self.problems[before..].iter().any(|p| p.what.contains(&format!("`{field}`"))) {
-                let about = properties.get(field).and_then(|property| property.get("description")).and_then(Value::as_str).unwrap_or_default();
+            if !fields.contains_key(field)
+                && !secrets.iter().any(|(known, _)| known == field)
+                && !self.problems[before..].iter().any(|p| p.what.contains(&format!("`{field}`")))
+            {
+                let about =
+                    properties.get(field).and_then(|property| property.get("description")).and_then(Value::as_str).unwrap_or_default();
                 self.wrong("E0111", name.span(), format!("{place} lacks `{field}`"), about);
             }
         }
@@ -420,11 +472,19 @@ impl Reader<'_> {
         match value.get_ref() {
             DeValue::String(literal) => {
                 if self.strict {
-                    self.wrong("E0113", value.span(), format!("`{field}` is a literal secret, and strict_secrets is on"), "use { env = … }, { file = … }, { credential = … } or { command = […] }");
+                    self.wrong(
+                        "E0113",
+                        value.span(),
+                        format!("`{field}` is a literal secret, and strict_secrets is on"),
+                        "use { env = … }, { file = … }, { credential = … } or { command = […] }",
+                    );
                     return None;
                 }
                 let (line, _) = self.position(value.span().start);
-                self.warnings.push(format!("{}:{line}: `{field}` is a literal secret; a reference such as {{ file = \"…\" }} keeps it out of this file", self.path.display()));
+                self.warnings.push(format!(
+                    "{}:{line}: `{field}` is a literal secret; a reference such as {{ file = \"…\" }} keeps it out of this file",
+                    self.path.display()
+                ));
                 Some(SecretRef::Literal(literal.to_string()))
             }
             DeValue::Table(table) if table.len() == 1 => {
@@ -434,17 +494,28 @@ impl Reader<'_> {
                     ("file", DeValue::String(path)) => Some(SecretRef::File(self.beside(path))),
                     ("credential", DeValue::String(name)) if !name.contains('/') => Some(SecretRef::Credential(name.to_string())),
                     ("command", DeValue::Array(words)) => {
-                        let words = words.iter().map(|word| if let DeValue::String(word) = word.get_ref() { Some(word.to_string()) } else { None });
+                        let words =
+                            words.iter().map(|word| if let DeValue::String(word) = word.get_ref() { Some(word.to_string()) } else { None });
                         Some(SecretRef::Command(words.collect::<Option<_>>()?))
                     }
                     _ => {
-                        self.wrong("E0113", kind.span(), format!("`{field}` is no secret reference"), "one of env, file, credential (text) or command (list of text)");
+                        self.wrong(
+                            "E0113",
+                            kind.span(),
+                            format!("`{field}` is no secret reference"),
+                            "one of env, file, credential (text) or command (list of text)",
+                        );
                         None
                     }
                 }
             }
             _ => {
-                self.wrong("E0113", value.span(), format!("`{field}` is no secret reference"), "a table with one of env, file, credential, command");
+                self.wrong(
+                    "E0113",
+                    value.span(),
+                    format!("`{field}` is no secret reference"),
+                    "a table with one of env, file, credential, command",
+                );
                 None
             }
         }
@@ -478,7 +549,12 @@ fn too_wide(rule: &str) -> Option<String> {
 }
 
 fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
-    known.iter().map(|known| (strsim::jaro_winkler(word, known), *known)).filter(|(near, _)| *near > 0.8).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, known)| known)
+    known
+        .iter()
+        .map(|known| (strsim::jaro_winkler(word, known), *known))
+        .filter(|(near, _)| *near > 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, known)| known)
 }
 
 /// `90m`, `6h`, `7d`, `1h30m`: more than nothing.

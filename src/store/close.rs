@@ -110,8 +110,10 @@ fn apply(tx: &Transaction<'_>, operation: Uuid, absent: &Absent, hold: bool, clo
     tx.prepare_cached("delete from absences where scope_id = ?1")?.execute([scope_id])?;
     let still_absent = if hold { &absent.gone[..] } else { &[] };
     for seq in absent.once.iter().chain(still_absent.iter().filter(|_| absent.scope.shifting)) {
-        tx.prepare_cached("insert into absences (finding_seq, scope_id) values (?1, ?2) on conflict (finding_seq) do update set scope_id = ?2")?
-            .execute([*seq, scope_id])?;
+        tx.prepare_cached(
+            "insert into absences (finding_seq, scope_id) values (?1, ?2) on conflict (finding_seq) do update set scope_id = ?2",
+        )?
+        .execute([*seq, scope_id])?;
     }
     closing.absent_once += absent.once.len() as u64;
     if hold {
@@ -132,8 +134,9 @@ fn apply(tx: &Transaction<'_>, operation: Uuid, absent: &Absent, hold: bool, clo
 }
 
 fn close_row(tx: &Transaction<'_>, seq: i64, scope_id: i64, operation: Uuid, at: i64) -> Result<()> {
-    let (id, state): (String, String) =
-        tx.prepare_cached("select id, source_state from finding_rows where seq = ?1")?.query_row([seq], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let (id, state): (String, String) = tx
+        .prepare_cached("select id, source_state from finding_rows where seq = ?1")?
+        .query_row([seq], |row| Ok((row.get(0)?, row.get(1)?)))?;
     tx.prepare_cached(
         "update finding_rows set source_state = 'gone', closed_at = case when source_state = 'open' then ?2 else coalesce(closed_at, ?2) end,
          updated_at = ?2, gone_seen = (select case when s.last_seen > finding_rows.first_seen then s.last_seen else finding_rows.first_seen end

@@ -22,8 +22,10 @@ impl Store {
     pub async fn lease(&self, name: &str, connector: &str) -> Result<Lease> {
         let (name, connector) = (name.to_owned(), connector.to_owned());
         self.write(move |tx, _| {
-            tx.prepare_cached("insert into connections (name, connector, created_at) values (?1, ?2, ?3) on conflict (name) do update set connector = ?2")?
-                .execute(params![name, connector, now()])?;
+            tx.prepare_cached(
+                "insert into connections (name, connector, created_at) values (?1, ?2, ?3) on conflict (name) do update set connector = ?2",
+            )?
+            .execute(params![name, connector, now()])?;
             let connection_id: i64 = tx.query_row("select id from connections where name = ?1", [&name], |row| row.get(0))?;
             let held = tx
                 .query_row("select owner, held_until, fence from leases where connection_id = ?1", [connection_id], |row| {
@@ -62,7 +64,10 @@ impl Store {
     /// When the store cannot be written.
     pub async fn release(&self, lease: Lease) -> Result<()> {
         self.write(move |tx, _| {
-            tx.execute("update leases set held_until = 0 where connection_id = ?1 and fence = ?2", params![lease.connection_id, lease.fence])?;
+            tx.execute(
+                "update leases set held_until = 0 where connection_id = ?1 and fence = ?2",
+                params![lease.connection_id, lease.fence],
+            )?;
             Ok(())
         })
         .await
@@ -72,9 +77,11 @@ impl Store {
 impl Lease {
     /// Checks the fence and extends the lease, as a part of every commit.
     pub(crate) fn extend(&self, tx: &Transaction<'_>) -> Result<()> {
-        let held = tx
-            .prepare_cached("update leases set held_until = ?3 where connection_id = ?1 and fence = ?2")?
-            .execute(params![self.connection_id, self.fence, now() + LIFE])?;
+        let held = tx.prepare_cached("update leases set held_until = ?3 where connection_id = ?1 and fence = ?2")?.execute(params![
+            self.connection_id,
+            self.fence,
+            now() + LIFE
+        ])?;
         if held == 1 { Ok(()) } else { Err(Error::LeaseLost) }
     }
 }

@@ -202,7 +202,9 @@ impl<'a> Merge<'a, '_> {
         let open = row.finding.state == State::Open;
         match before {
             None if !open && !self.page.gate.import_closed => self.filtered("closed when first met"),
-            None if row.finding.severity != Severity::Unknown && row.finding.severity < self.page.gate.minimum_severity => self.filtered("below minimum severity"),
+            None if row.finding.severity != Severity::Unknown && row.finding.severity < self.page.gate.minimum_severity => {
+                self.filtered("below minimum severity");
+            }
             None => {
                 self.insert(row, record_id)?;
                 self.stored.counts.created += 1;
@@ -232,7 +234,14 @@ impl<'a> Merge<'a, '_> {
             .tx
             .prepare_cached("select seq, digest, light_digest, scope_id, source_state from finding_rows where id = ?1")?
             .query_row([&id.text], |row| {
-                Ok(Before { seq: row.get(0)?, digest: row.get(1)?, light_digest: row.get(2)?, scope_id: row.get(3)?, source_state: row.get(4)?, id: id.clone() })
+                Ok(Before {
+                    seq: row.get(0)?,
+                    digest: row.get(1)?,
+                    light_digest: row.get(2)?,
+                    scope_id: row.get(3)?,
+                    source_state: row.get(4)?,
+                    id: id.clone(),
+                })
             })
             .optional()?)
     }
@@ -253,7 +262,9 @@ impl<'a> Merge<'a, '_> {
         }
         let finding = &row.finding;
         self.tx
-            .prepare_cached("insert into texts (hash, description, remediation, reference_urls) values (?1, ?2, ?3, ?4) on conflict (hash) do nothing")?
+            .prepare_cached(
+                "insert into texts (hash, description, remediation, reference_urls) values (?1, ?2, ?3, ?4) on conflict (hash) do nothing",
+            )?
             .execute(params![row.text_hash, finding.description, finding.remediation, row.lists.reference_urls])?;
         let id = self.tx.prepare_cached("select id from texts where hash = ?1")?.query_row([&row.text_hash], |row| row.get(0))?;
         self.texts.keep(&row.text_hash, id);
@@ -331,7 +342,9 @@ impl<'a> Merge<'a, '_> {
             }
         };
         self.tx
-            .prepare_cached("insert into raws (finding_seq, body) values (?1, ?2) on conflict (finding_seq) do update set body = excluded.body")?
+            .prepare_cached(
+                "insert into raws (finding_seq, body) values (?1, ?2) on conflict (finding_seq) do update set body = excluded.body",
+            )?
             .execute(params![seq, body])?;
         Ok(())
     }
@@ -460,26 +473,49 @@ impl<'a> Merge<'a, '_> {
 
 /// One row of a finding's history.
 pub(crate) fn event_row(
-    tx: &Transaction<'_>, finding: &str, at: i64, operation: Uuid, event: &str, change: Option<(&str, Option<&str>, Option<&str>)>,
+    tx: &Transaction<'_>,
+    finding: &str,
+    at: i64,
+    operation: Uuid,
+    event: &str,
+    change: Option<(&str, Option<&str>, Option<&str>)>,
 ) -> Result<()> {
     let (field, old, new) = change.map_or((None, None, None), |(field, old, new)| (Some(field), old, new));
-    tx.prepare_cached("insert into finding_events (finding_id, at, operation, event, field, old_value, new_value) values (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
-        .execute(params![finding, at, operation.to_string(), event, field, old, new])?;
+    tx.prepare_cached(
+        "insert into finding_events (finding_id, at, operation, event, field, old_value, new_value) values (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?
+    .execute(params![finding, at, operation.to_string(), event, field, old, new])?;
     Ok(())
 }
 
 /// Keeps what could not be read. A scope's quarantine shows its last pass: the same bad item does not pile up.
-pub(crate) fn quarantine(tx: &Transaction<'_>, lease: &Lease, operation: Uuid, scope_id: i64, rejects: &[(Option<i64>, Reject)], at: i64) -> Result<()> {
+pub(crate) fn quarantine(
+    tx: &Transaction<'_>,
+    lease: &Lease,
+    operation: Uuid,
+    scope_id: i64,
+    rejects: &[(Option<i64>, Reject)],
+    at: i64,
+) -> Result<()> {
     if rejects.is_empty() {
         return Ok(());
     }
     let connection = super::operations::connection_name(tx, lease.connection_id)?;
-    let scope: String = tx.query_row("select list || case when key = '' then '' else ' ' || key end from scopes where id = ?1", [scope_id], |row| row.get(0))?;
+    let scope: String =
+        tx.query_row("select list || case when key = '' then '' else ' ' || key end from scopes where id = ?1", [scope_id], |row| {
+            row.get(0)
+        })?;
     for (_, reject) in rejects {
-        tx.prepare_cached("delete from quarantine where connection = ?1 and scope = ?2 and path = ?3 and raw = ?4")?
-            .execute(params![connection, scope, reject.path, reject.raw])?;
-        tx.prepare_cached("insert into quarantine (operation, connection, scope, key, path, reason, raw, at) values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
-            .execute(params![operation.to_string(), connection, scope, reject.key, reject.path, reject.reason, reject.raw, at])?;
+        tx.prepare_cached("delete from quarantine where connection = ?1 and scope = ?2 and path = ?3 and raw = ?4")?.execute(params![
+            connection,
+            scope,
+            reject.path,
+            reject.raw
+        ])?;
+        tx.prepare_cached(
+            "insert into quarantine (operation, connection, scope, key, path, reason, raw, at) values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?
+        .execute(params![operation.to_string(), connection, scope, reject.key, reject.path, reject.reason, reject.raw, at])?;
     }
     Ok(())
 }
@@ -487,7 +523,11 @@ pub(crate) fn quarantine(tx: &Transaction<'_>, lease: &Lease, operation: Uuid, s
 /// Notes what was seen and where the walk stands.
 fn advance(tx: &Transaction<'_>, page: &PageCommit, hashes: &[i64], unkeyed: usize, at: i64) -> Result<()> {
     let blob: Vec<u8> = hashes.iter().flat_map(|hash| hash.to_be_bytes()).collect();
-    tx.prepare_cached("insert into pass_pages (pass_id, page, hashes) values (?1, ?2, ?3)")?.execute(params![page.pass.id, page.number, blob])?;
+    tx.prepare_cached("insert into pass_pages (pass_id, page, hashes) values (?1, ?2, ?3)")?.execute(params![
+        page.pass.id,
+        page.number,
+        blob
+    ])?;
     let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
     tx.prepare_cached(
         "update passes set next_cursor = ?2, cursor_at = ?3, pages = pages + 1, unkeyed = unkeyed + ?4,

@@ -88,7 +88,14 @@ impl Store {
     ///
     /// # Errors
     /// When the store cannot be written.
-    pub async fn end_operation(&self, id: Uuid, outcome: Outcome, error: Option<String>, detail: serde_json::Value, vendor_total: Option<u64>) -> Result<Counts> {
+    pub async fn end_operation(
+        &self,
+        id: Uuid,
+        outcome: Outcome,
+        error: Option<String>,
+        detail: serde_json::Value,
+        vendor_total: Option<u64>,
+    ) -> Result<Counts> {
         self.write(move |tx, _| {
             let total = vendor_total.map(|total| i64::try_from(total).unwrap_or(i64::MAX));
             tx.execute(

@@ -114,7 +114,9 @@ impl Store {
                     )?
                     .execute(params![lease.connection_id, scope.list, scope.key, scope.title, record_id])?;
                     let row = tx
-                        .prepare_cached("select id, mark, watermark, full_at, full_due from scopes where connection_id = ?1 and list = ?2 and key = ?3")?
+                        .prepare_cached(
+                            "select id, mark, watermark, full_at, full_due from scopes where connection_id = ?1 and list = ?2 and key = ?3",
+                        )?
                         .query_row(params![lease.connection_id, scope.list, scope.key], |row| {
                             Ok(ScopeRow {
                                 id: row.get(0)?,
@@ -140,7 +142,9 @@ impl Store {
         self.write(move |tx, _| {
             lease.extend(tx)?;
             let open = tx
-                .prepare_cached("select id, scope_id, is_full, since, next_cursor, started_at, pages, cursor_at, ended from passes where scope_id = ?1")?
+                .prepare_cached(
+                    "select id, scope_id, is_full, since, next_cursor, started_at, pages, cursor_at, ended from passes where scope_id = ?1",
+                )?
                 .query_row([scope.id], |row| {
                     let pass = Pass {
                         id: row.get(0)?,

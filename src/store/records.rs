@@ -21,7 +21,9 @@ pub(crate) fn discovered(tx: &Transaction<'_>, connection_id: i64, record: &Reco
     type Old = (i64, String, String, Option<String>, String, String);
     let old: Option<Old> = tx
         .prepare_cached("select id, name, kind, url, state, attributes from record_rows where connection_id = ?1 and key = ?2")?
-        .query_row(params![connection_id, record.key], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?)))
+        .query_row(params![connection_id, record.key], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
+        })
         .optional()?;
     let Some((id, name, kind, url, state, old_attributes)) = old else {
         insert(tx, connection_id, record, &attributes, auto_map, at)?;
@@ -84,7 +86,8 @@ fn come_back(tx: &Transaction<'_>, id: i64, at: i64) -> Result<String> {
 
 /// The product of this name, created when it is new.
 fn product(tx: &Transaction<'_>, name: &str, at: i64) -> Result<i64> {
-    tx.prepare_cached("insert into products (name, created_at) values (?1, ?2) on conflict (name) do nothing")?.execute(params![name, at])?;
+    tx.prepare_cached("insert into products (name, created_at) values (?1, ?2) on conflict (name) do nothing")?
+        .execute(params![name, at])?;
     Ok(tx.prepare_cached("select id from products where name = ?1")?.query_row([name], |row| row.get(0))?)
 }
 
@@ -96,7 +99,8 @@ impl Store {
     pub async fn good_records(&self, lease: &Lease) -> Result<Vec<RecordRef>> {
         let lease = lease.clone();
         self.write(move |tx, _| {
-            let mut statement = tx.prepare_cached("select key, name, kind from record_rows where connection_id = ?1 and state = 'good' order by name, key")?;
+            let mut statement = tx
+                .prepare_cached("select key, name, kind from record_rows where connection_id = ?1 and state = 'good' order by name, key")?;
             let rows = statement.query_map([lease.connection_id], |row| {
                 let text = |index| row.get::<_, String>(index).map(String::into_boxed_str);
                 Ok(RecordRef { key: text(0)?, name: text(1)?, kind: text(2)? })
@@ -150,10 +154,11 @@ impl Store {
         let lease = lease.clone();
         self.write(move |tx, _| {
             lease.extend(tx)?;
-            let (old, least, closed): (String, i64, bool) =
-                tx.query_row("select settings, minimum_severity, import_closed from connections where id = ?1", [lease.connection_id], |row| {
-                    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-                })?;
+            let (old, least, closed): (String, i64, bool) = tx.query_row(
+                "select settings, minimum_severity, import_closed from connections where id = ?1",
+                [lease.connection_id],
+                |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+            )?;
             if old != settings || minimum_severity < least || (import_closed && !closed) {
                 tx.execute("update scopes set full_due = 1 where connection_id = ?1", [lease.connection_id])?;
             }

@@ -1,6 +1,10 @@
 //! One walk over one scope: page after page, the next one fetched while the last one is stored.
 
-use std::{collections::{BTreeMap, HashSet}, pin::Pin, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    pin::Pin,
+    sync::Arc,
+};
 
 use tokio::sync::OnceCell;
 use tributary_connectors::{Coverage, Cx, Item, Kind, Next, RawAsk, RawPage, Reject, Scope, Stored};
@@ -204,7 +208,8 @@ impl<'a> Walk<'a> {
                 Item::Skipped { key, reason } => skipped.push((hash_of(connection, kind, &key), reason)),
             }
         }
-        let rejects = page.rejects.into_iter().map(|reject| (reject.key.as_deref().map(|key| hash_of(connection, kind, key)), reject)).collect();
+        let rejects =
+            page.rejects.into_iter().map(|reject| (reject.key.as_deref().map(|key| hash_of(connection, kind, key)), reject)).collect();
         Ready { records, rows, skipped, rejects, total: page.total, next: page.next }
     }
 }
@@ -218,7 +223,10 @@ struct Known<'a> {
 
 impl Stored for Known<'_> {
     fn undelivered<'a>(
-        &'a self, vendor_states: &'a [&'a str], after: Option<&'a str>, limit: usize,
+        &'a self,
+        vendor_states: &'a [&'a str],
+        after: Option<&'a str>,
+        limit: usize,
     ) -> Pin<Box<dyn Future<Output = Vec<Box<str>>> + Send + 'a>> {
         Box::pin(async move {
             let states = vendor_states.iter().map(|state| (*state).to_owned()).collect();

@@ -16,16 +16,16 @@ use tributary_connectors::kit::Limiters;
 use tributary_simulator::{Oracle, Running, Size, Truth};
 
 /// A size at which lists have several pages.
-pub const SIZE: Size = Size { records: 6, findings: 3000, seed: 7 };
+pub(crate) const SIZE: Size = Size { records: 6, findings: 3000, seed: 7 };
 
-pub struct Bench {
-    pub tool: Running,
-    pub folder: TempDir,
-    pub engine: Engine,
+pub(crate) struct Bench {
+    pub(crate) tool: Running,
+    pub(crate) folder: TempDir,
+    pub(crate) engine: Engine,
 }
 
 impl Bench {
-    pub fn new(tool: Running) -> Self {
+    pub(crate) fn new(tool: Running) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("t.db"), true).unwrap();
         let bench = Bench { tool, folder, engine: Engine { store, stop: CancellationToken::new() } };
@@ -34,32 +34,36 @@ impl Bench {
     }
 
     /// Writes the configuration, with further lines for the connection.
-    pub fn configure(&self, more: &str) {
-        let mut text = format!("[store]\nurl = \"sqlite:t.db\"\n[connections.t]\nconnector = \"{}\"\nlocation = \"{}\"\n{more}\n[connections.t.fields]\n", self.tool.vendor.id(), self.tool.url);
+    pub(crate) fn configure(&self, more: &str) {
+        let mut text = format!(
+            "[store]\nurl = \"sqlite:t.db\"\n[connections.t]\nconnector = \"{}\"\nlocation = \"{}\"\n{more}\n[connections.t.fields]\n",
+            self.tool.vendor.id(),
+            self.tool.url
+        );
         for (field, value) in self.tool.vendor.fields() {
             text.push_str(&format!("{field} = \"{value}\"\n"));
         }
         std::fs::write(self.config(), text).unwrap();
     }
 
-    pub fn config(&self) -> PathBuf {
+    pub(crate) fn config(&self) -> PathBuf {
         self.folder.path().join("tributary.toml")
     }
 
-    pub fn plan(&self) -> (Box<dyn tributary_connectors::Source>, tributary::sync::Plan) {
+    pub(crate) fn plan(&self) -> (Box<dyn tributary_connectors::Source>, tributary::sync::Plan) {
         let config = Config::load(&[self.config()]).unwrap();
         let connection = &config.connections[0];
         (connection.open(&Arc::new(Limiters::default())).unwrap(), connection.plan())
     }
 
-    pub async fn discover(&self) -> Report {
+    pub(crate) async fn discover(&self) -> Report {
         let (source, plan) = self.plan();
         let report = self.engine.discover(&*source, &plan, Trigger::Manual, &Progress::without_waits()).await.unwrap();
         assert_adds_up(&report.counts);
         report
     }
 
-    pub async fn sync(&self, full: bool) -> Report {
+    pub(crate) async fn sync(&self, full: bool) -> Report {
         let (source, plan) = self.plan();
         let mut reports = self.engine.sync(&*source, &plan, Trigger::Manual, full, &Progress::without_waits()).await.unwrap();
         let report = reports.pop().unwrap();
@@ -68,16 +72,29 @@ impl Bench {
     }
 
     /// What the store holds, in the oracle's words.
-    pub fn stored(&self) -> Oracle {
+    pub(crate) fn stored(&self) -> Oracle {
         let reader = self.engine.store.reader().unwrap();
         let mut records = reader.prepare("select key, name from records where state = 'good'").unwrap();
         let records = records.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().collect::<Result<_, _>>().unwrap();
         let mut findings = reader.prepare("select key, record_key, severity, state from findings").unwrap();
         let word = |text: String| -> &'static str {
-            ["critical", "high", "medium", "low", "info", "unknown", "open", "fixed", "false_positive", "risk_accepted", "suppressed", "gone"]
-                .into_iter()
-                .find(|word| *word == text)
-                .unwrap()
+            [
+                "critical",
+                "high",
+                "medium",
+                "low",
+                "info",
+                "unknown",
+                "open",
+                "fixed",
+                "false_positive",
+                "risk_accepted",
+                "suppressed",
+                "gone",
+            ]
+            .into_iter()
+            .find(|word| *word == text)
+            .unwrap()
         };
         let findings: BTreeMap<String, Truth> = findings
             .query_map([], |row| Ok((row.get(0)?, Truth { record: row.get(1)?, severity: word(row.get(2)?), state: word(row.get(3)?) })))
@@ -88,7 +105,7 @@ impl Bench {
     }
 
     /// Fails with the first few differences, not with thousands of lines.
-    pub fn assert_oracle(&self, when: &str) {
+    pub(crate) fn assert_oracle(&self, when: &str) {
         let (stored, oracle) = (self.stored(), self.tool.vendor.oracle());
         assert_eq!(stored.records, oracle.records, "records {when}");
         let keys = stored.findings.keys().chain(oracle.findings.keys());
@@ -97,23 +114,23 @@ impl Bench {
         assert!(wrong.is_empty(), "{} findings differ {when}; (key, stored, oracle): {shown:#?}", wrong.len());
     }
 
-    pub fn number(&self, sql: &str) -> i64 {
+    pub(crate) fn number(&self, sql: &str) -> i64 {
         self.engine.store.reader().unwrap().query_row(sql, [], |row| row.get(0)).unwrap()
     }
 
     /// The binary, ready to run on this configuration.
-    pub fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tributary"));
         command.args(arguments).arg("--config").arg(self.config()).env_clear();
         command
     }
 }
 
-pub fn assert_adds_up(counts: &Counts) {
+pub(crate) fn assert_adds_up(counts: &Counts) {
     let sum = counts.created + counts.updated + counts.unchanged + counts.reopened + counts.filtered + counts.rejected;
     assert_eq!(counts.fetched, sum, "counts do not add up: {counts:?}");
 }
 
-pub fn assert_outcome(report: &Report, outcome: Outcome) {
+pub(crate) fn assert_outcome(report: &Report, outcome: Outcome) {
     assert_eq!(report.outcome, outcome, "{:?} {:?}", report.errors, report.incomplete);
 }

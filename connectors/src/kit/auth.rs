@@ -41,10 +41,13 @@ impl Auth {
             Auth::Bearer(secret) => (AUTHORIZATION, format!("Bearer {}", secret.expose())),
             Auth::Basic(user, secret) => (AUTHORIZATION, format!("Basic {}", STANDARD.encode(format!("{user}:{}", secret.expose())))),
             Auth::Header(name, secret) => (HeaderName::from_static(name), secret.expose().to_owned()),
-            Auth::ClientCredentials(client_credentials) => (AUTHORIZATION, format!("Bearer {}", client_credentials.token(client).await?.expose())),
+            Auth::ClientCredentials(client_credentials) => {
+                (AUTHORIZATION, format!("Bearer {}", client_credentials.token(client).await?.expose()))
+            }
         };
-        let mut value = HeaderValue::from_str(value.trim())
-            .map_err(|_| Error::new("preparing the request", Kind::Settings("the secret holds characters that no header can carry".into())))?;
+        let mut value = HeaderValue::from_str(value.trim()).map_err(|_| {
+            Error::new("preparing the request", Kind::Settings("the secret holds characters that no header can carry".into()))
+        })?;
         value.set_sensitive(true);
         headers.insert(name, value);
         Ok(())

@@ -15,11 +15,7 @@ use url::Url;
 
 use crate::{
     Error, Excerpt, Kind, Meta, Remedy, Result,
-    kit::{
-        Auth, Cx, Limiters, Location, Secret,
-        limit::Limit,
-        location::is_forbidden,
-    },
+    kit::{Auth, Cx, Limiters, Location, Secret, limit::Limit, location::is_forbidden},
 };
 
 /// How often one request is sent at most.
@@ -77,7 +73,8 @@ fn client(meta: &Meta, options: &HttpOptions) -> Result<reqwest::Client> {
     let mut extra = Vec::new();
     if let Some(path) = &options.ca_file {
         let pem = std::fs::read(path).map_err(|error| wrong(format!("`http.ca_file` {}: {error}", path.display())))?;
-        extra = reqwest::Certificate::from_pem_bundle(&pem).map_err(|_| wrong(format!("`http.ca_file` {} holds no PEM certificate", path.display())))?;
+        extra = reqwest::Certificate::from_pem_bundle(&pem)
+            .map_err(|_| wrong(format!("`http.ca_file` {} holds no PEM certificate", path.display())))?;
     }
     let build = |roots: Option<Vec<reqwest::Certificate>>| -> Result<reqwest::Client, reqwest::Error> {
         let mut builder = reqwest::Client::builder()
@@ -154,7 +151,12 @@ impl Http {
     /// `Kind::Shape` when it leads elsewhere or is no link.
     pub fn follow(&self, route: &'static str, link: &str) -> Result<Request<'_>> {
         let base = self.0.location.url();
-        let wrong = |reason: String| Error::new(format!("following the link to the next page of {route}"), Kind::Shape { path: "next".into(), reason: reason.into() });
+        let wrong = |reason: String| {
+            Error::new(
+                format!("following the link to the next page of {route}"),
+                Kind::Shape { path: "next".into(), reason: reason.into() },
+            )
+        };
         let url = base.join(link).map_err(|error| wrong(error.to_string()))?;
         if url.origin() != base.origin() || !url.username().is_empty() || url.password().is_some() {
             return Err(wrong(format!("it leads to {}, not to the tool", url.host_str().unwrap_or("nowhere"))));

@@ -15,7 +15,10 @@ use crate::{Excerpt, Item, Reject, model::Finding};
 /// `map` is the connector's pure function from its wire type to a finding (or a skipped item); `key` reads the key alone,
 /// tolerantly, from an item that `W` does not fit. `cut` are the members never kept ([`crate::Meta::cut`]).
 pub fn items<W, K>(
-    raws: Vec<Box<RawValue>>, cut: &[&str], map: impl Fn(W) -> Result<Item, String>, key: impl Fn(K) -> Option<String>,
+    raws: Vec<Box<RawValue>>,
+    cut: &[&str],
+    map: impl Fn(W) -> Result<Item, String>,
+    key: impl Fn(K) -> Option<String>,
 ) -> (Vec<Item>, Vec<Reject>)
 where
     W: DeserializeOwned,
@@ -165,12 +168,21 @@ mod tests {
         );
         assert_eq!(items.len(), 1);
         let seen: Vec<_> = rejects.iter().map(|r| (r.key.as_deref(), &*r.path, &*r.raw)).collect();
-        assert_eq!(seen, [(Some("b"), "level", r#"{"id":"b","level":"x"}"#), (None, "[0]", "[1]"), (Some("c"), "", r#"{"id":"c","level":3}"#)]);
+        assert_eq!(
+            seen,
+            [(Some("b"), "level", r#"{"id":"b","level":"x"}"#), (None, "[0]", "[1]"), (Some("c"), "", r#"{"id":"c","level":3}"#)]
+        );
     }
 
     #[test]
     fn loose_scalars_read_text_and_numbers_alike() {
-        for (json, text, whole) in [("7", Some("7"), Some(7)), ("\"7\"", Some("7"), Some(7)), ("7.0", Some("7"), Some(7)), ("null", None, None), ("\"\"", None, None)] {
+        for (json, text, whole) in [
+            ("7", Some("7"), Some(7)),
+            ("\"7\"", Some("7"), Some(7)),
+            ("7.0", Some("7"), Some(7)),
+            ("null", None, None),
+            ("\"\"", None, None),
+        ] {
             let loose: Loose = serde_json::from_str(json).expect("a scalar");
             assert_eq!((loose.text(), loose.whole()), (text, whole), "{json}");
         }

@@ -31,7 +31,8 @@ pub(crate) struct Limit {
 
 impl Limit {
     fn new(rate: Option<(u32, u32)>) -> Self {
-        let quota = rate.and_then(|(per_second, burst)| Some(Quota::per_second(NonZeroU32::new(per_second)?).allow_burst(NonZeroU32::new(burst)?)));
+        let quota =
+            rate.and_then(|(per_second, burst)| Some(Quota::per_second(NonZeroU32::new(per_second)?).allow_burst(NonZeroU32::new(burst)?)));
         Limit { rate: quota.map(RateLimiter::direct), pause: Mutex::new(None) }
     }
 

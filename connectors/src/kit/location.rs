@@ -30,7 +30,9 @@ impl Location {
         url.set_fragment(None);
         let Some(host) = url.host() else { return Err(wrong("`location` names no host".into())) };
         if url.scheme() == "http" && !allow_http && !is_loopback(&host) {
-            return Err(wrong("`location` is plain http; use https, or set `http = { allow_http = true }` if the network is trusted".into()));
+            return Err(wrong(
+                "`location` is plain http; use https, or set `http = { allow_http = true }` if the network is trusted".into(),
+            ));
         }
         let forbidden = match &host {
             Host::Ipv4(ip) => is_forbidden(IpAddr::V4(*ip)),
@@ -119,8 +121,15 @@ mod tests {
     #[test]
     fn o3_locations_that_must_never_be_polled_are_refused() {
         for text in [
-            "http://169.254.169.254/latest", "https://[fe80::1]/", "https://[fd00:ec2::254]/", "https://[::ffff:169.254.169.254]/",
-            "https://metadata.google.internal", "file:///etc/passwd", "https://user:word@x.example", "http://x.example", "ftp://x.example",
+            "http://169.254.169.254/latest",
+            "https://[fe80::1]/",
+            "https://[fd00:ec2::254]/",
+            "https://[::ffff:169.254.169.254]/",
+            "https://metadata.google.internal",
+            "file:///etc/passwd",
+            "https://user:word@x.example",
+            "http://x.example",
+            "ftp://x.example",
         ] {
             assert!(Location::parse(text, false).is_err(), "{text}");
         }

@@ -49,7 +49,10 @@ pub fn links(text: &str) -> Vec<Box<str>> {
         rest = &rest[at..];
         let end = rest.find(|c: char| c.is_whitespace() || "\"'<>()[]`{}|\\".contains(c)).unwrap_or(rest.len());
         let link = rest[..end].trim_end_matches(['.', ',', ';']).replace("&amp;", "&");
-        if (link.starts_with("https://") || link.starts_with("http://")) && url::Url::parse(&link).is_ok() && !links.iter().any(|l| **l == *link) {
+        if (link.starts_with("https://") || link.starts_with("http://"))
+            && url::Url::parse(&link).is_ok()
+            && !links.iter().any(|l| **l == *link)
+        {
             links.push(link.into());
         }
         rest = &rest[end.max(4)..];

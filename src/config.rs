@@ -122,14 +122,14 @@ impl Connection {
     ///
     /// # Errors
     /// `Kind::Settings` that names the secret or field at fault.
-    pub fn open(&self, limiters: &Arc<Limiters>) -> Result<Box<dyn Source>, Error> {
+    pub fn open(&self, limiters: &Arc<Limiters>) -> Result<Arc<dyn Source>, Error> {
         let mut settings = self.fields.clone();
         for (field, reference) in &self.secrets {
             let secret = reference.resolve().map_err(|why| Error::new(format!("resolving `{field}`"), Kind::Settings(why.into())))?;
             settings.insert(field.clone(), Value::String(secret));
         }
         let link = Link { location: self.location.clone(), options: self.http.clone(), limiters: Arc::clone(limiters) };
-        self.entry.open(Value::Object(settings), link)
+        self.entry.open(Value::Object(settings), link).map(Arc::from)
     }
 
     /// What the engine needs to know.

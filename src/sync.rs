@@ -10,7 +10,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tributary_connectors::{Activity, Cx, Job, Scope, Source, model::Severity};
 use uuid::Uuid;
 
@@ -27,6 +27,9 @@ pub enum Error {
     /// The store.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// A defect of this program.
+    #[error("a defect of the connector stopped the operation; what was stored before stands")]
+    Panicked,
 }
 
 /// What an operation needs to know of its connection.
@@ -85,7 +88,7 @@ impl Engine {
     ///
     /// # Errors
     /// When the connection is busy or the store fails; what the vendor does wrong is in the report.
-    pub async fn discover(&self, source: &dyn Source, plan: &Plan, trigger: Trigger, progress: &Progress) -> Result<Report, Error> {
+    pub async fn discover(&self, source: &Arc<dyn Source>, plan: &Plan, trigger: Trigger, progress: &Progress) -> Result<Report, Error> {
         let lease = self.store.lease(&plan.connection, plan.meta.id).await?;
         let done = self.under(&lease, self.operation(source, plan, &lease, OperationKind::Discover, trigger, false, progress)).await;
         self.store.release(lease).await?;
@@ -98,7 +101,7 @@ impl Engine {
     /// As [`Engine::discover`].
     pub async fn sync(
         &self,
-        source: &dyn Source,
+        source: &Arc<dyn Source>,
         plan: &Plan,
         trigger: Trigger,
         full: bool,
@@ -136,7 +139,7 @@ impl Engine {
     #[expect(clippy::too_many_arguments, reason = "one private function; each argument is of its own type")]
     async fn operation(
         &self,
-        source: &dyn Source,
+        source: &Arc<dyn Source>,
         plan: &Plan,
         lease: &Lease,
         kind: OperationKind,
@@ -149,8 +152,16 @@ impl Engine {
         self.store.configured(lease, settings, i64::try_from(least).unwrap_or(0), plan.gate.import_closed).await?;
         let operation = self.store.begin_operation(lease, kind, trigger).await?;
         let began = Timestamp::now();
-        let activity = progress.begin(kind);
-        let mut run = Run { engine: self, source, plan, lease, operation, kind, activity, progress };
+        let run = Arc::new(Run {
+            engine: self.clone(),
+            source: Arc::clone(source),
+            plan: plan.clone(),
+            lease: lease.clone(),
+            operation,
+            kind,
+            activity: progress.begin(kind),
+            progress: progress.clone(),
+        });
         let mut report = Report {
             operation,
             connection: plan.connection.clone(),
@@ -200,21 +211,22 @@ impl Engine {
     }
 }
 
-struct Run<'a> {
-    engine: &'a Engine,
-    source: &'a dyn Source,
-    plan: &'a Plan,
-    lease: &'a Lease,
+/// One operation under way; each of its walks is a task of its own and holds it.
+struct Run {
+    engine: Engine,
+    source: Arc<dyn Source>,
+    plan: Plan,
+    lease: Lease,
     operation: Uuid,
     kind: OperationKind,
     activity: Arc<Activity>,
-    progress: &'a Progress,
+    progress: Progress,
 }
 
-impl Run<'_> {
+impl Run {
     /// Walks every scope of the job, some at once. What one scope meets is its own.
     async fn walk_all(
-        &mut self,
+        self: &Arc<Self>,
         full: bool,
         report: &mut Report,
         detail: &mut serde_json::Map<String, serde_json::Value>,
@@ -223,24 +235,23 @@ impl Run<'_> {
         let job = match self.kind {
             OperationKind::Discover => Job::Discover,
             OperationKind::Sync => {
-                good = self.engine.store.good_records(self.lease).await?;
+                good = self.engine.store.good_records(&self.lease).await?;
                 Job::Sync(&good)
             }
         };
         let cx = Cx::new(Arc::clone(&self.activity));
         let scopes = self.source.scopes(&cx, job).await?;
-        let scopes = self.engine.store.scopes(self.lease, scopes).await?;
+        let scopes = self.engine.store.scopes(&self.lease, scopes).await?;
         self.progress.scopes(scopes.len());
-        let run = &*self;
-        let mut walks = stream::iter(scopes.into_iter().map(|(scope, row)| async move {
-            let full = run.wants_full(full, &row);
-            let walked = Walk::new(run, &scope, &row).run(full).await;
-            (scope, walked)
-        }))
-        .buffer_unordered(self.plan.meta.concurrency.max(1));
+        let walks = scopes.into_iter().map(|(scope, row)| {
+            let full = self.wants_full(full, &row);
+            let walk = Walk::new(Arc::clone(self), scope.clone(), row);
+            async move { (scope, AbortOnDropHandle::new(tokio::spawn(walk.run(full))).await) }
+        });
+        let mut walks = stream::iter(walks).buffer_unordered(self.plan.meta.concurrency.max(1));
         let mut done = Vec::new();
         while let Some((scope, walked)) = walks.next().await {
-            let walked = walked?;
+            let walked = walked.map_err(|_| Error::Panicked)??;
             self.progress.scope_done();
             for (reason, count) in &walked.filtered {
                 *report.filtered.entry(reason).or_default() += count;
@@ -260,7 +271,7 @@ impl Run<'_> {
     }
 
     /// The last step: closes what is proved to be gone, and says how the operation ended.
-    async fn conclude(&mut self, walked: Vec<(Scope, Walked)>, began: Timestamp, report: &mut Report) -> Result<(), Error> {
+    async fn conclude(&self, walked: Vec<(Scope, Walked)>, began: Timestamp, report: &mut Report) -> Result<(), Error> {
         let all = walked.len();
         let (mut failed, mut stopped, mut complete) = (0, false, true);
         let mut closing = Vec::new();
@@ -283,9 +294,9 @@ impl Run<'_> {
         }
         match self.kind {
             OperationKind::Discover if failed < all.max(1) => {
-                self.engine.store.end_discover(self.lease, began.as_microsecond(), complete).await?;
+                self.engine.store.end_discover(&self.lease, began.as_microsecond(), complete).await?;
             }
-            OperationKind::Sync => report.closing = self.engine.store.close(self.lease, self.operation, closing).await?,
+            OperationKind::Sync => report.closing = self.engine.store.close(&self.lease, self.operation, closing).await?,
             OperationKind::Discover => {}
         }
         report.outcome = match () {

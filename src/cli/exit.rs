@@ -57,7 +57,7 @@ impl Exit {
             sync::Error::Vendor(error) => Exit::of_vendor(error),
             sync::Error::Store(store::Error::Busy(_)) => Exit::Busy,
             sync::Error::Store(store::Error::Damaged(_)) => Exit::Damaged,
-            sync::Error::Store(_) => Exit::Failed,
+            sync::Error::Store(_) | sync::Error::Panicked => Exit::Failed,
         }
     }
 

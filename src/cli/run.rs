@@ -147,18 +147,18 @@ pub(crate) async fn one(
     };
     let mut reports = Vec::new();
     if let Work::Sync(full) = work {
-        return match engine.sync(&*source, &plan, trigger, full, progress).await {
+        return match engine.sync(&source, &plan, trigger, full, progress).await {
             Ok(reports) => (reports, None),
             Err(error) => (reports, Some(error)),
         };
     }
-    match engine.discover(&*source, &plan, trigger, progress).await {
+    match engine.discover(&source, &plan, trigger, progress).await {
         Ok(report) => reports.push(report),
         Err(error) => return (reports, Some(error)),
     }
     let goes_on = !matches!(reports[0].outcome, Outcome::Failed | Outcome::Interrupted);
     if work == Work::Both && goes_on {
-        match engine.sync(&*source, &plan, trigger, false, progress).await {
+        match engine.sync(&source, &plan, trigger, false, progress).await {
             Ok(more) => reports.extend(more),
             Err(error) => return (reports, Some(error)),
         }
@@ -214,7 +214,7 @@ fn tell(report: &Report) {
 fn tell_error(connection: &str, doing: &str, error: &crate::sync::Error) {
     match error {
         crate::sync::Error::Vendor(error) => exit::say_vendor(connection, doing, error),
-        crate::sync::Error::Store(error) => exit::say(&format!("error[E0301]: connection \"{connection}\": {error}")),
+        error => exit::say(&format!("error[E0301]: connection \"{connection}\": {error}")),
     }
 }
 

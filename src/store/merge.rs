@@ -72,6 +72,8 @@ pub struct PageCommit {
     pub end: Option<PassEnd>,
     /// What the connection lets in.
     pub gate: Gate,
+    /// Whether the scope was never read to its end, so that most findings are new: they are inserted without looking first.
+    pub mostly_new: bool,
 }
 
 /// What a connection lets in as a new row.
@@ -119,10 +121,15 @@ impl Store {
     /// Stores one page.
     pub(crate) fn commit_page(&self, lease: &Lease, page: PageCommit) -> impl Future<Output = Result<Stored>> + Send + use<> {
         let (lease, keep_raw) = (lease.clone(), self.keep_raw);
-        self.write(move |tx, texts| {
+        let stored = self.write(move |tx, texts| {
             lease.extend(tx)?;
-            Merge { tx, texts, lease: &lease, page: &page, keep_raw, at: now(), records: HashMap::new(), stored: Stored::default() }.run()
-        })
+            let merge =
+                Merge { tx, texts, lease: &lease, page: &page, keep_raw, at: now(), records: HashMap::new(), stored: Stored::default() };
+            let stored = merge.run()?;
+            Ok((stored, page))
+        });
+        // The page comes back to be freed here: the writer has better things to do.
+        async { Ok(stored.await?.0) }
     }
 }
 
@@ -186,6 +193,13 @@ impl<'a> Merge<'a, '_> {
 
     /// Stores one finding; returns the hash under which it counts as seen.
     fn merge(&mut self, row: &'a Row) -> Result<i64> {
+        let (record_id, good) = self.record(&row.finding.record)?;
+        let open = row.finding.state == State::Open;
+        let wanted = row.finding.severity == Severity::Unknown || row.finding.severity >= self.page.gate.minimum_severity;
+        if self.page.mostly_new && good && open && wanted && row.alternate.is_none() && self.insert(row, record_id)? {
+            self.stored.counts.created += 1;
+            return Ok(row.id.hash);
+        }
         let before = match self.before(&row.id)? {
             None => match &row.alternate {
                 Some(alternate) => self.before(alternate)?,
@@ -194,15 +208,13 @@ impl<'a> Merge<'a, '_> {
             found => found,
         };
         let hash = before.as_ref().map_or(row.id.hash, |before| before.id.hash);
-        let (record_id, good) = self.record(&row.finding.record)?;
         if !good {
             self.filtered("record not mapped");
             return Ok(hash);
         }
-        let open = row.finding.state == State::Open;
         match before {
             None if !open && !self.page.gate.import_closed => self.filtered("closed when first met"),
-            None if row.finding.severity != Severity::Unknown && row.finding.severity < self.page.gate.minimum_severity => {
+            None if !wanted => {
                 self.filtered("below minimum severity");
             }
             None => {
@@ -271,19 +283,22 @@ impl<'a> Merge<'a, '_> {
         Ok(id)
     }
 
-    fn insert(&mut self, row: &Row, record_id: i64) -> Result<()> {
+    /// Inserts a finding, unless its id is there already.
+    fn insert(&mut self, row: &Row, record_id: i64) -> Result<bool> {
         let text_id = self.text(row)?;
         let (finding, lists) = (&row.finding, &row.lists);
         let cvss = finding.cvss.as_ref();
         let closed_at = (finding.state != State::Open).then_some(self.at);
-        self.tx
+        let inserted = self
+            .tx
             .prepare_cached(
                 "insert into finding_rows (id, id_hash, scope_id, record_id, text_id, digest, light_digest, key, rule, branch, category, title,
                  severity, vendor_severity, source_state, vendor_state, cve, cwe, identifiers, cvss_version, cvss_vector, cvss_score, epss_score,
                  exploited, fix_available, component_name, component_version, component_purl, fixed_version, file_path, line_start, line_end,
                  endpoint, asset_key, tags, url, vendor_first_seen, vendor_last_seen, first_seen, closed_at, updated_at, fingerprint)
                  values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25,
-                 ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37, ?38, ?39, ?40, ?39, ?41)",
+                 ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37, ?38, ?39, ?40, ?39, ?41)
+                 on conflict (id) do nothing",
             )?
             .execute(params![
                 row.id.text,
@@ -328,7 +343,10 @@ impl<'a> Merge<'a, '_> {
                 closed_at,
                 row.fingerprint,
             ])?;
-        self.raw(self.tx.last_insert_rowid(), row)
+        if inserted == 1 {
+            self.raw(self.tx.last_insert_rowid(), row)?;
+        }
+        Ok(inserted == 1)
     }
 
     fn raw(&self, seq: i64, row: &Row) -> Result<()> {

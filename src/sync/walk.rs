@@ -41,10 +41,10 @@ impl Walked {
     }
 }
 
-pub(super) struct Walk<'a> {
-    run: &'a Run<'a>,
-    scope: &'a Scope,
-    row: &'a ScopeRow,
+pub(super) struct Walk {
+    run: Arc<Run>,
+    scope: Scope,
+    row: ScopeRow,
 }
 
 /// A page with everything computed that does not need the writer.
@@ -57,15 +57,15 @@ struct Ready {
     next: Next<Box<str>>,
 }
 
-impl<'a> Walk<'a> {
-    pub(super) fn new(run: &'a Run<'a>, scope: &'a Scope, row: &'a ScopeRow) -> Self {
+impl Walk {
+    pub(super) fn new(run: Arc<Run>, scope: Scope, row: ScopeRow) -> Self {
         Walk { run, scope, row }
     }
 
     /// Walks to the end, or as far as it goes. Only a store that fails is an error here.
     pub(super) async fn run(self, full: bool) -> Result<Walked, Error> {
         let store = &self.run.engine.store;
-        let mut pass = store.open_pass(self.run.lease, self.row, full, false).await?;
+        let mut pass = store.open_pass(&self.run.lease, &self.row, full, false).await?;
         let mut restarted = false;
         loop {
             let mut walked = self.walk(pass).await?;
@@ -78,7 +78,7 @@ impl<'a> Walk<'a> {
                 return Ok(walked);
             }
             restarted = true;
-            pass = store.open_pass(self.run.lease, self.row, full, true).await?;
+            pass = store.open_pass(&self.run.lease, &self.row, full, true).await?;
         }
     }
 
@@ -137,9 +137,10 @@ impl<'a> Walk<'a> {
                 cursor: next.clone(),
                 end: end.clone(),
                 gate: self.run.plan.gate,
+                mostly_new: self.row.full_at.is_none(),
             };
             // The commit is queued before the next page is asked for, so whatever that asks of the store sees this page.
-            let commit = self.run.engine.store.commit_page(self.run.lease, page);
+            let commit = self.run.engine.store.commit_page(&self.run.lease, page);
             let stored = match &next {
                 Some(cursor) => {
                     let ahead = async {
@@ -178,7 +179,7 @@ impl<'a> Walk<'a> {
     /// The page at a cursor, made ready for the store. `None` when the process is to stop.
     async fn fetch(&self, cx: &Cx, pass: &Pass, cursor: Option<&str>, known: &Known<'_>) -> Result<Option<Ready>, Error> {
         let ask = RawAsk {
-            scope: self.scope,
+            scope: &self.scope,
             since: pass.since,
             full: pass.full,
             mark: self.row.mark.as_deref(),

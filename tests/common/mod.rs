@@ -50,7 +50,7 @@ impl Bench {
         self.folder.path().join("tributary.toml")
     }
 
-    pub(crate) fn plan(&self) -> (Box<dyn tributary_connectors::Source>, tributary::sync::Plan) {
+    pub(crate) fn plan(&self) -> (Arc<dyn tributary_connectors::Source>, tributary::sync::Plan) {
         let config = Config::load(&[self.config()]).unwrap();
         let connection = &config.connections[0];
         (connection.open(&Arc::new(Limiters::default())).unwrap(), connection.plan())
@@ -58,14 +58,14 @@ impl Bench {
 
     pub(crate) async fn discover(&self) -> Report {
         let (source, plan) = self.plan();
-        let report = self.engine.discover(&*source, &plan, Trigger::Manual, &Progress::without_waits()).await.unwrap();
+        let report = self.engine.discover(&source, &plan, Trigger::Manual, &Progress::without_waits()).await.unwrap();
         assert_adds_up(&report.counts);
         report
     }
 
     pub(crate) async fn sync(&self, full: bool) -> Report {
         let (source, plan) = self.plan();
-        let mut reports = self.engine.sync(&*source, &plan, Trigger::Manual, full, &Progress::without_waits()).await.unwrap();
+        let mut reports = self.engine.sync(&source, &plan, Trigger::Manual, full, &Progress::without_waits()).await.unwrap();
         let report = reports.pop().unwrap();
         assert_adds_up(&report.counts);
         report

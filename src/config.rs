@@ -66,6 +66,12 @@ impl Default for StoreSettings {
 }
 
 impl StoreSettings {
+    /// Operations that ended before this time are pruned.
+    pub fn keep_since(&self) -> jiff::Timestamp {
+        let keep = read::duration(&self.keep_operations).expect("checked when the configuration was read");
+        jiff::Timestamp::now().checked_sub(keep).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
+    }
+
     /// The file that the URL names.
     pub fn path(&self) -> PathBuf {
         let rest = self.url.strip_prefix("sqlite:").unwrap_or(&self.url);

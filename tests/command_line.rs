@@ -251,6 +251,19 @@ async fn what_is_not_there_has_its_own_exit_code() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn old_operations_are_pruned_and_findings_stay() {
+    let bench = tool(DependencyTrack::new(SMALL)).await;
+    change(&bench, "url = \"sqlite:t.db\"", "url = \"sqlite:t.db\"\nkeep_operations = \"1d\"");
+    assert_eq!(run(&bench, &["run", "--once"]).await.0, 0);
+    let findings = bench.number("select count(*) from findings");
+    let old = rusqlite::Connection::open(bench.folder.path().join("t.db")).unwrap();
+    old.execute("update operations set ended_at = ended_at - 2 * 86400000000", []).unwrap();
+    assert_eq!(run(&bench, &["run", "--once"]).await.0, 0);
+    assert_eq!(bench.number("select count(*) from operations"), 2, "only those of the second run");
+    assert_eq!(bench.number("select count(*) from findings"), findings);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn d10_a_connection_that_is_busy_says_who_holds_it() {
     let bench = tool(DependencyTrack::new(SMALL)).await;
     let lease = bench.engine.store.lease("t", "dependency_track").await.unwrap();

@@ -35,6 +35,7 @@ pub(crate) enum Work {
 
 pub(super) async fn run(config: &[PathBuf], once: bool, names: &[String]) -> anyhow::Result<Exit> {
     let (config, engine) = open(config)?;
+    engine.store.prune_operations(config.daemon.store.keep_since()).await?;
     if once {
         let (exit, _) = all(&config, &engine, names, Work::Both, Trigger::Once).await?;
         return Ok(exit);

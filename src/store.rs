@@ -4,6 +4,7 @@
 //! write lock at its start (`BEGIN IMMEDIATE`): a transaction can wait for another process, but never fail in its middle.
 //! A page, the cursor after it and what it counts are one transaction, so a crash at any moment leaves a prefix of pages.
 
+mod assets;
 mod close;
 mod lease;
 mod merge;
@@ -23,6 +24,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
 
+pub use assets::{AssetCounts, AssetRow, prepare_asset};
 pub use close::{Closing, ScopeClosing};
 pub use lease::Lease;
 pub use merge::{Counts, Gate, PageCommit, Stored};

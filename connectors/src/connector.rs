@@ -12,7 +12,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     Error, Kind, Result,
     kit::{Cx, Link},
-    model::{Finding, Record},
+    model::{Asset, Finding, Record},
 };
 
 /// One vendor's API. See CONTRIBUTING.md for a walk through a new one.
@@ -230,6 +230,8 @@ pub enum Coverage {
 pub enum Item {
     /// A product record.
     Record(Record),
+    /// An asset.
+    Asset(Box<Asset>),
     /// A finding.
     Finding(Box<Finding>),
     /// Something delivered by the vendor that is never stored, such as a sample: counted by reason.

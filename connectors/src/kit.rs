@@ -5,6 +5,7 @@
 
 mod auth;
 mod cx;
+pub mod graphql;
 mod http;
 mod items;
 mod limit;

@@ -20,6 +20,27 @@ pub struct Record {
     pub attributes: Vec<(&'static str, Box<str>)>,
 }
 
+/// One host, device, repository, image, cloud resource or application.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asset {
+    /// The vendor's id, as findings name it in [`Finding::asset_key`].
+    pub key: Box<str>,
+    /// Key of the record it belongs to, where the vendor says so.
+    pub record: Option<Box<str>>,
+    /// The vendor's kind of asset, such as `host`.
+    pub kind: Box<str>,
+    /// Its name, for people.
+    pub name: Box<str>,
+    /// What identifies it elsewhere: kind (`ipv4`, `fqdn`, `mac`, `instance_id`) and value.
+    pub identifiers: Vec<(&'static str, Box<str>)>,
+    /// Anything else worth showing: name and value. Only what stands still: a time that moves daily is none.
+    pub attributes: Vec<(&'static str, Box<str>)>,
+    /// The vendor's tags.
+    pub tags: Vec<Box<str>>,
+    /// Whether the vendor says that it was deleted or retired.
+    pub gone: bool,
+}
+
 /// One weakness, vulnerability, misconfiguration, exposed secret or alert on one thing.
 #[derive(Debug)]
 pub struct Finding {

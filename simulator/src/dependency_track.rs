@@ -5,7 +5,7 @@
 //! ignored: expired and repeated cursors (pages are numbers).
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -317,8 +317,7 @@ impl Vendor for DependencyTrack {
     fn oracle(&self) -> Oracle {
         let world = self.world();
         let records = world.projects.iter().filter(|project| project.is_record());
-        let mut oracle =
-            Oracle { records: records.map(|project| (project.uuid.clone(), project.name())).collect(), findings: BTreeMap::new() };
+        let mut oracle = Oracle { records: records.map(|project| (project.uuid.clone(), project.name())).collect(), ..Oracle::default() };
         for finding in world.projects.iter().filter(|project| project.is_record()).flat_map(|project| &project.findings) {
             if finding.ever_open {
                 let state = if finding.listed { finding.truth.state } else { "gone" };

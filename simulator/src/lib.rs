@@ -10,8 +10,17 @@ pub mod oracle;
 pub mod seed;
 mod server;
 
+pub mod burp;
 pub mod dependency_track;
 
 pub use fault::{Fault, Faults};
 pub use oracle::{Change, Oracle, Truth};
-pub use server::{Logged, Running, Size, Vendor, start};
+use std::sync::Arc;
+
+pub use server::{Logged, Running, Size, Vendor, start, start_any};
+
+/// Every simulated tool, by its connector's id: what `tributary demo` starts.
+pub static VENDORS: &[(&str, fn(Size) -> Arc<dyn Vendor>)] = &[
+    ("burp", |size| Arc::new(burp::Burp::new(size))),
+    ("dependency_track", |size| Arc::new(dependency_track::DependencyTrack::new(size))),
+];

@@ -84,8 +84,15 @@ impl Drop for Running {
 ///
 /// # Errors
 /// When the port cannot be bound.
-pub async fn start<V: Vendor>(vendor: V, port: u16) -> io::Result<Running> {
-    let vendor = Arc::new(vendor);
+pub async fn start(vendor: impl Vendor, port: u16) -> io::Result<Running> {
+    start_any(Arc::new(vendor), port).await
+}
+
+/// Starts a simulator of [`crate::VENDORS`].
+///
+/// # Errors
+/// When the port cannot be bound.
+pub async fn start_any(vendor: Arc<dyn Vendor>, port: u16) -> io::Result<Running> {
     let faults = Arc::new(Faults::default());
     let log = Arc::new(Mutex::new(Vec::new()));
     let front = Front { vendor: vendor.clone(), faults: faults.clone(), log: log.clone() };

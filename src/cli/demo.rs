@@ -1,9 +1,9 @@
 //! `tributary demo`: simulated tools on loopback, discovered and synced, with no account anywhere.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
-use tributary_simulator::{Change, Running, Size, dependency_track::DependencyTrack, start};
+use tributary_simulator::{Change, Running, Size, VENDORS, start_any};
 
 use super::{
     exit::{self, Exit},
@@ -35,7 +35,8 @@ pub(super) struct Demo {
 struct Kept {
     findings: usize,
     steps: u32,
-    ports: Vec<u16>,
+    /// By connector id.
+    ports: BTreeMap<String, u16>,
 }
 
 impl Demo {
@@ -110,13 +111,14 @@ impl Demo {
 /// Starts the tools, on the ports of last time where those are free, and moves them to where they stood.
 async fn start_tools(kept: &mut Kept) -> anyhow::Result<Vec<Running>> {
     let size = Size { records: 12, findings: kept.findings, seed: 1 };
-    let port = kept.ports.first().copied().unwrap_or(0);
-    let tools = vec![start(DependencyTrack::new(size), port).await?];
-    for tool in &tools {
+    let mut tools = Vec::new();
+    for (id, make) in VENDORS {
+        let tool = start_any(make(size), kept.ports.get(*id).copied().unwrap_or(0)).await?;
         for _ in 0..kept.steps {
             tool.vendor.step(&Change::ONE_PERCENT);
         }
+        kept.ports.extend(tool.url.rsplit_once(':').and_then(|(_, port)| Some(((*id).to_owned(), port.parse().ok()?))));
+        tools.push(tool);
     }
-    kept.ports = tools.iter().filter_map(|tool| tool.url.rsplit_once(':')?.1.parse().ok()).collect();
     Ok(tools)
 }

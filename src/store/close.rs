@@ -9,7 +9,7 @@ use rusqlite::{Transaction, params};
 use tributary_connectors::Coverage;
 use uuid::Uuid;
 
-use super::{Counts, Lease, Pass, Result, Store, merge::event_row, now, passes};
+use super::{Counts, Lease, Pass, Result, Store, assets, merge::event_row, now, passes};
 
 /// More than this many percent of a scope's unclosed findings, and at least [`BRAKE_COUNT`], are not closed unasked.
 const BRAKE_PERCENT: usize = 30;
@@ -35,6 +35,8 @@ pub struct Closing {
     pub closed: u64,
     /// Findings that would be gone, but wait for an operator.
     pub held: u64,
+    /// Assets that are gone.
+    pub assets_closed: u64,
     /// Findings absent for the first time from a listing that can shift.
     pub absent_once: u64,
 }
@@ -44,6 +46,11 @@ struct Absent {
     unclosed: usize,
     gone: Vec<i64>,
     once: Vec<i64>,
+    assets: Vec<i64>,
+}
+
+fn too_many(gone: usize, of: usize) -> bool {
+    gone >= BRAKE_COUNT && gone * 100 > of * BRAKE_PERCENT
 }
 
 impl Store {
@@ -63,7 +70,6 @@ impl Store {
                     forget(tx, &scope.pass)?;
                 }
             }
-            let too_many = |gone: usize, of: usize| gone >= BRAKE_COUNT && gone * 100 > of * BRAKE_PERCENT;
             let hold_all = too_many(absent.iter().map(|scope| scope.gone.len()).sum(), absent.iter().map(|scope| scope.unclosed).sum());
             let mut closing = Closing::default();
             for absent in absent {
@@ -81,7 +87,7 @@ impl Store {
 /// What a complete full pass did not list of what is not closed in its scope.
 fn find(tx: &Transaction<'_>, scope: ScopeClosing) -> Result<Absent> {
     let seen = passes::seen(tx, scope.pass.id)?;
-    let mut absent = Absent { unclosed: 0, gone: Vec::new(), once: Vec::new(), scope };
+    let mut absent = Absent { unclosed: 0, gone: Vec::new(), once: Vec::new(), assets: Vec::new(), scope };
     let mut statement = tx.prepare_cached(
         "select seq, id_hash from finding_rows where scope_id = ?1
          and source_state in ('open', 'false_positive', 'risk_accepted', 'suppressed')",
@@ -100,6 +106,13 @@ fn find(tx: &Transaction<'_>, scope: ScopeClosing) -> Result<Absent> {
             absent.gone.push(seq);
         }
     }
+    // Assets have neither history nor triage, so nothing of theirs is held for an operator: a listing that lost a large part
+    // of them closes none.
+    let present = assets::present(tx, absent.scope.pass.scope_id)?;
+    absent.assets = present.iter().filter(|(_, hash)| seen.binary_search(hash).is_err()).map(|(seq, _)| *seq).collect();
+    if absent.scope.shifting || too_many(absent.assets.len(), present.len()) {
+        absent.assets.clear();
+    }
     Ok(absent)
 }
 
@@ -116,6 +129,10 @@ fn apply(tx: &Transaction<'_>, operation: Uuid, absent: &Absent, hold: bool, clo
         .execute([*seq, scope_id])?;
     }
     closing.absent_once += absent.once.len() as u64;
+    for seq in &absent.assets {
+        assets::close(tx, *seq)?;
+    }
+    closing.assets_closed += absent.assets.len() as u64;
     if hold {
         for seq in &absent.gone {
             tx.prepare_cached("insert into held_closes (finding_seq, scope_id, operation) values (?1, ?2, ?3) on conflict (finding_seq) do update set scope_id = ?2, operation = ?3")?

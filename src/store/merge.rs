@@ -9,7 +9,7 @@ use tributary_connectors::{
 };
 use uuid::Uuid;
 
-use super::{Lease, Pass, PassEnd, Result, Row, Store, now, passes, records, row};
+use super::{AssetCounts, AssetRow, Lease, Pass, PassEnd, Result, Row, Store, assets, now, passes, records, row};
 
 /// What an operation counted. `fetched = created + updated + unchanged + reopened + filtered + rejected` always holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,6 +58,8 @@ pub struct PageCommit {
     pub clock: Option<jiff::Timestamp>,
     /// Product records, each with the hash of its id.
     pub records: Vec<(i64, Record)>,
+    /// Assets, ready for the store.
+    pub assets: Vec<AssetRow>,
     /// Findings, ready for the store.
     pub rows: Vec<Row>,
     /// Items that are delivered but never stored: id hash and reason.
@@ -92,6 +94,8 @@ pub struct Gate {
 pub struct Stored {
     /// Counts of the page.
     pub counts: Counts,
+    /// Counts of its assets.
+    pub assets: AssetCounts,
     /// Filtered items by reason.
     pub filtered: BTreeMap<&'static str, u64>,
     /// When the pass ended: why it proves nothing about what it did not list, if so.
@@ -165,6 +169,10 @@ impl<'a> Merge<'a, '_> {
                 records::Met::Changed => self.stored.counts.updated += 1,
                 records::Met::Same => self.stored.counts.unchanged += 1,
             }
+        }
+        for row in &page.assets {
+            hashes.push(row.id.hash);
+            assets::merge(self.tx, self.lease.connection_id, page.pass.scope_id, row, self.at, &mut self.stored.assets)?;
         }
         for row in &page.rows {
             hashes.push(self.merge(row)?);

@@ -10,7 +10,9 @@ use tokio::sync::OnceCell;
 use tributary_connectors::{Coverage, Cx, Item, Kind, Next, RawAsk, RawPage, Reject, Scope, Stored};
 
 use super::{Error, Run};
-use crate::store::{self, Counts, OperationKind, PageCommit, Pass, PassEnd, Row, ScopeRow, Store, hash_of, prepare};
+use crate::store::{
+    self, AssetCounts, AssetRow, Counts, OperationKind, PageCommit, Pass, PassEnd, Row, ScopeRow, Store, hash_of, prepare, prepare_asset,
+};
 
 /// How a walk over a scope ended.
 #[derive(Debug)]
@@ -23,6 +25,7 @@ pub(super) struct Walked {
     pub(super) stopped: bool,
     pub(super) pages: i64,
     pub(super) counts: Counts,
+    pub(super) assets: AssetCounts,
     pub(super) filtered: BTreeMap<&'static str, u64>,
     pub(super) total: Option<u64>,
 }
@@ -34,6 +37,7 @@ impl Walked {
             "resumed": self.pass.resumed,
             "pages": self.pages,
             "fetched": self.counts.fetched,
+            "assets": self.assets.detail(),
             "vendor_total": self.total,
             "incomplete": self.incomplete,
             "error": self.error.as_ref().map(ToString::to_string),
@@ -50,6 +54,7 @@ pub(super) struct Walk {
 /// A page with everything computed that does not need the writer.
 struct Ready {
     records: Vec<(i64, tributary_connectors::model::Record)>,
+    assets: Vec<AssetRow>,
     rows: Vec<Row>,
     skipped: Vec<(i64, &'static str)>,
     rejects: Vec<(Option<i64>, Reject)>,
@@ -92,6 +97,7 @@ impl Walk {
             stopped: false,
             pages: pass.pages,
             counts: Counts::default(),
+            assets: AssetCounts::default(),
             filtered: BTreeMap::new(),
             total: None,
             pass: pass.clone(),
@@ -130,6 +136,7 @@ impl Walk {
                 number: walked.pages,
                 clock: cx.vendor_clock(),
                 records: ready.records,
+                assets: ready.assets,
                 rows: ready.rows,
                 skipped: ready.skipped,
                 rejects: ready.rejects,
@@ -163,6 +170,7 @@ impl Walk {
             };
             walked.pages += 1;
             walked.counts += stored.counts;
+            walked.assets += stored.assets;
             for (reason, count) in &stored.filtered {
                 *walked.filtered.entry(reason).or_default() += count;
             }
@@ -201,17 +209,18 @@ impl Walk {
         let kind = if self.run.kind == OperationKind::Discover { "record" } else { "finding" };
         // A scope that was never read to its end holds mostly new rows: their raw items are compressed here, not by the writer.
         let compress = self.run.engine.store.keeps_raw() && self.row.full_at.is_none();
-        let (mut records, mut rows, mut skipped) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut records, mut assets, mut rows, mut skipped) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for item in page.items {
             match item {
                 Item::Record(record) => records.push((hash_of(connection, "record", &record.key), record)),
+                Item::Asset(asset) => assets.push(prepare_asset(connection, *asset)),
                 Item::Finding(finding) => rows.push(prepare(connection, *finding, compress)),
                 Item::Skipped { key, reason } => skipped.push((hash_of(connection, kind, &key), reason)),
             }
         }
         let rejects =
             page.rejects.into_iter().map(|reject| (reject.key.as_deref().map(|key| hash_of(connection, kind, key)), reject)).collect();
-        Ready { records, rows, skipped, rejects, total: page.total, next: page.next }
+        Ready { records, assets, rows, skipped, rejects, total: page.total, next: page.next }
     }
 }
 

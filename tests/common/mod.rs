@@ -101,13 +101,20 @@ impl Bench {
             .unwrap()
             .collect::<Result<_, _>>()
             .unwrap();
-        Oracle { records, findings }
+        let mut assets = reader.prepare("select key, state from assets").unwrap();
+        let assets = assets
+            .query_map([], |row| Ok((row.get(0)?, if row.get::<_, String>(1)? == "gone" { "gone" } else { "present" })))
+            .unwrap()
+            .collect::<Result<_, _>>()
+            .unwrap();
+        Oracle { records, findings, assets }
     }
 
     /// Fails with the first few differences, not with thousands of lines.
     pub(crate) fn assert_oracle(&self, when: &str) {
         let (stored, oracle) = (self.stored(), self.tool.vendor.oracle());
         assert_eq!(stored.records, oracle.records, "records {when}");
+        assert_eq!(stored.assets, oracle.assets, "assets {when}");
         let keys = stored.findings.keys().chain(oracle.findings.keys());
         let wrong: Vec<_> = keys.filter(|key| stored.findings.get(*key) != oracle.findings.get(*key)).collect();
         let shown: Vec<_> = wrong.iter().take(3).map(|key| (*key, stored.findings.get(*key), oracle.findings.get(*key))).collect();

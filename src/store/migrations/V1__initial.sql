@@ -245,3 +245,35 @@ join record_rows r on r.id = f.record_id
 join connections c on c.id = r.connection_id
 join texts t on t.id = f.text_id
 left join products p on p.id = r.product_id;
+
+create table asset_rows (
+    seq integer primary key,
+    id text not null unique,
+    id_hash bigint not null,
+    connection_id integer not null references connections (id),
+    scope_id integer not null references scopes (id),
+    digest bigint not null,
+    key text not null,
+    record_key text,
+    kind text not null,
+    name text not null,
+    identifiers text not null,
+    attributes text not null,
+    tags text not null,
+    state text not null,
+    first_seen bigint not null,
+    gone_seen bigint
+);
+create index asset_rows_present on asset_rows (scope_id, id_hash) where state = 'present';
+
+create view assets as
+select a.id, c.name as connection, c.connector, a.key, a.record_key, a.kind, a.name, a.identifiers, a.attributes, a.tags,
+    a.state, a.first_seen,
+    case
+        when a.gone_seen is not null then a.gone_seen
+        when s.last_seen > a.first_seen then s.last_seen
+        else a.first_seen
+    end as last_seen
+from asset_rows a
+join scopes s on s.id = a.scope_id
+join connections c on c.id = a.connection_id;

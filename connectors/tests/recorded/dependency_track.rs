@@ -1,90 +1,23 @@
-//! Dependency-Track's mapping over responses of real servers, where those are at hand. Expected values were written by hand
-//! from the vendor's documentation and the recorded files.
+//! Dependency-Track.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+use axum::routing::get;
+use tributary_connectors::model::{Category, Severity, State};
 
-use std::{fs, path::PathBuf, pin::Pin, sync::Arc};
+use super::*;
 
-use axum::{Router, response::Response, routing::get};
-use serde_json::Value;
-use tributary_connectors::{
-    Cx, Entry, Item, RawAsk, RawPage, Scope, Stored,
-    kit::{HttpOptions, Limiters, Link, Location},
-    model::{Category, Finding, Severity, State},
-};
-use tributary_simulator::{Change, Fault, Faults, Oracle, Vendor, start};
-
-/// Answers every project with the findings of one recorded file.
-struct Recorded(String);
-
-impl Vendor for Recorded {
-    fn id(&self) -> &'static str {
-        "dependency_track"
-    }
-    fn router(self: Arc<Self>, _: Arc<Faults>) -> Router {
-        let body = self.0.clone();
-        Router::new().route("/api/v1/finding/project/{uuid}", get(move || std::future::ready(body)))
-    }
-    fn refuse(&self, _: &Fault) -> Response {
-        Response::default()
-    }
-    fn fields(&self) -> Vec<(&'static str, String)> {
-        Vec::new()
-    }
-    fn step(&self, _: &Change) {}
-    fn oracle(&self) -> Oracle {
-        Oracle::default()
-    }
-}
-
-struct Nothing;
-
-impl Stored for Nothing {
-    fn undelivered<'a>(
-        &'a self,
-        _: &'a [&'a str],
-        _: Option<&'a str>,
-        _: usize,
-    ) -> Pin<Box<dyn Future<Output = Vec<Box<str>>> + Send + 'a>> {
-        Box::pin(std::future::ready(Vec::new()))
-    }
-}
-
-async fn page(findings: &Value) -> RawPage {
-    let tool = start(Recorded(findings.to_string()), 0).await.unwrap();
-    let link = Link {
-        location: Location::parse(&tool.url, false).unwrap(),
-        options: HttpOptions::default(),
-        limiters: Arc::new(Limiters::default()),
-    };
+async fn page(findings: &Value) -> Read {
     let settings = serde_json::json!({ "secret": "odt_x", "frontend_url": "https://dtrack.example/" });
-    let source = Entry::find("dependency_track").unwrap().open(settings, link).unwrap();
     let scope = Scope { list: "findings", key: "p-1".into(), title: "p".into(), record: Some("p-1".into()) };
-    let ask = RawAsk { scope: &scope, since: None, full: true, mark: None, cursor: None, stored: &Nothing };
-    source.page(&Cx::default(), ask).await.unwrap()
+    let body = findings.to_string();
+    let answers = Router::new().route("/api/v1/finding/project/{uuid}", get(move || std::future::ready(body)));
+    read("dependency_track", settings, &scope, answers).await
 }
 
-/// The findings of a recorded file; `None`, and a loud word, when the recordings are not here.
-async fn recorded(name: &str) -> Option<(usize, RawPage)> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/fixtures/dependency_track").join(name);
-    let Ok(text) = fs::read_to_string(&path) else {
-        #[expect(clippy::print_stderr, reason = "whoever runs the tests has to see what did not run")]
-        {
-            eprintln!("SKIPPED: the recorded response {} is not here", path.display());
-        }
-        return None;
-    };
-    let file: Value = serde_json::from_str(&text).unwrap();
+/// The findings of a recorded file.
+async fn recorded(name: &str) -> Option<(usize, Read)> {
+    let file = super::recorded(&format!("dependency_track/{name}"))?;
     let count = file["findings"].as_array().unwrap().len();
     Some((count, page(&file["findings"]).await))
-}
-
-fn findings(page: &RawPage) -> Vec<&Finding> {
-    page.items.iter().filter_map(|item| if let Item::Finding(finding) = item { Some(&**finding) } else { None }).collect()
-}
-
-fn texts(list: &[Box<str>]) -> Vec<&str> {
-    list.iter().map(|text| &**text).collect()
 }
 
 #[tokio::test]
@@ -99,7 +32,7 @@ async fn every_recorded_finding_is_read_and_none_is_rejected() {
         let Some((count, page)) = recorded(name).await else { continue };
         assert_eq!(page.rejects, [], "{name}");
         assert_eq!((count, page.items.len()), (expected, expected), "{name}");
-        for finding in findings(&page) {
+        for finding in page.findings() {
             assert!(!finding.title.is_empty() && finding.raw.is_some() && finding.vendor_first_seen.is_some(), "{name}: {}", finding.key);
         }
     }
@@ -108,7 +41,7 @@ async fn every_recorded_finding_is_read_and_none_is_rejected() {
 #[tokio::test]
 async fn a_finding_of_4_10_is_mapped_field_by_field() {
     let Some((_, page)) = recorded("dependency_track_4.10_2024_02_11.json").await else { return };
-    let finding = findings(&page)[0];
+    let finding = page.findings()[0];
     assert_eq!(
         &*finding.key,
         "1g2345tc-16rh-7te5-92b5-12345z6789fb:4b5385f9-52fa-4116-a6e8-79197ad27c01:3ef52aaa-6f61-4b8e-9764-d51fe5cd754d"
@@ -136,12 +69,12 @@ async fn a_finding_of_4_10_is_mapped_field_by_field() {
 #[tokio::test]
 async fn version_4_14_adds_cvss_4_and_links() {
     let Some((_, page)) = recorded("deptrack_npm_4.14.1.json").await else { return };
-    let first = findings(&page)[0];
+    let first = page.findings()[0];
     let cvss = first.cvss.as_ref().unwrap();
     assert_eq!((&*cvss.version, cvss.score), ("4.0", Some(9.2)));
     assert_eq!(cvss.vector.as_deref(), Some("CVSS:4.0/AV:N/AC:L/AT:N/PR:N/UI:N/VC:N/VI:N/VA:H/SC:N/SI:N/SA:H"));
     assert_eq!(texts(&first.reference_urls), ["https://github.com/isaacs/brace-expansion/security/advisories/GHSA-7h2j-956f-4vf2"]);
-    let axios = findings(&page).into_iter().find(|finding| finding.rule.as_deref() == Some("GHSA-3p68-rc4w-qgx5")).unwrap();
+    let axios = page.findings().into_iter().find(|finding| finding.rule.as_deref() == Some("GHSA-3p68-rc4w-qgx5")).unwrap();
     assert_eq!((texts(&axios.cve), texts(&axios.identifiers)), (vec!["CVE-2025-62718"], vec!["GHSA-3p68-rc4w-qgx5"]));
     assert_eq!(texts(&axios.cwe), ["CWE-441", "CWE-918"]);
     assert_eq!(axios.severity, Severity::Medium);
@@ -150,7 +83,7 @@ async fn version_4_14_adds_cvss_4_and_links() {
 #[tokio::test]
 async fn a_word_of_the_analyst_is_kept() {
     let Some((_, page)) = recorded("one_finding_with_analysis_detail.json").await else { return };
-    let finding = findings(&page)[0];
+    let finding = page.findings()[0];
     assert_eq!((finding.state, finding.vendor_state.as_deref(), finding.severity), (State::Open, Some("IN_TRIAGE"), Severity::Critical));
     assert!(
         finding
@@ -198,15 +131,15 @@ async fn states_and_severities_follow_the_table() {
         rows.iter().enumerate().map(|(n, (analysis, vulnerability, ..))| body(n, analysis.clone(), vulnerability.clone())).collect();
     let page = page(&Value::Array(bodies)).await;
     assert_eq!(page.rejects, []);
-    for (finding, (analysis, vulnerability, state, severity)) in findings(&page).into_iter().zip(&rows) {
+    for (finding, (analysis, vulnerability, state, severity)) in page.findings().into_iter().zip(&rows) {
         assert_eq!((finding.state, finding.severity), (*state, *severity), "{analysis} {vulnerability}");
     }
-    let first = findings(&page)[0];
+    let first = page.findings()[0];
     assert_eq!(
         (first.exploited, first.remediation.as_deref(), first.component_name.as_deref()),
         (Some(true), Some("Upgrade."), Some("g/n"))
     );
     assert_eq!((texts(&first.cwe), texts(&first.identifiers), texts(&first.tags)), (vec!["CWE-79"], vec!["INT-1"], vec!["REQUIRED"]));
-    assert_eq!(texts(&findings(&page)[4].tags), ["verified", "REQUIRED"]);
-    assert_eq!(texts(&findings(&page)[11].tags), ["unassigned", "REQUIRED"]);
+    assert_eq!(texts(&page.findings()[4].tags), ["verified", "REQUIRED"]);
+    assert_eq!(texts(&page.findings()[11].tags), ["unassigned", "REQUIRED"]);
 }

@@ -88,7 +88,7 @@ fn restore(path: &PathBuf, file: &PathBuf) -> anyhow::Result<()> {
     }
     drop(store);
     let mut target = Connection::open(path)?;
-    Backup::new(&backup, &mut target)?.run_to_completion(-1, Duration::ZERO, None)?;
+    Backup::new(&backup, &mut target)?.run_to_completion(i32::MAX, Duration::ZERO, None)?;
     drop(target);
     // A backup may be of an older version.
     Store::open(path, true)?;

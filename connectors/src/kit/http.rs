@@ -138,9 +138,9 @@ impl Http {
         self.request(Method::GET, route, self.0.location.join(route, arguments))
     }
 
-    /// A POST of a JSON body to a path below the location.
-    pub fn post(&self, route: &'static str, body: &impl Serialize) -> Request<'_> {
-        let mut request = self.request(Method::POST, route, self.0.location.join(route, &[]));
+    /// A POST of a JSON body to a path below the location; each `{}` segment takes the next argument.
+    pub fn post(&self, route: &'static str, arguments: &[&str], body: &impl Serialize) -> Request<'_> {
+        let mut request = self.request(Method::POST, route, self.0.location.join(route, arguments));
         request.body = Some(serde_json::to_vec(body).expect("a request body is plain data").into());
         request
     }
@@ -210,7 +210,8 @@ impl Http {
                     limit.pause(time);
                     time + longest.mul_f64(0.1 * fastrand::f64())
                 }
-                Remedy::Wait(None) => longest.mul_f64(0.5 + 0.5 * fastrand::f64()),
+                // Most vendors count by the minute: what is not told is waited out over more than one.
+                Remedy::Wait(None) => longest.mul_f64(5.0 + fastrand::f64()),
                 Remedy::Retry => longest.mul_f64(fastrand::f64()),
                 Remedy::Fail | Remedy::Operator | Remedy::Restart => return Err(error),
             };
@@ -375,15 +376,25 @@ pub(crate) fn refusal(status: StatusCode, headers: &HeaderMap, body: Excerpt) ->
     }
 }
 
-/// `Retry-After` in seconds or as an HTTP date, measured against the vendor's own clock.
+/// `Retry-After` in seconds or as an HTTP date, measured against the vendor's own clock; without it, the end of the quota's
+/// window (`X-RateLimit-Reset` and its kin) in seconds, or as a point in time since 1970.
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse::<f64>() {
-        return Duration::try_from_secs_f64(seconds).ok();
+    let text = |name: &str| Some(headers.get(name)?.to_str().ok()?.trim());
+    let since_now = |until: Timestamp| {
+        let now = date(headers).unwrap_or_else(Timestamp::now);
+        Duration::try_from(until.duration_since(now)).unwrap_or_default()
+    };
+    if let Some(text) = text("retry-after") {
+        return match text.parse::<f64>() {
+            Ok(seconds) => Duration::try_from_secs_f64(seconds).ok(),
+            Err(_) => Some(since_now(http_date(text)?)),
+        };
     }
-    let until = http_date(text)?;
-    let now = date(headers).unwrap_or_else(Timestamp::now);
-    Some(Duration::try_from(until.duration_since(now)).unwrap_or_default())
+    let reset: u64 = ["x-ratelimit-reset", "ratelimit-reset", "x-rate-limit-reset"].iter().find_map(|name| text(name)?.parse().ok())?;
+    match i64::try_from(reset) {
+        Ok(epoch @ 1_000_000_000..) => Some(since_now(Timestamp::from_second(epoch).ok()?)),
+        _ => Some(Duration::from_secs(reset)),
+    }
 }
 
 fn date(headers: &HeaderMap) -> Option<Timestamp> {
@@ -427,6 +438,10 @@ mod tests {
         assert_eq!(retry_after(&past), Some(Duration::ZERO));
         assert_eq!(retry_after(&headers(&[("retry-after", "soon")])), None);
         assert_eq!(retry_after(&headers(&[("retry-after", "1e300")])), None);
+        assert_eq!(retry_after(&headers(&[("x-ratelimit-reset", "42")])), Some(Duration::from_secs(42)));
+        let epoch = headers(&[("date", "Tue, 24 Nov 2026 10:00:00 GMT"), ("x-rate-limit-reset", "1795514405")]);
+        assert_eq!(retry_after(&epoch), Some(Duration::from_secs(5)));
+        assert_eq!(retry_after(&headers(&[("retry-after", "7"), ("x-ratelimit-reset", "42")])), Some(Duration::from_secs(7)));
     }
 
     #[test]

@@ -38,7 +38,8 @@ pub(crate) fn discovered(tx: &Transaction<'_>, connection_id: i64, record: &Reco
     Ok(if same && state != "missing" { Met::Same } else { Met::Changed })
 }
 
-/// The record that a finding in a stream names, and whether its findings are stored.
+/// The record that a finding in a stream names, and whether its findings are stored. What the stream told of it before it was
+/// Good is listed once more: `state_since` is compared with the stream's last full pass.
 pub(crate) fn met(tx: &Transaction<'_>, connection_id: i64, key: &str, auto_map: bool, at: i64) -> Result<(i64, bool)> {
     let known: Option<(i64, String)> = tx
         .prepare_cached("select id, state from record_rows where connection_id = ?1 and key = ?2")?
@@ -49,10 +50,7 @@ pub(crate) fn met(tx: &Transaction<'_>, connection_id: i64, key: &str, auto_map:
         Some((id, state)) => Ok((id, state == "good")),
         None => {
             let record = Record { key: key.into(), name: key.into(), ..Record::default() };
-            let id = insert(tx, connection_id, &record, "{}", auto_map, at)?;
-            // What this stream told of the record before it was known has to be listed once more.
-            tx.execute("update scopes set full_due = 1 where connection_id = ?1 and record_id is null", [connection_id])?;
-            Ok((id, auto_map))
+            Ok((insert(tx, connection_id, &record, "{}", auto_map, at)?, auto_map))
         }
     }
 }

@@ -220,8 +220,7 @@ fn home(location: Location) -> (Location, Option<String>) {
     };
     let as_it_is = right == host && matches!(&*path, "" | "/rest");
     let corrected = location.clone().at_host(&right);
-    let what = if host == right { "another API" } else { "not the REST API" };
-    let note = (!as_it_is).then(|| format!("`location` {location} is {what}; {corrected}/rest is used: set `location` to that"));
+    let note = (!as_it_is).then(|| format!("`location` {location} is not the REST API; {corrected}/rest is used: set `location` to that"));
     (corrected, note)
 }
 
@@ -597,4 +596,26 @@ struct TargetData {
 struct TargetAttributes {
     display_name: Option<String>,
     url: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_people_paste_leads_to_the_api_of_the_same_region() {
+        for (text, api, noted) in [
+            ("https://api.snyk.io/rest", "https://api.snyk.io", false),
+            ("https://api.eu.snyk.io", "https://api.eu.snyk.io", false),
+            ("https://api.au.snyk.io/v1", "https://api.au.snyk.io", true),
+            ("https://api.snyk.io/api/v1/", "https://api.snyk.io", true),
+            ("https://snyk.io/api", "https://api.snyk.io", true),
+            ("https://app.us.snyk.io/org/acme", "https://api.us.snyk.io", true),
+            ("https://app.snykgov.io", "https://api.snykgov.io", true),
+            ("https://api.acme.snyk.io/rest/", "https://api.acme.snyk.io", false),
+        ] {
+            let (location, note) = home(Location::parse(text, false).expect("a location"));
+            assert_eq!((&*location.to_string(), note.is_some()), (api, noted), "{text}: {note:?}");
+        }
+    }
 }

@@ -79,7 +79,7 @@ pub(super) fn finding(issue: Issue, org: &Scope, around: &Around, cx: &Cx) -> It
     let problems = about.problems.unwrap_or_default();
     let own = problems.iter().find(|problem| problem.source.as_deref().is_some_and(|source| source.eq_ignore_ascii_case("snyk")));
     // A finding of Snyk Code has its own fingerprint for a problem: that is no rule.
-    let rule = own.map(|problem| problem.id.as_str()).or((category == Category::Sca).then_some(&*about.key));
+    let rule = own.map(|problem| problem.id.as_str()).or(matches!(category, Category::Sca | Category::Container).then_some(&*about.key));
     let rule = rule.filter(|rule| category != Category::Sast || *rule != about.key);
     let fix = around.fixes.get(&item.id).filter(|_| state != State::Fixed);
     let fix = fix.and_then(|fixes| fixes.get(&own.map_or(&*about.key, |problem| &*problem.id).to_ascii_lowercase()));
@@ -139,7 +139,7 @@ pub(super) fn finding(issue: Issue, org: &Scope, around: &Around, cx: &Cx) -> It
         [&resource.resource_type, &resource.location, &name.cloned()].into_iter().flatten().for_each(|word| tag(word));
     }
     path.iter().for_each(|path| tag(&["resource ", path].concat()));
-    packages.for_each(|other| tag(&["also in ", &other.to_string()].concat()));
+    packages.filter(|other| Some(*other) != package).for_each(|other| tag(&["also in ", &other.to_string()].concat()));
     sources.for_each(|other| tag(&["also at ", other.file.as_deref().unwrap_or_default()].concat()));
 
     let links = problems.iter().filter_map(|problem| problem.url.as_deref());
@@ -430,7 +430,7 @@ pub(super) struct Place {
     pub(super) cloud_resource: Option<CloudResource>,
 }
 
-#[derive(Deserialize)]
+#[derive(PartialEq, Deserialize)]
 struct Dependency {
     package_name: Option<String>,
     package_version: Option<String>,

@@ -106,6 +106,11 @@ fn time(milliseconds: i64) -> String {
     Timestamp::from_millisecond(milliseconds).unwrap_or_default().to_string()
 }
 
+/// When a step happened: the same on every run, unlike the times by which clients ask for what is new.
+fn day_of(step: u64) -> i64 {
+    START + (300 + i64::try_from(step).unwrap_or(0)) * DAY
+}
+
 fn now() -> i64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok().and_then(|time| i64::try_from(time.as_millis()).ok()).unwrap_or(START)
 }
@@ -236,8 +241,9 @@ impl World {
             _ => "package_vulnerability",
         };
         let severity = SEVERITIES[[4, 3, 3, 2, 2, 2, 1, 0][seed.below(8)]];
-        let created = if self.step == 0 { START + i64::try_from(seed.below(25_000_000)).unwrap_or(0) * 1000 + 35 } else { now() };
-        let updated = if self.step == 0 { created + DAY } else { created };
+        let created =
+            if self.step == 0 { START + i64::try_from(seed.below(25_000_000)).unwrap_or(0) * 1000 + 35 } else { day_of(self.step) };
+        let updated = if self.step == 0 { created + DAY } else { now() };
         let uuid = seed.uuid();
         let mut attributes = Map::new();
         let mut v1 = None;
@@ -521,7 +527,7 @@ impl Issue {
         self.edit(|body| {
             body["attributes"]["status"] = json!("resolved");
             body["attributes"]["updated_at"] = json!(time(at));
-            body["attributes"]["resolution"] = json!({ "type": how, "resolved_at": time(at) });
+            body["attributes"]["resolution"] = json!({ "type": how, "resolved_at": time(day_of(step)) });
         });
     }
 

@@ -12,6 +12,7 @@ mod server;
 
 pub mod burp;
 pub mod dependency_track;
+pub mod snyk;
 
 pub use fault::{Fault, Faults, Odd};
 pub use oracle::{Change, Oracle, Truth};
@@ -26,4 +27,5 @@ pub type Make = fn(Size) -> Arc<dyn Vendor>;
 pub static VENDORS: &[(&str, Make)] = &[
     ("burp", |size| Arc::new(burp::Burp::new(size))),
     ("dependency_track", |size| Arc::new(dependency_track::DependencyTrack::new(size))),
+    ("snyk", |size| Arc::new(snyk::Snyk::new(size))),
 ];

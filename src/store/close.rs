@@ -97,10 +97,21 @@ impl Store {
 fn find(tx: &Transaction<'_>, scope: ScopeClosing) -> Result<Absent> {
     let seen = passes::seen(tx, scope.pass.id)?;
     let mut absent = Absent { unclosed: 0, gone: Vec::new(), once: Vec::new(), assets: Vec::new(), scope };
-    let mut statement = tx.prepare_cached(
+    // In a stream that covers many records, those that are not synced are left as they are, by what it does not list too.
+    let kept_out: bool = tx
+        .prepare_cached(
+            "select exists (select 1 from record_rows r join scopes s on s.connection_id = r.connection_id
+             where s.id = ?1 and s.record_id is null and r.state in ('new', 'ignored', 'stale', 'deleted'))",
+        )?
+        .query_row([absent.scope.pass.scope_id], |row| row.get(0))?;
+    let mut statement = tx.prepare_cached(if kept_out {
         "select seq, id_hash from finding_rows where scope_id = ?1
-         and source_state in ('open', 'false_positive', 'risk_accepted', 'suppressed')",
-    )?;
+         and source_state in ('open', 'false_positive', 'risk_accepted', 'suppressed')
+         and record_id not in (select id from record_rows where state in ('new', 'ignored', 'stale', 'deleted'))"
+    } else {
+        "select seq, id_hash from finding_rows where scope_id = ?1
+         and source_state in ('open', 'false_positive', 'risk_accepted', 'suppressed')"
+    })?;
     let mut absent_before = tx.prepare_cached("select seq_at from absences where finding_seq = ?1")?;
     let mut rows = statement.query([absent.scope.pass.scope_id])?;
     while let Some(row) = rows.next()? {

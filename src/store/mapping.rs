@@ -70,7 +70,6 @@ pub struct RecordChange {
 
 struct Found {
     id: i64,
-    connection_id: i64,
     change: RecordChange,
 }
 
@@ -116,7 +115,7 @@ impl Store {
 }
 
 fn find(tx: &Transaction<'_>, filter: &RecordFilter) -> Result<Vec<Found>> {
-    let mut sql = "select r.id, r.connection_id, c.name, r.key, r.name, r.state, p.name from record_rows r
+    let mut sql = "select r.id, c.name, r.key, r.name, r.state, p.name from record_rows r
          join connections c on c.id = r.connection_id left join products p on p.id = r.product_id
          where r.state <> 'deleted' and (?1 is null or c.name = ?1) and (?2 is null or r.state = ?2)
          and (?3 is null or instr(lower(r.name), lower(?3)) > 0)"
@@ -131,17 +130,16 @@ fn find(tx: &Transaction<'_>, filter: &RecordFilter) -> Result<Vec<Found>> {
     sql.push_str(" order by c.name, r.name, r.key");
     let mut statement = tx.prepare(&sql)?;
     let rows = statement.query_map(params_from_iter(values), |row| {
-        let state: String = row.get(5)?;
+        let state: String = row.get(4)?;
         Ok(Found {
             id: row.get(0)?,
-            connection_id: row.get(1)?,
             change: RecordChange {
-                connection: row.get(2)?,
-                key: row.get(3)?,
-                name: row.get(4)?,
+                connection: row.get(1)?,
+                key: row.get(2)?,
+                name: row.get(3)?,
                 to: state.clone(),
                 from: state,
-                product: row.get(6)?,
+                product: row.get(5)?,
                 closed: 0,
             },
         })
@@ -199,7 +197,7 @@ fn enter(tx: &Transaction<'_>, record: &mut Found, state: &str, product: Option<
     )?
     .execute(params![record.id, state, product, former, at])?;
     if state == "good" && record.change.from != "good" {
-        records::list_again(tx, record.connection_id, record.id)?;
+        records::list_again(tx, record.id)?;
     }
     record.change.to = state.to_owned();
     Ok(())

@@ -100,6 +100,10 @@ impl Store {
         let lease = lease.clone();
         self.write(move |tx, _| {
             lease.extend(tx)?;
+            // A stream that covers many records passed by what belonged to one that was not Good yet: once more, from the start.
+            let good_since: Option<i64> = tx
+                .prepare_cached("select max(state_since) from record_rows where connection_id = ?1 and state = 'good'")?
+                .query_row([lease.connection_id], |row| row.get(0))?;
             scopes
                 .into_iter()
                 .map(|scope| {
@@ -117,15 +121,16 @@ impl Store {
                     .execute(params![lease.connection_id, scope.list, scope.key, scope.title, record_id])?;
                     let row = tx
                         .prepare_cached(
-                            "select id, mark, watermark, full_at, full_due from scopes where connection_id = ?1 and list = ?2 and key = ?3",
+                            "select id, mark, watermark, full_at, full_due = 1 or (record_id is null and ?4 >= full_at)
+                             from scopes where connection_id = ?1 and list = ?2 and key = ?3",
                         )?
-                        .query_row(params![lease.connection_id, scope.list, scope.key], |row| {
+                        .query_row(params![lease.connection_id, scope.list, scope.key, good_since], |row| {
                             Ok(ScopeRow {
                                 id: row.get(0)?,
                                 mark: row.get(1)?,
                                 watermark: time(row.get(2)?),
                                 full_at: time(row.get(3)?),
-                                full_due: row.get(4)?,
+                                full_due: row.get::<_, Option<bool>>(4)?.unwrap_or(false),
                             })
                         })?;
                     Ok((scope, row))

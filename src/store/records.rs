@@ -33,7 +33,7 @@ pub(crate) fn discovered(tx: &Transaction<'_>, connection_id: i64, record: &Reco
         come_back(tx, id, at)?;
     }
     if state == "deleted" {
-        again(tx, connection_id, id, &record.name, auto_map, at)?;
+        again(tx, id, &record.name, auto_map, at)?;
     }
     let same = (&*name, &*kind, url.as_deref(), &*old_attributes) == (&*record.name, &*record.kind, record.url.as_deref(), &*attributes);
     tx.prepare_cached("update record_rows set name = ?2, kind = ?3, url = ?4, attributes = ?5, last_seen = ?6 where id = ?1")?
@@ -46,7 +46,8 @@ pub(crate) fn discovered(tx: &Transaction<'_>, connection_id: i64, record: &Reco
     })
 }
 
-/// The record that a finding in a stream names, and whether its findings are stored.
+/// The record that a finding in a stream names, and whether its findings are stored. What the stream told of it before it was
+/// Good is listed once more: `state_since` is compared with the stream's last full pass.
 pub(crate) fn met(tx: &Transaction<'_>, connection_id: i64, key: &str, auto_map: bool, at: i64) -> Result<(i64, bool)> {
     let known: Option<(i64, String)> = tx
         .prepare_cached("select id, state from record_rows where connection_id = ?1 and key = ?2")?
@@ -55,28 +56,25 @@ pub(crate) fn met(tx: &Transaction<'_>, connection_id: i64, key: &str, auto_map:
     match known {
         Some((id, state)) if state == "missing" => Ok((id, come_back(tx, id, at)? == "good")),
         Some((id, state)) if state == "deleted" => {
-            again(tx, connection_id, id, key, auto_map, at)?;
+            again(tx, id, key, auto_map, at)?;
             Ok((id, auto_map))
         }
         Some((id, state)) => Ok((id, state == "good")),
         None => {
             let record = Record { key: key.into(), name: key.into(), ..Record::default() };
-            let id = insert(tx, connection_id, &record, "{}", auto_map, at)?;
-            // What this stream told of the record before it was known has to be listed once more.
-            tx.execute("update scopes set full_due = 1 where connection_id = ?1 and record_id is null", [connection_id])?;
-            Ok((id, auto_map))
+            Ok((insert(tx, connection_id, &record, "{}", auto_map, at)?, auto_map))
         }
     }
 }
 
 /// A deleted record that the vendor still has is met like a new one.
-fn again(tx: &Transaction<'_>, connection_id: i64, id: i64, name: &str, auto_map: bool, at: i64) -> Result<()> {
+fn again(tx: &Transaction<'_>, id: i64, name: &str, auto_map: bool, at: i64) -> Result<()> {
     let product_id = if auto_map { Some(product(tx, name, at)?) } else { None };
     tx.prepare_cached(
         "update record_rows set state = ?2, product_id = ?3, first_seen = ?4, last_seen = ?4, state_since = ?4 where id = ?1",
     )?
     .execute(params![id, if auto_map { "good" } else { "new" }, product_id, at])?;
-    list_again(tx, connection_id, id)
+    list_again(tx, id)
 }
 
 fn insert(tx: &Transaction<'_>, connection_id: i64, record: &Record, attributes: &str, auto_map: bool, at: i64) -> Result<i64> {
@@ -99,10 +97,10 @@ fn insert(tx: &Transaction<'_>, connection_id: i64, record: &Record, attributes:
     Ok(tx.last_insert_rowid())
 }
 
-/// The next pass of whatever covers this record lists everything: it became Good, and its findings were left aside before.
-pub(super) fn list_again(tx: &Transaction<'_>, connection_id: i64, record_id: i64) -> Result<()> {
-    tx.prepare_cached("update scopes set full_due = 1 where connection_id = ?1 and (record_id is null or record_id = ?2)")?
-        .execute([connection_id, record_id])?;
+/// The next pass of this record's own lists is a full one: it became Good, and its findings were left aside before. Streams
+/// that cover many records compare `state_since` with their last full pass.
+pub(super) fn list_again(tx: &Transaction<'_>, record_id: i64) -> Result<()> {
+    tx.prepare_cached("update scopes set full_due = 1 where record_id = ?1")?.execute([record_id])?;
     Ok(())
 }
 

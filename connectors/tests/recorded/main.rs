@@ -4,8 +4,9 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod dependency_track;
+mod snyk;
 
-use std::{fs, path::PathBuf, pin::Pin, sync::Arc};
+use std::{collections::HashMap, fs, path::PathBuf, pin::Pin, sync::Arc};
 
 use axum::{Router, response::Response};
 use serde_json::Value;

@@ -256,6 +256,8 @@ select f.id, c.name as connection, c.connector, s.list || case when s.key = '' t
     t.remediation, t.reference_urls, f.tags, f.url, f.vendor_first_seen, f.vendor_last_seen, f.first_seen,
     case
         when f.gone_seen is not null then f.gone_seen
+        -- A stream goes on, but findings of a record that is no longer synced are not looked at.
+        when r.state in ('new', 'ignored', 'stale') and s.last_seen > r.state_since and r.state_since > f.first_seen then r.state_since
         when s.last_seen > f.first_seen then s.last_seen
         else f.first_seen
     end as last_seen,

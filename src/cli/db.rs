@@ -35,9 +35,6 @@ pub(super) fn run(paths: &[PathBuf], what: &DbCommand, format: Format) -> anyhow
             exit::say(&format!("{} is whole", path.display()));
         }
         DbCommand::Backup { file } => {
-            if file.exists() {
-                return Err(Usage(format!("{} is there already; a backup is written to a new file", file.display())).into());
-            }
             open()?.copy_to(file)?;
             exit::say(&format!("{} is a copy of {}", file.display(), path.display()));
         }

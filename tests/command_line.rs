@@ -318,7 +318,6 @@ async fn d12_a_backup_is_whole_and_a_restored_one_catches_up() {
     drop(copy);
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&backup).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
-    bench.tool.vendor.step(&Change::ONE_PERCENT);
     let (code, _, stderr) = run(&bench, &["db", "restore", file]).await;
     assert_eq!(code, 0, "{stderr}");
     for _ in 0..3 {

@@ -5,6 +5,9 @@
 //! ([`Tap`]) takes the body of a good answer away before the SDK reads it, as one odd value would lose it the whole page. A
 //! role is assumed here, ahead of the request: the failure of an SDK credentials provider looks like a broken network.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     fmt,
     sync::{Arc, Mutex, PoisonError, RwLock},

@@ -126,6 +126,8 @@ impl Connector for AwsSecurityHub {
         rate: Some((3, 6)),
         concurrency: 1,
         overlap: Duration::from_secs(15 * 60),
+        // Of functions, containers, build projects and instances: people put passwords there.
+        cut: &["Environment", "OptionSettings", "UserData"],
         ..Meta::DEFAULT
     };
     type Settings = Settings;
@@ -181,7 +183,7 @@ impl Connector for AwsSecurityHub {
             (Stage::Closed, None) => more(Stage::Reopened, None, None),
             (Stage::Reopened, None) => more(Stage::Reopened, None, again.last().map(|key| key.to_string())),
         };
-        Ok(Page::new(items(listed.findings, &[], |wire: Wire| finding::item(wire, cx), Key::key), None, next))
+        Ok(Page::new(items(listed.findings, Self::META.cut, |wire: Wire| finding::item(wire, cx), Key::key), None, next))
     }
 
     async fn check(&self, cx: &Cx) -> Result<Checked> {

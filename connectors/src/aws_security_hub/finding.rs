@@ -52,7 +52,11 @@ pub(super) fn item(wire: Wire, cx: &Cx) -> Result<Item, String> {
     for tag in product.into_iter().chain(generator).chain(control).chain(standards).chain(kind).chain(others) {
         add(&mut tags, text::line(tag));
     }
-    packages.iter().skip(1).for_each(|package| add(&mut tags, text::line(&format!("package {}", package.name_and_version()))));
+    for further in packages.iter().skip(1).map(|package| package.name_and_version()) {
+        if package.is_some_and(|first| first.name_and_version() != further) {
+            add(&mut tags, text::line(&format!("package {further}")));
+        }
+    }
     if exploit("YES") {
         tags.push("exploit available".into());
     }
@@ -216,6 +220,12 @@ impl Wire {
         for id in own.chain(related).filter(|id| id.contains('-') && !id.contains(char::is_whitespace)) {
             add(if id.starts_with("CVE-") { &mut cve } else { &mut others }, id.into());
         }
+        // Inspector's own findings were once without details: their titles are `CVE-2022-3643 - kernel`.
+        if self.vulnerabilities.0.is_empty() {
+            cve.extend(
+                self.title.iter().filter_map(|title| title.split(' ').next()).filter(|word| word.starts_with("CVE-")).map(Into::into),
+            );
+        }
         (cve, others)
     }
 
@@ -237,7 +247,8 @@ impl Wire {
 
 impl Package {
     fn version(&self) -> String {
-        let epoch = present(&self.epoch).map(|epoch| format!("{epoch}:")).unwrap_or_default();
+        // An epoch of 0 is the same as none.
+        let epoch = present(&self.epoch).filter(|epoch| *epoch != "0").map(|epoch| format!("{epoch}:")).unwrap_or_default();
         let release = present(&self.release).map(|release| format!("-{release}")).unwrap_or_default();
         present(&self.version).map(|version| format!("{epoch}{version}{release}")).unwrap_or_default()
     }

@@ -7,11 +7,13 @@
 mod assets;
 mod close;
 mod lease;
+mod mapping;
 mod merge;
 mod operations;
 mod passes;
 mod records;
 mod row;
+mod triage;
 
 use std::{
     fmt,
@@ -25,12 +27,14 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
 
 pub use assets::{AssetCounts, AssetRow, prepare_asset};
-pub use close::{Closing, ScopeClosing};
+pub use close::{Approved, Closing, ScopeClosing};
 pub use lease::Lease;
+pub use mapping::{RecordAction, RecordChange, RecordFilter};
 pub use merge::{Counts, Gate, PageCommit, Stored};
 pub use operations::{Kind as OperationKind, Outcome, Trigger};
 pub use passes::{Pass, PassEnd, ScopeRow};
 pub use row::{Row, hash_of, prepare};
+pub use triage::{Decision, FindingFilter, Triage, Triaged};
 
 mod migrations {
     refinery::embed_migrations!("src/store/migrations");
@@ -174,6 +178,31 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Like [`Store::write`] for what a person decided: on the disk before the call returns.
+    pub(crate) fn write_durably<T, F>(&self, run: F) -> impl Future<Output = Result<T>> + Send + use<T, F>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Transaction<'_>) -> Result<T> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let job: Work = Box::new(move |writer| {
+            let done = writer
+                .connection
+                .pragma_update(None, "synchronous", "full")
+                .map_err(Error::from)
+                .and_then(|()| writer.transaction(|tx, _| run(tx)));
+            let _ = writer.connection.pragma_update(None, "synchronous", "normal");
+            let _ = reply.send(done);
+        });
+        let sent = self.work.send(job);
+        async move {
+            sent.map_err(|_| Error::Stopped)?;
+            answer.await.map_err(|_| Error::Stopped)?
+        }
+    }
+}
+
 impl Writer {
     fn transaction<T>(&mut self, run: impl FnOnce(&Transaction<'_>, &mut merge::TextCache) -> Result<T>) -> Result<T> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -194,7 +223,8 @@ pub(crate) fn now() -> i64 {
     Timestamp::now().as_microsecond()
 }
 
-fn create_private(path: &Path) -> Result<()> {
+/// Creates a file that its owner alone can read, whatever the umask, with its folder.
+pub(crate) fn create_private(path: &Path) -> Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
     let open_error = |error: std::io::Error| Error::Open { path: path.to_owned(), reason: error.to_string() };
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.exists()) {

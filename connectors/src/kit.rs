@@ -12,6 +12,7 @@ mod http;
 mod items;
 mod limit;
 mod location;
+mod memo;
 mod secret;
 
 pub use auth::Auth;
@@ -20,4 +21,5 @@ pub use http::{Answer, Http, HttpOptions, Link, Request};
 pub use items::{Loose, items, strip};
 pub use limit::Limiters;
 pub use location::Location;
+pub use memo::Memo;
 pub use secret::Secret;

@@ -13,6 +13,7 @@ pub mod dependency_track;
 mod error;
 pub mod kit;
 pub mod model;
+pub mod snyk;
 
 pub use connector::{
     Ask, Checked, Connector, Coverage, Entry, Item, Job, Mark, Meta, Next, Page, RawAsk, RawPage, RecordRef, Reject, Scope, Source, Stored,
@@ -26,6 +27,7 @@ pub static SOURCES: &[Entry] = &[
     Entry::of::<aws_security_hub::AwsSecurityHub>(),
     Entry::of::<burp::Burp>(),
     Entry::of::<dependency_track::DependencyTrack>(),
+    Entry::of::<snyk::Snyk>(),
 ];
 
 /// What nearly every vendor file needs.

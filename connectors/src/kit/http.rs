@@ -1,6 +1,15 @@
 //! The one HTTP client: base URL, authentication, budget, retries, caps, address rules, clean errors.
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use backon::BackoffBuilder;
 use bytes::{Bytes, BytesMut};
@@ -20,6 +29,8 @@ use crate::{
 
 /// How often one request is sent at most.
 const ATTEMPTS: u32 = 6;
+/// Refused credentials running after which nothing more is sent: a tool may lock the account of one that keeps trying.
+const REFUSALS: u32 = 2;
 /// Waits longer than this are the next run's business.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
@@ -64,7 +75,14 @@ impl Link {
     pub fn http_as(self, meta: &'static Meta, auth: Auth, identity: &str) -> Result<Http> {
         let limit = self.limiters.of(format!("{} {identity}", self.location.url().origin().ascii_serialization()), meta.rate);
         let client = client(meta, &self.options)?;
-        Ok(Http(Arc::new(Inner { client, location: self.location, auth, limit, body_limit: meta.body_limit })))
+        Ok(Http(Arc::new(Inner {
+            client,
+            location: self.location,
+            auth,
+            limit,
+            standing: Standing::default(),
+            body_limit: meta.body_limit,
+        })))
     }
 }
 
@@ -129,7 +147,36 @@ struct Inner {
     location: Location,
     auth: Auth,
     limit: Arc<Limit>,
+    standing: Standing,
     body_limit: usize,
+}
+
+/// What the tool has made of the credential so far. Until it has accepted it once, requests go one by one.
+#[derive(Debug, Default)]
+struct Standing {
+    accepted: AtomicBool,
+    first: tokio::sync::Mutex<()>,
+    refusals: AtomicU32,
+}
+
+impl Standing {
+    /// Leave to send; what is returned is held until the answer is there.
+    async fn leave(&self, doing: &str) -> Result<Option<tokio::sync::MutexGuard<'_, ()>>> {
+        let alone = if self.accepted.load(Ordering::Relaxed) { None } else { Some(self.first.lock().await) };
+        if self.refusals.load(Ordering::Relaxed) >= REFUSALS {
+            return Err(Error::new(doing, Kind::Unauthorized(Excerpt::new("it was refused before in this run, so it was not sent again"))));
+        }
+        Ok(alone)
+    }
+
+    fn accepted(&self) {
+        self.accepted.store(true, Ordering::Relaxed);
+        self.refusals.store(0, Ordering::Relaxed);
+    }
+
+    fn refused(&self) {
+        self.refusals.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 impl Http {
@@ -138,9 +185,9 @@ impl Http {
         self.request(Method::GET, route, self.0.location.join(route, arguments))
     }
 
-    /// A POST of a JSON body to a path below the location.
-    pub fn post(&self, route: &'static str, body: &impl Serialize) -> Request<'_> {
-        let mut request = self.request(Method::POST, route, self.0.location.join(route, &[]));
+    /// A POST of a JSON body to a path below the location; each `{}` segment takes the next argument.
+    pub fn post(&self, route: &'static str, arguments: &[&str], body: &impl Serialize) -> Request<'_> {
+        let mut request = self.request(Method::POST, route, self.0.location.join(route, arguments));
         request.body = Some(serde_json::to_vec(body).expect("a request body is plain data").into());
         request
     }
@@ -174,50 +221,73 @@ impl Http {
     }
 
     /// Sends until it succeeds, as the error's kind allows: full-jitter exponential back-off, the vendor's `Retry-After`,
-    /// the shared budget.
+    /// the shared budget. A credential that is refused is not sent again and again.
     ///
     /// # Errors
     /// The last error, with the number of attempts.
-    pub async fn retry<T, F: Future<Output = Result<T>> + Send>(&self, cx: &Cx, mut attempt: impl FnMut() -> F) -> Result<T> {
-        let limit = &self.0.limit;
-        let mut delays = backon::ExponentialBuilder::default()
-            .with_min_delay(Duration::from_millis(500))
-            .with_max_delay(Duration::from_secs(20))
-            .without_max_times()
-            .build();
+    pub async fn retry<T, F: Future<Output = Result<T>> + Send>(&self, cx: &Cx, attempt: impl FnMut() -> F) -> Result<T> {
+        self.attempts(cx, Some(&self.0.standing), attempt).await
+    }
+
+    async fn attempts<T, F: Future<Output = Result<T>> + Send>(
+        &self,
+        cx: &Cx,
+        standing: Option<&Standing>,
+        mut attempt: impl FnMut() -> F,
+    ) -> Result<T> {
+        let mut delays = Delays::new();
         let mut refreshed = false;
         for number in 1.. {
-            while let Some(wait) = limit.wait() {
-                cx.sleep(wait).await;
-                if cx.skips_waits() {
-                    break;
-                }
-            }
+            self.wait_for_budget(cx).await;
+            let alone = match standing {
+                Some(standing) => standing.leave("preparing the request").await?,
+                None => None,
+            };
             cx.sent(number);
             let error = match attempt().await {
-                Ok(done) => return Ok(done),
+                Ok(done) => {
+                    standing.inspect(|standing| standing.accepted());
+                    return Ok(done);
+                }
                 Err(error) => error.after(number),
             };
-            if matches!(error.kind, Kind::Unauthorized(_)) && !refreshed && self.0.auth.refresh().await {
+            let refused = matches!(error.kind, Kind::Unauthorized(_));
+            if refused && !refreshed && self.0.auth.refresh().await {
                 refreshed = true;
                 continue;
             }
-            let longest = delays.next().unwrap_or(Duration::from_secs(20));
+            if refused {
+                standing.inspect(|standing| standing.refused());
+            }
+            drop(alone);
             let wait = match error.kind.remedy() {
                 _ if number >= ATTEMPTS => return Err(error),
                 Remedy::Wait(Some(time)) if time > LONGEST_WAIT => return Err(error),
                 Remedy::Wait(Some(time)) => {
-                    limit.pause(time);
-                    time + longest.mul_f64(0.1 * fastrand::f64())
+                    self.0.limit.pause(time);
+                    time + delays.failed().mul_f64(0.1 * fastrand::f64())
                 }
-                Remedy::Wait(None) => longest.mul_f64(0.5 + 0.5 * fastrand::f64()),
-                Remedy::Retry => longest.mul_f64(fastrand::f64()),
+                Remedy::Wait(None) => {
+                    let time = delays.throttled().mul_f64(0.75 + 0.25 * fastrand::f64());
+                    self.0.limit.pause(time);
+                    time
+                }
+                Remedy::Retry => delays.failed().mul_f64(fastrand::f64()),
                 Remedy::Fail | Remedy::Operator | Remedy::Restart => return Err(error),
             };
             tracing::debug!(attempt = number, wait_ms = wait.as_millis(), %error, "trying again");
             cx.sleep(wait).await;
         }
         unreachable!("the loop returns at the last attempt")
+    }
+
+    async fn wait_for_budget(&self, cx: &Cx) {
+        while let Some(wait) = self.0.limit.wait() {
+            cx.sleep(wait).await;
+            if cx.skips_waits() {
+                break;
+            }
+        }
     }
 
     /// One request, one answer, whatever its status: the body is read to its end under the cap.
@@ -244,6 +314,31 @@ impl Http {
             text = redact(&text, &secret);
         }
         Excerpt::new(&text)
+    }
+}
+
+/// How long to wait at most before the next attempt. A failure may pass within a second. A vendor that limits without
+/// saying for how long counts by the minute or the hour: all attempts together wait about half an hour.
+struct Delays {
+    failed: backon::ExponentialBackoff,
+    throttled: backon::ExponentialBackoff,
+}
+
+impl Delays {
+    fn new() -> Self {
+        let all = backon::ExponentialBuilder::default().without_max_times();
+        Delays {
+            failed: all.with_min_delay(Duration::from_millis(500)).with_max_delay(Duration::from_secs(20)).build(),
+            throttled: all.with_factor(4.0).with_min_delay(Duration::from_secs(5)).with_max_delay(Duration::from_secs(1280)).build(),
+        }
+    }
+
+    fn failed(&mut self) -> Duration {
+        self.failed.next().unwrap_or(Duration::from_secs(20))
+    }
+
+    fn throttled(&mut self) -> Duration {
+        self.throttled.next().unwrap_or(Duration::from_secs(1280))
     }
 }
 
@@ -317,7 +412,8 @@ impl Request<'_> {
     /// See [`Kind`].
     pub async fn send<T: DeserializeOwned>(self, cx: &Cx) -> Result<Answer<T>> {
         let this = &self;
-        self.http.retry(cx, move || this.once(cx)).await
+        let standing = (!self.anonymous).then_some(&self.http.0.standing);
+        self.http.attempts(cx, standing, move || this.once(cx)).await
     }
 
     async fn once<T: DeserializeOwned>(&self, cx: &Cx) -> Result<Answer<T>> {
@@ -376,15 +472,25 @@ pub(crate) fn refusal(status: StatusCode, headers: &HeaderMap, body: Excerpt) ->
     }
 }
 
-/// `Retry-After` in seconds or as an HTTP date, measured against the vendor's own clock.
+/// `Retry-After` in seconds or as an HTTP date, measured against the vendor's own clock; without it, the end of the quota's
+/// window (`X-RateLimit-Reset` and its kin) in seconds, or as a point in time since 1970.
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse::<f64>() {
-        return Duration::try_from_secs_f64(seconds).ok();
+    let text = |name: &str| Some(headers.get(name)?.to_str().ok()?.trim());
+    let since_now = |until: Timestamp| {
+        let now = date(headers).unwrap_or_else(Timestamp::now);
+        Duration::try_from(until.duration_since(now)).unwrap_or_default()
+    };
+    if let Some(text) = text("retry-after") {
+        return match text.parse::<f64>() {
+            Ok(seconds) => Duration::try_from_secs_f64(seconds).ok(),
+            Err(_) => Some(since_now(http_date(text)?)),
+        };
     }
-    let until = http_date(text)?;
-    let now = date(headers).unwrap_or_else(Timestamp::now);
-    Some(Duration::try_from(until.duration_since(now)).unwrap_or_default())
+    let reset: u64 = ["x-ratelimit-reset", "ratelimit-reset", "x-rate-limit-reset"].iter().find_map(|name| text(name)?.parse().ok())?;
+    match i64::try_from(reset) {
+        Ok(epoch @ 1_000_000_000..) => Some(since_now(Timestamp::from_second(epoch).ok()?)),
+        _ => Some(Duration::from_secs(reset)),
+    }
 }
 
 /// The vendor's clock, as its `Date` header tells.
@@ -429,6 +535,17 @@ mod tests {
         assert_eq!(retry_after(&past), Some(Duration::ZERO));
         assert_eq!(retry_after(&headers(&[("retry-after", "soon")])), None);
         assert_eq!(retry_after(&headers(&[("retry-after", "1e300")])), None);
+        assert_eq!(retry_after(&headers(&[("x-ratelimit-reset", "42")])), Some(Duration::from_secs(42)));
+        let epoch = headers(&[("date", "Tue, 24 Nov 2026 10:00:00 GMT"), ("x-rate-limit-reset", "1795514405")]);
+        assert_eq!(retry_after(&epoch), Some(Duration::from_secs(5)));
+        assert_eq!(retry_after(&headers(&[("retry-after", "7"), ("x-ratelimit-reset", "42")])), Some(Duration::from_secs(7)));
+    }
+
+    #[test]
+    fn f2_a_vendor_that_only_says_wait_is_given_half_an_hour_in_few_requests() {
+        let mut delays = Delays::new();
+        let all: Duration = (1..ATTEMPTS).map(|_| delays.throttled()).sum();
+        assert!(all > Duration::from_secs(1600) && all < Duration::from_secs(1900), "{all:?}");
     }
 
     #[test]

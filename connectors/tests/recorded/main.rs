@@ -5,8 +5,9 @@
 
 mod aws_security_hub;
 mod dependency_track;
+mod snyk;
 
-use std::{fs, path::PathBuf, pin::Pin, sync::Arc};
+use std::{collections::HashMap, fs, path::PathBuf, pin::Pin, sync::Arc};
 
 use axum::{Router, response::Response};
 use serde_json::Value;

@@ -670,7 +670,7 @@ impl World {
         if let Some(now) = now {
             body["UpdatedAt"] = json!(now);
         }
-        let key = format!("{} {}", body["ProductArn"].as_str().unwrap_or_default(), body["Id"].as_str().unwrap_or_default());
+        let key = format!("{}/{}", body["ProductArn"].as_str().unwrap_or_default(), body["Id"].as_str().unwrap_or_default());
         let (severity, state) = finding::truth(&body);
         let columns = Columns::of(&body, &mut self.words);
         let row = u32::try_from(self.rows.len()).expect("fewer than four billion findings");
@@ -925,7 +925,7 @@ mod tests {
     }
 
     fn key(body: &Value) -> String {
-        format!("{} {}", body["ProductArn"].as_str().unwrap(), body["Id"].as_str().unwrap())
+        format!("{}/{}", body["ProductArn"].as_str().unwrap(), body["Id"].as_str().unwrap())
     }
 
     #[tokio::test]

@@ -4,6 +4,8 @@
 //! A connector never sleeps, loops over pages, retries or builds a client.
 
 mod auth;
+#[cfg(feature = "aws")]
+pub(crate) mod aws;
 mod cx;
 pub mod graphql;
 mod http;

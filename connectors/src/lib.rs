@@ -5,6 +5,8 @@
 //! caps; item-by-item decoding), and [`SOURCES`] lists the vendors. This crate knows nothing of the
 //! database, the schedule or the command line: the arrow points one way.
 
+#[cfg(feature = "aws")]
+pub mod aws_security_hub;
 pub mod burp;
 mod connector;
 pub mod dependency_track;
@@ -20,7 +22,13 @@ pub use error::{Error, Excerpt, Kind, Remedy, Result};
 pub use kit::{Activity, Cx};
 
 /// Every connector of this build, in alphabetical order. Adding a vendor adds its line here.
-pub static SOURCES: &[Entry] = &[Entry::of::<burp::Burp>(), Entry::of::<dependency_track::DependencyTrack>(), Entry::of::<snyk::Snyk>()];
+pub static SOURCES: &[Entry] = &[
+    #[cfg(feature = "aws")]
+    Entry::of::<aws_security_hub::AwsSecurityHub>(),
+    Entry::of::<burp::Burp>(),
+    Entry::of::<dependency_track::DependencyTrack>(),
+    Entry::of::<snyk::Snyk>(),
+];
 
 /// What nearly every vendor file needs.
 pub(crate) mod prelude {

@@ -72,8 +72,7 @@ impl Auth {
             Auth::Basic(user, secret) => (&**user, secret),
             Auth::ClientCredentials(client_credentials) => (&*client_credentials.id, &client_credentials.secret),
         };
-        let hash = Sha256::digest(format!("{user}\n{}", secret.expose()));
-        hash[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+        fingerprint(user, secret)
     }
 
     /// The secrets that an answer might echo.
@@ -84,6 +83,12 @@ impl Auth {
             Auth::ClientCredentials(client_credentials) => vec![client_credentials.secret.clone()],
         }
     }
+}
+
+/// Tells one credential from another without telling the credential.
+pub(crate) fn fingerprint(user: &str, secret: &Secret) -> String {
+    let hash = Sha256::digest(format!("{user}\n{}", secret.expose()));
+    hash[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A client whose access tokens are fetched when needed, by one request however many wait for it.

@@ -437,21 +437,22 @@ impl Request<'_> {
         if status.is_success() {
             return match serde_json::from_slice(&body) {
                 Ok(decoded) => Ok(Answer { body: decoded, headers }),
-                Err(error) => Err(Error::new(doing, self.shape(&headers, &body, &error))),
+                Err(error) => Err(Error::new(doing, shape(&headers, &body, &error, |body| self.http.excerpt(body)))),
             };
         }
         Err(Error::new(doing, refusal(status, &headers, self.http.excerpt(&body))))
     }
+}
 
-    fn shape(&self, headers: &HeaderMap, body: &[u8], error: &serde_json::Error) -> Kind {
-        let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("nothing said");
-        let reason = match body.first() {
-            None => "the body is empty".to_owned(),
-            Some(b'<') => return Kind::Elsewhere(format!("a web page came instead of JSON ({kind})").into()),
-            _ => format!("{error} (content type {kind}): {}", self.http.excerpt(body)),
-        };
-        Kind::Shape { path: ".".into(), reason: reason.into() }
-    }
+/// What a good status means whose body is not the expected JSON.
+pub(crate) fn shape(headers: &HeaderMap, body: &[u8], error: &serde_json::Error, excerpt: impl FnOnce(&[u8]) -> Excerpt) -> Kind {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("nothing said");
+    let reason = match body.first() {
+        None => "the body is empty".to_owned(),
+        Some(b'<') => return Kind::Elsewhere(format!("a web page came instead of JSON ({kind})").into()),
+        _ => format!("{error} (content type {kind}): {}", excerpt(body)),
+    };
+    Kind::Shape { path: ".".into(), reason: reason.into() }
 }
 
 /// What a status other than success means.
@@ -492,7 +493,8 @@ pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     }
 }
 
-fn date(headers: &HeaderMap) -> Option<Timestamp> {
+/// The vendor's clock, as its `Date` header tells.
+pub(crate) fn date(headers: &HeaderMap) -> Option<Timestamp> {
     http_date(headers.get(header::DATE)?.to_str().ok()?)
 }
 

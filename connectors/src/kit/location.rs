@@ -71,6 +71,11 @@ impl Location {
         self.0.host_str().unwrap_or_default()
     }
 
+    /// Whether it is on this machine.
+    pub fn is_loopback(&self) -> bool {
+        self.0.host().is_some_and(|host| is_loopback(&host))
+    }
+
     pub(crate) fn url(&self) -> &Url {
         &self.0
     }

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod aws_security_hub;
 mod dependency_track;
 mod snyk;
 

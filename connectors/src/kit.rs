@@ -4,6 +4,7 @@
 //! A connector never sleeps, loops over pages, retries or builds a client.
 
 mod auth;
+mod cache;
 mod cx;
 pub mod graphql;
 mod http;
@@ -13,6 +14,7 @@ mod location;
 mod secret;
 
 pub use auth::Auth;
+pub use cache::{Cache, Weigh};
 pub use cx::{Activity, Cx};
 pub use http::{Answer, Http, HttpOptions, Link, Request};
 pub use items::{Loose, items, strip};

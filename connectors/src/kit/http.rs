@@ -317,10 +317,39 @@ impl Request<'_> {
     /// See [`Kind`].
     pub async fn send<T: DeserializeOwned>(self, cx: &Cx) -> Result<Answer<T>> {
         let this = &self;
-        self.http.retry(cx, move || this.once(cx)).await
+        self.http
+            .retry(cx, move || async move {
+                let (doing, headers, body) = this.once(cx).await?;
+                match serde_json::from_slice(&body) {
+                    Ok(decoded) => Ok(Answer { body: decoded, headers }),
+                    Err(error) => Err(Error::new(doing, this.shape(&headers, &body, &error))),
+                }
+            })
+            .await
     }
 
-    async fn once<T: DeserializeOwned>(&self, cx: &Cx) -> Result<Answer<T>> {
+    /// Like [`Request::send`], for the few answers that are plain text. A web page is none.
+    ///
+    /// # Errors
+    /// See [`Kind`].
+    pub async fn text(self, cx: &Cx) -> Result<Answer<String>> {
+        let this = &self;
+        self.http
+            .retry(cx, move || async move {
+                let (doing, headers, body) = this.once(cx).await?;
+                match std::str::from_utf8(&body).map(str::trim) {
+                    Ok(text) if text.starts_with('<') => {
+                        Err(Error::new(doing, Kind::Elsewhere("a web page came instead of plain text".into())))
+                    }
+                    Ok(text) if !text.is_empty() => Ok(Answer { body: text.to_owned(), headers }),
+                    _ => Err(Error::new(doing, Kind::Shape { path: ".".into(), reason: "no text came".into() })),
+                }
+            })
+            .await
+    }
+
+    /// One request: the body of a success, with what was being done.
+    async fn once(&self, cx: &Cx) -> Result<(String, HeaderMap, Bytes)> {
         let doing = format!("reading {} {}", self.method, self.route);
         let inner = &self.http.0;
         let mut request = reqwest::Request::new(self.method.clone(), self.url.clone());
@@ -339,10 +368,7 @@ impl Request<'_> {
         cx.received(body.len());
         tracing::debug!(method = %self.method, route = self.route, status = status.as_u16(), bytes = body.len(), took_ms = started.elapsed().as_millis(), "request");
         if status.is_success() {
-            return match serde_json::from_slice(&body) {
-                Ok(decoded) => Ok(Answer { body: decoded, headers }),
-                Err(error) => Err(Error::new(doing, self.shape(&headers, &body, &error))),
-            };
+            return Ok((doing, headers, body));
         }
         Err(Error::new(doing, refusal(status, &headers, self.http.excerpt(&body))))
     }

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod dependency_track;
+mod sonarqube;
 
 use std::{fs, path::PathBuf, pin::Pin, sync::Arc};
 

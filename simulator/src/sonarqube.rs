@@ -240,6 +240,10 @@ impl Vendor for SonarQube {
         fields
     }
 
+    fn text_member(&self) -> &'static str {
+        "message"
+    }
+
     fn step(&self, change: &Change) {
         self.world().step(change);
     }

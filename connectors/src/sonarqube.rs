@@ -440,7 +440,7 @@ impl SonarQube {
             return Item::Skipped { key: project.key.into(), reason: "not a project" };
         }
         let route = if server.cloud { "/project/overview" } else { "/dashboard" };
-        let attributes = [("visibility", project.visibility), ("tags", Some(project.tags.join(", ")))];
+        let attributes = [("visibility", project.visibility), ("tags", project.tags.map(|tags| tags.join(", ")))];
         Item::Record(Record {
             url: Some(self.link(route, &[("id", Some(&project.key))])),
             name: text::line(project.name.as_deref().unwrap_or(&project.key)),
@@ -690,19 +690,20 @@ impl SonarQube {
         let of_security = |impact: &&Impact| impact.software_quality == "SECURITY";
         let word = if server.mqr {
             // Never the other mode's severity: the two rate the same rule differently.
-            let worst = || issue.impacts.iter().max_by_key(|impact| severity(&impact.severity).unwrap_or(Severity::Unknown));
-            issue.impacts.iter().find(of_security).or_else(worst).map(|impact| impact.severity.as_str())
+            let impacts = issue.impacts.as_deref().unwrap_or_default();
+            let worst = || impacts.iter().max_by_key(|impact| severity(&impact.severity).unwrap_or(Severity::Unknown));
+            impacts.iter().find(of_security).or_else(worst).map(|impact| impact.severity.as_str())
         } else {
             issue.severity.as_deref()
         };
         let state = issue_state(&issue, cx);
         let vendor_state = match (issue.issue_status.as_deref().or(issue.simple_status.as_deref()), issue.resolution.as_deref()) {
             (Some(status), _) => status.to_owned(),
-            (None, resolution) => [Some(issue.status.as_str()), resolution].into_iter().flatten().collect::<Vec<_>>().join(" "),
+            (None, resolution) => [issue.status.as_deref(), resolution].into_iter().flatten().collect::<Vec<_>>().join(" "),
         };
         let rule = about.texts.get(&issue.rule).map(|rule| &**rule);
-        let (cve, identifiers) = (text::cves(&issue.message), advisories(&issue.message));
-        let mut cwe = text::cwes(&issue.message);
+        let message = issue.message.as_deref().unwrap_or_default();
+        let (cve, identifiers, mut cwe) = (text::cves(message), advisories(message), text::cwes(message));
         cwe.extend(rule.into_iter().flat_map(|rule| rule.cwe.iter().cloned()));
         let category = match issue.rule.split(':').next().unwrap_or_default() {
             _ if !cve.is_empty() || !identifiers.is_empty() => Category::Sca,
@@ -712,18 +713,19 @@ impl SonarQube {
         };
         let kind = issue.kind.filter(|_| self.settings.include_bugs_and_code_smells).map(|kind| kind.to_lowercase());
         let range = issue.text_range.unwrap_or_default();
-        let migrated = issue.tags.iter().any(|tag| tag == "former-hotspot");
+        let tags = issue.tags.unwrap_or_default();
+        let migrated = tags.iter().any(|tag| tag == "former-hotspot");
         let url = self.link(
             "/project/issues",
             &[("id", Some(project)), ("issues", Some(&issue.key)), ("open", Some(&issue.key)), ("branch", about.list.named)],
         );
-        let tags = issue.tags.into_iter().chain([issue.clean_code_attribute, issue.external_rule_engine, kind].into_iter().flatten());
+        let tags = tags.into_iter().chain([issue.clean_code_attribute, issue.external_rule_engine, kind].into_iter().flatten());
         Item::Finding(Box::new(Finding {
             // A server that turns its hotspots into issues keeps their keys.
             alternate_key: migrated.then(|| hotspot_key(&issue.key).into()),
             rule: text::keep(&issue.rule),
             branch: issue.branch.as_deref().or(about.list.named).and_then(text::keep),
-            title: text::line(&issue.message),
+            title: title(issue.message.as_deref(), rule),
             description: rule.and_then(|rule| rule.description.clone()),
             remediation: rule.and_then(|rule| rule.remediation(issue.rule_description_context_key.as_deref())),
             severity: severity_or_unknown(word, cx),
@@ -733,7 +735,7 @@ impl SonarQube {
             cve,
             cwe: distinct(cwe),
             identifiers,
-            file_path: about.path(&issue.component),
+            file_path: about.path(issue.component.as_deref()),
             line_start: range.start_line.or(issue.line),
             line_end: range.end_line.or(issue.line),
             reference_urls: rule.map(|rule| rule.links.clone()).unwrap_or_default(),
@@ -747,7 +749,7 @@ impl SonarQube {
     fn hotspot(&self, hotspot: Hotspot, about: &About<'_>, cx: &Cx) -> Item {
         let project = about.list.project;
         let word = hotspot.vulnerability_probability.as_deref();
-        let state = match (hotspot.status.as_str(), hotspot.resolution.as_deref()) {
+        let state = match (hotspot.status.as_deref().unwrap_or_default(), hotspot.resolution.as_deref()) {
             ("TO_REVIEW", _) => State::Open,
             ("REVIEWED", Some("FIXED")) => State::Fixed,
             ("REVIEWED", Some("SAFE")) => State::FalsePositive,
@@ -762,15 +764,14 @@ impl SonarQube {
             }
         };
         let range = hotspot.text_range.unwrap_or_default();
-        let text_key = text_key(hotspot.rule_key.as_deref(), hotspot.security_category.as_deref(), Some(&hotspot.message));
+        let text_key = text_key(hotspot.rule_key.as_deref(), hotspot.security_category.as_deref(), hotspot.message.as_deref());
         let rule = about.texts.get(&text_key).map(|rule| &**rule);
-        let vendor_state =
-            [Some(hotspot.status.as_str()), hotspot.resolution.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(" ");
+        let vendor_state = [hotspot.status.as_deref(), hotspot.resolution.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(" ");
         let url = self.link("/security_hotspots", &[("id", Some(project)), ("hotspots", Some(&hotspot.key)), ("branch", about.list.named)]);
         Item::Finding(Box::new(Finding {
             rule: hotspot.rule_key.as_deref().and_then(text::keep).or_else(|| rule.and_then(|rule| rule.key.clone())),
             branch: about.list.named.and_then(text::keep),
-            title: text::line(&hotspot.message),
+            title: title(hotspot.message.as_deref(), rule),
             description: rule.and_then(|rule| rule.description.clone()),
             remediation: rule.and_then(|rule| rule.remediation(None)),
             severity: severity_or_unknown(word, cx),
@@ -778,7 +779,7 @@ impl SonarQube {
             state,
             vendor_state: text::keep(&vendor_state),
             cwe: rule.map(|rule| rule.cwe.clone()).unwrap_or_default(),
-            file_path: about.path(&hotspot.component),
+            file_path: about.path(hotspot.component.as_deref()),
             line_start: range.start_line.or(hotspot.line),
             line_end: range.end_line.or(hotspot.line),
             reference_urls: rule.map(|rule| rule.links.clone()).unwrap_or_default(),
@@ -860,7 +861,7 @@ fn severity_or_unknown(word: Option<&str>, cx: &Cx) -> Severity {
 }
 
 fn issue_state(issue: &Issue, cx: &Cx) -> State {
-    let status = issue.issue_status.as_deref().or(issue.simple_status.as_deref()).unwrap_or(&issue.status);
+    let status = issue.issue_status.as_deref().or(issue.simple_status.as_deref()).or(issue.status.as_deref()).unwrap_or_default();
     match (status, issue.resolution.as_deref()) {
         ("OPEN" | "REOPENED" | "CONFIRMED" | "IN_SANDBOX", _) => State::Open,
         ("FALSE_POSITIVE" | "FALSE-POSITIVE", _) | ("RESOLVED", Some("FALSE-POSITIVE" | "FALSE_POSITIVE")) => State::FalsePositive,
@@ -883,6 +884,12 @@ fn advisories(message: &str) -> Vec<Box<str>> {
     distinct(words.filter(|word| word.starts_with("GHSA-") && word.len() == 19).map(Into::into).collect())
 }
 
+/// The message; a rule's name where there is none.
+fn title(message: Option<&str>, rule: Option<&Rule>) -> Box<str> {
+    let name = || rule.and_then(|rule| rule.description.as_deref()?.lines().next());
+    text::line(message.filter(|message| !message.trim().is_empty()).or_else(name).unwrap_or("finding without a message"))
+}
+
 fn distinct(list: Vec<Box<str>>) -> Vec<Box<str>> {
     let mut known = HashSet::new();
     list.into_iter().filter(|value| known.insert(value.clone())).collect()
@@ -899,7 +906,8 @@ struct About<'a> {
 
 impl About<'_> {
     /// The file, unless the finding is on the project itself.
-    fn path(&self, component: &str) -> Option<Box<str>> {
+    fn path(&self, component: Option<&str>) -> Option<Box<str>> {
+        let component = component?;
         let own = || component.strip_prefix(self.list.project)?.strip_prefix(':');
         self.paths.get(component).map(String::as_str).or_else(own).and_then(text::keep)
     }
@@ -965,8 +973,7 @@ struct Project {
     name: Option<String>,
     qualifier: Option<String>,
     visibility: Option<String>,
-    #[serde(default)]
-    tags: Vec<String>,
+    tags: Option<Vec<String>>,
 }
 
 /// A page of issues or hotspots.
@@ -1032,22 +1039,17 @@ struct Issue {
     severity: Option<String>,
     #[serde(rename = "type")]
     kind: Option<String>,
-    #[serde(default)]
-    impacts: Vec<Impact>,
+    impacts: Option<Vec<Impact>>,
     clean_code_attribute: Option<String>,
-    #[serde(default)]
-    status: String,
+    status: Option<String>,
     resolution: Option<String>,
     issue_status: Option<String>,
     simple_status: Option<String>,
-    #[serde(default)]
-    component: String,
+    component: Option<String>,
     line: Option<u32>,
     text_range: Option<TextRange>,
-    #[serde(default)]
-    message: String,
-    #[serde(default)]
-    tags: Vec<String>,
+    message: Option<String>,
+    tags: Option<Vec<String>>,
     creation_date: Option<String>,
     external_rule_engine: Option<String>,
     rule_description_context_key: Option<String>,
@@ -1072,16 +1074,13 @@ struct TextRange {
 #[serde(rename_all = "camelCase")]
 struct Hotspot {
     key: String,
-    #[serde(default)]
-    component: String,
+    component: Option<String>,
     security_category: Option<String>,
     vulnerability_probability: Option<String>,
-    #[serde(default)]
-    status: String,
+    status: Option<String>,
     resolution: Option<String>,
     line: Option<u32>,
-    #[serde(default)]
-    message: String,
+    message: Option<String>,
     creation_date: Option<String>,
     text_range: Option<TextRange>,
     rule_key: Option<String>,

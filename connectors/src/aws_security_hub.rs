@@ -150,7 +150,8 @@ impl Connector for AwsSecurityHub {
             Cursor::Seek(seek) => return self.seek(cx, seek).await,
             Cursor::Start => {
                 let stage = if ask.since.is_some() { Stage::Changed } else { Stage::Active };
-                Walk { stage, until: second(cx.now(), RoundMode::Ceil), token: None, after: None }
+                let until = cx.now().max(ask.since.unwrap_or_default());
+                Walk { stage, until: second(until, RoundMode::Ceil), token: None, after: None }
             }
             Cursor::Walk(walk) => walk,
         };

@@ -325,9 +325,11 @@ async fn a_bad_finding_is_one_reject() {
 #[tokio::test]
 async fn what_may_hold_secrets_of_a_resource_is_not_kept() {
     let details = |detail: Value| json!({ "Resources": [{ "Id": "arn:aws:lambda:us-east-1:1:function:f", "Details": detail }] });
-    let function = details(json!({ "AwsLambdaFunction": { "Runtime": "python3.12", "Environment": { "Variables": { "PASSWORD": "hush" } } } }));
+    let function =
+        details(json!({ "AwsLambdaFunction": { "Runtime": "python3.12", "Environment": { "Variables": { "PASSWORD": "hush" } } } }));
     let template = details(json!({ "AwsEc2LaunchTemplate": { "LaunchTemplateData": { "UserData": "hush", "ImageId": "ami-1" } } }));
-    let read = page(json!([with(function), with(template.clone()), with(json!({ "Types": [7], "Resources": template["Resources"] }))])).await;
+    let read =
+        page(json!([with(function), with(template.clone()), with(json!({ "Types": [7], "Resources": template["Resources"] }))])).await;
     let raws: Vec<String> = read.findings().iter().map(|finding| finding.raw.as_ref().unwrap().get().to_owned()).collect();
     assert!(raws[0].contains("python3.12") && raws[1].contains("ami-1"));
     assert!(!format!("{raws:?} {:?}", read.rejects).contains("hush"));

@@ -184,7 +184,7 @@ impl Connector for AwsSecurityHub {
             (Stage::Closed, None) => more(Stage::Reopened, None, None),
             (Stage::Reopened, None) => more(Stage::Reopened, None, again.last().map(|key| key.to_string())),
         };
-        Ok(Page::new(items(listed.findings, Self::META.cut, |wire: Wire| finding::item(wire, cx), Key::key), None, next))
+        Ok(Page::new(items(listed.findings, Self::META.cut, |wire: Wire| finding::item(&wire, cx), Key::key), None, next))
     }
 
     async fn check(&self, cx: &Cx) -> Result<Checked> {

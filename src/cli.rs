@@ -71,6 +71,9 @@ enum Command {
         /// List everything, so that what is gone can be closed.
         #[arg(long)]
         full: bool,
+        /// Show what would be created, changed and closed, and write nothing.
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Shows what is supported, or one connector's fields and least permissions.
     Connectors {
@@ -301,7 +304,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Run { once, connections } => run::run(&config, once, &connections).await?,
         Command::Check { names } => command::check(&config, &names).await?,
         Command::Discover { names } => run::discover(&config, &names, output).await?,
-        Command::Sync { names, full } => run::sync(&config, &names, full, output).await?,
+        Command::Sync { names, full, dry_run } => run::sync(&config, &names, full, dry_run, output).await?,
         Command::Connectors { id } => show::connectors(id.as_deref(), output)?,
         Command::Connections(ConnectionsCommand::List) => show::connections(&config, output)?,
         Command::Connections(ConnectionsCommand::Show { name }) => show::connection(&config, &name, output)?,

@@ -23,7 +23,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, backup::Backup};
 use tokio::sync::oneshot;
 
 pub use assets::{AssetCounts, AssetRow, prepare_asset};
@@ -140,6 +140,39 @@ impl Store {
         open(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY)
     }
 
+    /// Copies the database to a new file, also while others write to it.
+    ///
+    /// # Errors
+    /// When the file is there already or cannot be written.
+    pub fn copy_to(&self, file: &Path) -> Result<()> {
+        if file.exists() {
+            return Err(Error::Open { path: file.to_owned(), reason: "it is there already".to_owned() });
+        }
+        // Created first, so that nobody else can read it whatever the umask.
+        create_private(file)?;
+        let reader = self.reader()?;
+        let mut copy = Connection::open(file)?;
+        Backup::new(&reader, &mut copy)?.run_to_completion(2000, Duration::ZERO, None)?;
+        Ok(())
+    }
+
+    /// A copy in a folder, on which an operation can be tried: nobody holds a lease there.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn trial(&self, folder: &Path) -> Result<Store> {
+        let file = folder.join("trial.db");
+        self.copy_to(&file)?;
+        let store = Store::open(&file, false)?;
+        open(&file, OpenFlags::SQLITE_OPEN_READ_WRITE)?.execute("update leases set held_until = 0", [])?;
+        Ok(store)
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The vendor's own item of a finding, as it came.
     ///
     /// # Errors
@@ -224,7 +257,7 @@ pub(crate) fn now() -> i64 {
 }
 
 /// Creates a file that its owner alone can read, whatever the umask, with its folder.
-pub(crate) fn create_private(path: &Path) -> Result<()> {
+fn create_private(path: &Path) -> Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
     let open_error = |error: std::io::Error| Error::Open { path: path.to_owned(), reason: error.to_string() };
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.exists()) {

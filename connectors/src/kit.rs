@@ -6,6 +6,7 @@
 mod auth;
 #[cfg(feature = "aws")]
 pub(crate) mod aws;
+mod cache;
 mod cx;
 pub mod graphql;
 mod http;
@@ -16,6 +17,7 @@ mod memo;
 mod secret;
 
 pub use auth::Auth;
+pub use cache::{Cache, Weigh};
 pub use cx::{Activity, Cx};
 pub use http::{Answer, Http, HttpOptions, Link, Request};
 pub use items::{Loose, items, strip};

@@ -14,6 +14,7 @@ mod error;
 pub mod kit;
 pub mod model;
 pub mod snyk;
+pub mod sonarqube;
 
 pub use connector::{
     Ask, Checked, Connector, Coverage, Entry, Item, Job, Mark, Meta, Next, Page, RawAsk, RawPage, RecordRef, Reject, Scope, Source, Stored,
@@ -28,6 +29,7 @@ pub static SOURCES: &[Entry] = &[
     Entry::of::<burp::Burp>(),
     Entry::of::<dependency_track::DependencyTrack>(),
     Entry::of::<snyk::Snyk>(),
+    Entry::of::<sonarqube::SonarQube>(),
 ];
 
 /// What nearly every vendor file needs.

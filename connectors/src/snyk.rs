@@ -117,7 +117,7 @@ impl Connector for Snyk {
     type Cursor = Cursor;
 
     fn open(settings: Settings, mut link: Link) -> Result<Self> {
-        let (location, note) = home(link.location);
+        let (location, note) = home(&link.location);
         link.location = location;
         let auth = match (settings.secret, settings.client_id, settings.client_secret) {
             (Some(token), None, None) => Auth::Scheme("token", token),
@@ -210,7 +210,7 @@ impl Connector for Snyk {
 }
 
 /// Where the API is, from what people paste: the web interface, the API V1, a path.
-fn home(location: Location) -> (Location, Option<String>) {
+fn home(location: &Location) -> (Location, Option<String>) {
     let host = location.host().to_owned();
     let path = location.url().path().trim_end_matches('/').to_owned();
     let right = match host.strip_prefix("app.") {
@@ -274,7 +274,7 @@ impl Snyk {
         }
         let Listing { data, links } = answer.body;
         let next = links.and_then(|links| links.next).map(|next| match next {
-            Next_::Text(link) | Next_::Object { href: link } => link,
+            NextLink::Text(link) | NextLink::Object { href: link } => link,
         });
         let Some(link) = next else { return Ok((data, None)) };
         let empty = if data.is_empty() { cursor.empty + 1 } else { 0 };
@@ -493,12 +493,12 @@ struct Listing {
 
 #[derive(Deserialize)]
 struct Links {
-    next: Option<Next_>,
+    next: Option<NextLink>,
 }
 
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Next_ {
+enum NextLink {
     Text(String),
     Object { href: String },
 }
@@ -614,7 +614,7 @@ mod tests {
             ("https://app.snykgov.io", "https://api.snykgov.io", true),
             ("https://api.acme.snyk.io/rest/", "https://api.acme.snyk.io", false),
         ] {
-            let (location, note) = home(Location::parse(text, false).expect("a location"));
+            let (location, note) = home(&Location::parse(text, false).expect("a location"));
             assert_eq!((&*location.to_string(), note.is_some()), (api, noted), "{text}: {note:?}");
         }
     }

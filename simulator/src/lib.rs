@@ -14,6 +14,7 @@ pub mod aws_security_hub;
 pub mod burp;
 pub mod dependency_track;
 pub mod snyk;
+pub mod sonarqube;
 
 pub use fault::{Fault, Faults, Odd};
 pub use oracle::{Change, Oracle, Truth};
@@ -30,4 +31,5 @@ pub static VENDORS: &[(&str, Make)] = &[
     ("burp", |size| Arc::new(burp::Burp::new(size))),
     ("dependency_track", |size| Arc::new(dependency_track::DependencyTrack::new(size))),
     ("snyk", |size| Arc::new(snyk::Snyk::new(size))),
+    ("sonarqube", |size| Arc::new(sonarqube::SonarQube::new(size))),
 ];

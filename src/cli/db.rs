@@ -35,14 +35,7 @@ pub(super) fn run(paths: &[PathBuf], what: &DbCommand, format: Format) -> anyhow
             exit::say(&format!("{} is whole", path.display()));
         }
         DbCommand::Backup { file } => {
-            if file.exists() {
-                return Err(Usage(format!("{} is there already; a backup is written to a new file", file.display())).into());
-            }
-            let reader = open()?.reader()?;
-            // Created by hand first, so that nobody else can read it whatever the umask.
-            store::create_private(file)?;
-            let mut copy = Connection::open(file)?;
-            Backup::new(&reader, &mut copy)?.run_to_completion(2000, Duration::ZERO, None)?;
+            open()?.copy_to(file)?;
             exit::say(&format!("{} is a copy of {}", file.display(), path.display()));
         }
         DbCommand::Restore { file } => restore(&path, file)?,

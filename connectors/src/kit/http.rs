@@ -411,12 +411,38 @@ impl Request<'_> {
     /// # Errors
     /// See [`Kind`].
     pub async fn send<T: DeserializeOwned>(self, cx: &Cx) -> Result<Answer<T>> {
-        let this = &self;
-        let standing = (!self.anonymous).then_some(&self.http.0.standing);
-        self.http.attempts(cx, standing, move || this.once(cx)).await
+        let told = |body: &[u8]| self.http.excerpt(body);
+        self.read(cx, |headers, body| serde_json::from_slice(body).map_err(|error| shape(headers, body, &error, told))).await
     }
 
-    async fn once<T: DeserializeOwned>(&self, cx: &Cx) -> Result<Answer<T>> {
+    /// Like [`Request::send`], for the few answers that are plain text. A web page is none.
+    ///
+    /// # Errors
+    /// See [`Kind`].
+    pub async fn text(self, cx: &Cx) -> Result<Answer<String>> {
+        self.read(cx, |_, body| match std::str::from_utf8(body).map(str::trim) {
+            Ok(text) if text.starts_with('<') => Err(Kind::Elsewhere("a web page came instead of plain text".into())),
+            Ok(text) if !text.is_empty() => Ok(text.to_owned()),
+            _ => Err(Kind::Shape { path: ".".into(), reason: "no text came".into() }),
+        })
+        .await
+    }
+
+    async fn read<T>(&self, cx: &Cx, decode: impl Fn(&HeaderMap, &[u8]) -> Result<T, Kind> + Send + Sync) -> Result<Answer<T>> {
+        let standing = (!self.anonymous).then_some(&self.http.0.standing);
+        let decode = &decode;
+        let attempt = move || async move {
+            let (doing, headers, body) = self.once(cx).await?;
+            match decode(&headers, &body) {
+                Ok(body) => Ok(Answer { body, headers }),
+                Err(kind) => Err(Error::new(doing, kind)),
+            }
+        };
+        self.http.attempts(cx, standing, attempt).await
+    }
+
+    /// One request: the body of a success, with what was being done.
+    async fn once(&self, cx: &Cx) -> Result<(String, HeaderMap, Bytes)> {
         let doing = format!("reading {} {}", self.method, self.route);
         let inner = &self.http.0;
         let mut request = reqwest::Request::new(self.method.clone(), self.url.clone());
@@ -435,10 +461,7 @@ impl Request<'_> {
         cx.received(body.len());
         tracing::debug!(method = %self.method, route = self.route, status = status.as_u16(), bytes = body.len(), took_ms = started.elapsed().as_millis(), "request");
         if status.is_success() {
-            return match serde_json::from_slice(&body) {
-                Ok(decoded) => Ok(Answer { body: decoded, headers }),
-                Err(error) => Err(Error::new(doing, shape(&headers, &body, &error, |body| self.http.excerpt(body)))),
-            };
+            return Ok((doing, headers, body));
         }
         Err(Error::new(doing, refusal(status, &headers, self.http.excerpt(&body))))
     }

@@ -131,7 +131,8 @@ pub(super) fn finding(issue: Issue, org: &Scope, around: &Around, cx: &Cx) -> It
     let exploit = about.exploit_details;
     let levels = exploit.as_ref().and_then(|exploit| exploit.maturity_levels.as_deref()).unwrap_or_default();
     // By the newest CVSS: "CVSSv4" sorts last.
-    if let Some(level) = levels.iter().max_by_key(|level| &level.format).and_then(|level| level.level.as_deref()) {
+    let level = levels.iter().max_by_key(|level| &level.format).and_then(|level| level.level.as_deref());
+    if let Some(level) = level.filter(|level| *level != "Not Defined") {
         tag(&["exploit maturity ", level].concat());
     }
     if let Some(resource) = resource {

@@ -6,6 +6,7 @@
 mod aws_security_hub;
 mod dependency_track;
 mod snyk;
+mod sonarqube;
 
 use std::{collections::HashMap, fs, path::PathBuf, pin::Pin, sync::Arc};
 

@@ -19,6 +19,7 @@ struct Tool {
 }
 
 impl Tool {
+    #[expect(clippy::needless_pass_by_value, reason = "a literal at every call")]
     fn of(issues: Value) -> Self {
         let project = json!({ "type": "npm", "origin": "github", "name": "acme/shop:package.json", "status": "active",
             "target_file": "package.json", "target_reference": "main", "tags": [{ "key": "team", "value": "red" }] });
@@ -117,6 +118,7 @@ async fn findings_of_snyk_code_have_a_place_and_no_rule() {
 }
 
 /// An issue of our own making, with these attributes besides the required ones.
+#[expect(clippy::needless_pass_by_value, reason = "a literal at every call")]
 fn issue(number: usize, more: Value) -> Value {
     let mut attributes = json!({ "key": format!("key-{number}"), "title": "T", "type": "package_vulnerability", "effective_severity_level": "high",
         "created_at": "2026-01-02T03:04:05Z", "updated_at": "2026-01-02T03:04:05Z", "status": "open", "ignored": false });

@@ -14,6 +14,7 @@ use std::{
 };
 
 use proptest::prelude::*;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tributary::{
     store::{Decision, FindingFilter, Gate, RecordAction, RecordFilter, Store, Triage, Trigger},
@@ -48,7 +49,7 @@ struct Tool {
 }
 
 #[derive(Clone, Default)]
-struct Shared(Arc<Mutex<Tool>>);
+struct Shared(Arc<Mutex<Tool>>, Arc<Notify>);
 
 impl Shared {
     fn tool(&self) -> MutexGuard<'_, Tool> {
@@ -93,6 +94,7 @@ impl Source for Shared {
                 return Err(Error::new("reading a page", Kind::Refused { status: 400, body: tributary_connectors::Excerpt::new("no") }));
             }
             if tool.hangs == Some((place, page)) {
+                self.1.notify_one();
                 std::future::pending::<()>().await;
             }
             let here = tool
@@ -501,8 +503,15 @@ impl World {
                 after.sync(&tool, false, Some(at), true);
                 let hangs = after.walks.get(&at.0).is_some_and(|walk| walk.page == at.1);
                 self.shared.tool().hangs = Some(at);
-                let done = tokio::time::timeout(Duration::from_millis(if hangs { 60 } else { 60_000 }), self.sync(false)).await;
-                assert_eq!(done.is_err(), hangs, "the model says whether the walk comes to that page");
+                let hung = Arc::clone(&self.shared.1);
+                let died = tokio::select! {
+                    () = self.sync(false) => false,
+                    () = hung.notified() => true,
+                };
+                assert_eq!(died, hangs, "the model says whether the walk comes to that page");
+                // What was asked of the store before is done before this returns.
+                let nothing = RecordFilter { keys: vec!["none".into()], ..RecordFilter::default() };
+                self.engine.store.change_records(nothing, RecordAction::Unmap).await.unwrap();
                 self.shared.tool().hangs = None;
                 self.model = after;
                 self.reopen();

@@ -184,7 +184,7 @@ impl Model {
         let rank = |least: Option<Severity>| least.unwrap_or(Severity::Info);
         if rank(self.least) < rank(self.least_before) {
             // Every list that was ever begun.
-            let all: Vec<u8> = if tool.stream { vec![0] } else { (0..RECORDS).collect() };
+            let all: Vec<u8> = if tool.stream { vec![STREAM] } else { (0..RECORDS).collect() };
             self.full_due.extend(all);
         }
         self.least_before = self.least;

@@ -229,20 +229,21 @@ impl Connector for SonarQube {
             let why = Kind::Unauthorized(Excerpt::new("the server calls the token not valid"));
             return Err(Error::new("validating the token", why).with_hint(USER_TOKEN));
         }
-        if let Some((fact, warning)) = expiry(&valid.headers, cx) {
-            checked.facts.push(fact);
-            checked.warnings.extend(warning);
-        }
         let mut lists =
             [Projects::Visible, Projects::All, Projects::Components].into_iter().filter(|list| !server.cloud || list.of_cloud());
         let answer = loop {
             let list = lists.next().unwrap_or(Projects::Components);
             match self.list(server, list, 1, 1).send::<Components>(cx).await {
-                Ok(answer) => break answer.body,
+                Ok(answer) => break answer,
                 Err(error) if list == Projects::Components || !next_list(&error) => return Err(self.list_hinted(server, error)),
                 Err(_) => {}
             }
         };
+        if let Some((fact, warning)) = expiry(&answer.headers, cx) {
+            checked.facts.push(fact);
+            checked.warnings.extend(warning);
+        }
+        let answer = answer.body;
         checked.facts.push(format!("{} projects visible", answer.paging.total));
         let Some(first) = answer.components.iter().find_map(|raw| serde_json::from_str::<Key>(raw.get()).ok()?.key) else {
             checked.warnings.push("no project is visible: give the token's account the permission Browse on the projects".into());

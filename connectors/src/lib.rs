@@ -11,6 +11,7 @@ pub mod dependency_track;
 mod error;
 pub mod kit;
 pub mod model;
+pub mod semgrep;
 
 pub use connector::{
     Ask, Checked, Connector, Coverage, Entry, Item, Job, Mark, Meta, Next, Page, RawAsk, RawPage, RecordRef, Reject, Scope, Source, Stored,
@@ -19,7 +20,8 @@ pub use error::{Error, Excerpt, Kind, Remedy, Result};
 pub use kit::{Activity, Cx};
 
 /// Every connector of this build, in alphabetical order. Adding a vendor adds its line here.
-pub static SOURCES: &[Entry] = &[Entry::of::<burp::Burp>(), Entry::of::<dependency_track::DependencyTrack>()];
+pub static SOURCES: &[Entry] =
+    &[Entry::of::<burp::Burp>(), Entry::of::<dependency_track::DependencyTrack>(), Entry::of::<semgrep::Semgrep>()];
 
 /// What nearly every vendor file needs.
 pub(crate) mod prelude {

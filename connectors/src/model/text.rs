@@ -84,6 +84,18 @@ pub fn purl(text: &str) -> Option<Box<str>> {
     keep(text)
 }
 
+/// The package URL of a package, when its parts make one.
+pub fn package(kind: &str, namespace: Option<&str>, name: &str, version: Option<&str>) -> Option<Box<str>> {
+    let mut purl = packageurl::PackageUrl::new(kind, name).ok()?;
+    if let Some(namespace) = namespace.filter(|namespace| !namespace.is_empty()) {
+        purl.with_namespace(namespace).ok()?;
+    }
+    if let Some(version) = version.filter(|version| !version.is_empty()) {
+        purl.with_version(version).ok()?;
+    }
+    Some(purl.to_string().into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,6 +115,18 @@ mod tests {
         let html = r#"<a href="https://cwe.mitre.org/data/definitions/79.html">CWE-79: XSS</a> https://x.example/a?b=1&amp;c=2. CWE-79 CWE-116 http"#;
         assert_eq!(links(html), ["https://cwe.mitre.org/data/definitions/79.html".into(), Box::from("https://x.example/a?b=1&c=2")]);
         assert_eq!(cwes(html), [Box::from("CWE-79"), "CWE-116".into()]);
+    }
+
+    #[test]
+    fn package_urls_are_made_of_their_parts() {
+        for (kind, namespace, name, version, expected) in [
+            ("npm", Some("@babel"), "core", Some("7.0.0"), Some("pkg:npm/%40babel/core@7.0.0")),
+            ("maven", Some("org.acme"), "app", None, Some("pkg:maven/org.acme/app")),
+            ("pypi", None, "pillow", Some(""), Some("pkg:pypi/pillow")),
+            ("no kind", None, "x", None, None),
+        ] {
+            assert_eq!(package(kind, namespace, name, version).as_deref(), expected, "{kind} {name}");
+        }
     }
 
     #[test]

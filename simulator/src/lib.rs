@@ -12,6 +12,7 @@ mod server;
 
 pub mod burp;
 pub mod dependency_track;
+pub mod semgrep;
 
 pub use fault::{Fault, Faults};
 pub use oracle::{Change, Oracle, Truth};
@@ -23,4 +24,5 @@ pub use server::{Logged, Running, Size, Vendor, start, start_any};
 pub static VENDORS: &[(&str, fn(Size) -> Arc<dyn Vendor>)] = &[
     ("burp", |size| Arc::new(burp::Burp::new(size))),
     ("dependency_track", |size| Arc::new(dependency_track::DependencyTrack::new(size))),
+    ("semgrep", |size| Arc::new(semgrep::Semgrep::new(size))),
 ];

@@ -14,7 +14,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tributary_connectors::{Activity, Cx, Job, Scope, Source, model::Severity};
 use uuid::Uuid;
 
-use crate::store::{self, Closing, Counts, Gate, Lease, OperationKind, Outcome, ScopeClosing, ScopeRow, Store, Trigger};
+use crate::store::{self, AssetCounts, Closing, Counts, Gate, Lease, OperationKind, Outcome, ScopeClosing, ScopeRow, Store, Trigger};
 pub use progress::{Progress, Snapshot};
 use walk::{Walk, Walked};
 
@@ -60,6 +60,8 @@ pub struct Report {
     pub outcome: Outcome,
     /// What it counted.
     pub counts: Counts,
+    /// What it counted of assets.
+    pub assets: AssetCounts,
     /// What closing did.
     pub closing: Closing,
     /// Filtered items by reason.
@@ -168,6 +170,7 @@ impl Engine {
             kind,
             outcome: Outcome::Success,
             counts: Counts::default(),
+            assets: AssetCounts::default(),
             closing: Closing::default(),
             filtered: std::collections::BTreeMap::new(),
             errors: Vec::new(),
@@ -193,6 +196,7 @@ impl Engine {
         }
         let detail = serde_json::json!({
             "scopes": scopes,
+            "assets": report.assets.detail(),
             "filtered": report.filtered,
             "held": report.closing.held,
             "absent_once": report.closing.absent_once,
@@ -256,6 +260,7 @@ impl Run {
             for (reason, count) in &walked.filtered {
                 *report.filtered.entry(reason).or_default() += count;
             }
+            report.assets += walked.assets;
             if let Some(total) = walked.total {
                 report.vendor_total = Some(report.vendor_total.unwrap_or(0) + total);
             }
@@ -296,7 +301,10 @@ impl Run {
             OperationKind::Discover if failed < all.max(1) => {
                 self.engine.store.end_discover(&self.lease, began.as_microsecond(), complete).await?;
             }
-            OperationKind::Sync => report.closing = self.engine.store.close(&self.lease, self.operation, closing).await?,
+            OperationKind::Sync => {
+                report.closing = self.engine.store.close(&self.lease, self.operation, closing).await?;
+                report.assets.closed = report.closing.assets_closed;
+            }
             OperationKind::Discover => {}
         }
         report.outcome = match () {

@@ -2,6 +2,59 @@
 
 use std::{sync::Mutex, time::Duration};
 
+/// Something odd in an item: as the value of its text ([`crate::Vendor::text_member`]), or beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Odd {
+    /// `null`.
+    Null,
+    /// A number.
+    Number,
+    /// A number that no double holds.
+    Huge,
+    /// A list.
+    List,
+    /// NUL and other control characters.
+    Control,
+    /// Half a surrogate pair.
+    Surrogate,
+    /// Five mebibytes.
+    Long,
+    /// A member that nobody has heard of.
+    Extra,
+    /// The member twice.
+    Twice,
+    /// The member is missing.
+    Missing,
+}
+
+impl Odd {
+    /// The same JSON with the first `"member": value` made odd.
+    pub(crate) fn apply(self, body: &str, member: &str) -> String {
+        let name = format!("\"{member}\":");
+        let Some(at) = body.find(&name) else { return body.to_owned() };
+        let start = at + name.len();
+        let mut values = serde_json::Deserializer::from_str(&body[start..]).into_iter::<serde_json::Value>();
+        if !matches!(values.next(), Some(Ok(_))) {
+            return body.to_owned();
+        }
+        let end = start + values.byte_offset();
+        let value = &body[start..end];
+        let instead = match self {
+            Odd::Null => format!("{name}null"),
+            Odd::Number => format!("{name}42"),
+            Odd::Huge => format!("{name}1e400"),
+            Odd::List => format!("{name}[[1]]"),
+            Odd::Control => format!("{name}\"a\\u0000b\\u001b[2Jc\\u202ed\""),
+            Odd::Surrogate => format!("{name}\"a\\ud800b\""),
+            Odd::Long => format!("{name}\"{}\"", "long ".repeat(1 << 20)),
+            Odd::Extra => format!("\"neverHeardOf\":{{\"a\":[1]}},{name}{value}"),
+            Odd::Twice => format!("{name}{value},{name}{value}"),
+            Odd::Missing => "\"neverHeardOf\":1".to_owned(),
+        };
+        format!("{}{instead}{}", &body[..at], &body[end..])
+    }
+}
+
 /// One thing that goes wrong with an answer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fault {
@@ -11,8 +64,22 @@ pub enum Fault {
     Forbidden,
     /// A bare status with an optional `Retry-After` header, sent as given (seconds or an HTTP date).
     Status(u16, Option<String>),
+    /// 429 with this header instead of `Retry-After`.
+    Limited(&'static str, String),
     /// The right answer, cut in the middle of the body (valid length header for the cut body).
     Truncated,
+    /// The connection breaks in the middle of the body.
+    Broken,
+    /// The body comes one byte a second.
+    Drip,
+    /// The body never ends.
+    Endless,
+    /// 200 with an error in JSON instead of the answer.
+    ErrorBody,
+    /// The right answer with the `Date` of a clock that is off by this many seconds.
+    Clock(i64),
+    /// The right answer, with something odd in its first finding.
+    Odd(Odd),
     /// The right answer after this long.
     Slow(Duration),
     /// 200 with no body at all.
@@ -38,8 +105,24 @@ pub enum Fault {
 impl Fault {
     /// Whether the server's middleware carries it out without asking the vendor's handler.
     pub(crate) fn is_transport(&self) -> bool {
-        use Fault::{Empty, Forbidden, Html, Slow, Status, Truncated, Unauthorized};
-        matches!(self, Unauthorized | Forbidden | Status(..) | Truncated | Slow(_) | Empty | Html)
+        use Fault::{Broken, Clock, Drip, Empty, Endless, ErrorBody, Forbidden, Html, Limited, Odd, Slow, Status, Truncated, Unauthorized};
+        matches!(
+            self,
+            Unauthorized
+                | Forbidden
+                | Status(..)
+                | Limited(..)
+                | Truncated
+                | Broken
+                | Drip
+                | Endless
+                | ErrorBody
+                | Clock(_)
+                | Odd(_)
+                | Slow(_)
+                | Empty
+                | Html
+        )
     }
 }
 

@@ -604,6 +604,10 @@ impl Vendor for Semgrep {
         vec![("secret", TOKEN.to_owned())]
     }
 
+    fn text_member(&self) -> &'static str {
+        "message"
+    }
+
     fn step(&self, change: &Change) {
         let mut guard = self.world();
         let world = &mut *guard;

@@ -4,13 +4,14 @@ use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime},
 };
 
 use axum::{
     Router,
-    body::Body,
+    body::{Body, Bytes},
     extract::{Request, State},
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderName, HeaderValue, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -38,6 +39,10 @@ pub trait Vendor: Send + Sync + 'static {
     fn refuse(&self, fault: &Fault) -> Response;
     /// What a user writes into the connection besides its location: (field, value); secrets included.
     fn fields(&self) -> Vec<(&'static str, String)>;
+    /// A member of a finding that holds free text, where [`crate::fault::Odd`] things are put.
+    fn text_member(&self) -> &'static str {
+        "description"
+    }
     /// Moves the tool one step on.
     fn step(&self, change: &Change);
     /// What a correct client must end with now.
@@ -125,7 +130,29 @@ async fn answer(State(front): State<Front>, request: Request, next: Next) -> Res
             tokio::time::sleep(time).await;
             next.run(request).await
         }
-        Some(Fault::Truncated) => cut(next.run(request).await).await,
+        Some(Fault::Truncated) => changed(next.run(request).await, |body| body.slice(..body.len() / 2)).await,
+        Some(Fault::Odd(odd)) => {
+            let member = front.vendor.text_member();
+            changed(next.run(request).await, |body| odd.apply(&String::from_utf8_lossy(&body), member).into()).await
+        }
+        Some(Fault::Clock(seconds)) => dated(next.run(request).await, seconds),
+        Some(Fault::Broken) => {
+            let body = axum::body::to_bytes(next.run(request).await.into_body(), usize::MAX).await.unwrap_or_default();
+            let half = body.slice(..body.len() / 2);
+            streamed([Ok(half), Err(io::Error::other("broken"))].into_iter(), Duration::ZERO)
+        }
+        Some(Fault::Drip) => streamed((0..3600).map(|_| Ok(Bytes::from_static(b" "))), Duration::from_secs(1)),
+        Some(Fault::Endless) => streamed((0..1 << 14).map(|_| Ok(Bytes::from_static(&[b' '; 1 << 16]))), Duration::ZERO),
+        Some(Fault::ErrorBody) => {
+            let body =
+                serde_json::json!({ "error": "internal error", "errors": [{ "message": "internal error", "title": "internal error" }] });
+            axum::Json(body).into_response()
+        }
+        Some(Fault::Limited(name, value)) => {
+            let mut response = StatusCode::TOO_MANY_REQUESTS.into_response();
+            response.headers_mut().extend(HeaderValue::from_str(&value).map(|value| (HeaderName::from_static(name), value)));
+            response
+        }
         Some(Fault::Empty) => StatusCode::OK.into_response(),
         Some(Fault::Html) => axum::response::Html("<!doctype html><html><body><form>Log in</form></body></html>").into_response(),
         Some(Fault::Status(status, retry_after)) => {
@@ -142,10 +169,33 @@ async fn answer(State(front): State<Front>, request: Request, next: Next) -> Res
     response
 }
 
-/// The same answer with the second half of its body missing.
-async fn cut(response: Response) -> Response {
+/// The same answer with another body.
+async fn changed(response: Response, change: impl FnOnce(Bytes) -> Bytes) -> Response {
     let (mut parts, body) = response.into_parts();
     let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
     parts.headers.remove(header::CONTENT_LENGTH);
-    Response::from_parts(parts, Body::from(body.slice(..body.len() / 2)))
+    Response::from_parts(parts, Body::from(change(body)))
+}
+
+/// The same answer with the `Date` of a clock that is off.
+fn dated(mut response: Response, seconds: i64) -> Response {
+    let shift = Duration::from_secs(seconds.unsigned_abs());
+    let date = httpdate::fmt_http_date(if seconds < 0 { SystemTime::now() - shift } else { SystemTime::now() + shift });
+    response.headers_mut().extend(HeaderValue::from_str(&date).map(|value| (header::DATE, value)));
+    response
+}
+
+/// 200 with a body that comes in these pieces, each after this long.
+fn streamed(pieces: impl Iterator<Item = io::Result<Bytes>> + Send + 'static, pause: Duration) -> Response {
+    let (sender, receiver) = tokio::sync::mpsc::channel(1);
+    tokio::spawn(async move {
+        for piece in pieces {
+            tokio::time::sleep(pause).await;
+            if sender.send(piece).await.is_err() {
+                return;
+            }
+        }
+    });
+    let stream = futures_util::stream::unfold(receiver, |mut receiver| async { receiver.recv().await.map(|piece| (piece, receiver)) });
+    ([(header::CONTENT_TYPE, "application/json")], Body::from_stream(stream)).into_response()
 }

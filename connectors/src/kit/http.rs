@@ -1,6 +1,15 @@
 //! The one HTTP client: base URL, authentication, budget, retries, caps, address rules, clean errors.
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use backon::BackoffBuilder;
 use bytes::{Bytes, BytesMut};
@@ -20,6 +29,8 @@ use crate::{
 
 /// How often one request is sent at most.
 const ATTEMPTS: u32 = 6;
+/// Refused credentials running after which nothing more is sent: a tool may lock the account of one that keeps trying.
+const REFUSALS: u32 = 2;
 /// Waits longer than this are the next run's business.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
@@ -64,7 +75,14 @@ impl Link {
     pub fn http_as(self, meta: &'static Meta, auth: Auth, identity: &str) -> Result<Http> {
         let limit = self.limiters.of(format!("{} {identity}", self.location.url().origin().ascii_serialization()), meta.rate);
         let client = client(meta, &self.options)?;
-        Ok(Http(Arc::new(Inner { client, location: self.location, auth, limit, body_limit: meta.body_limit })))
+        Ok(Http(Arc::new(Inner {
+            client,
+            location: self.location,
+            auth,
+            limit,
+            standing: Standing::default(),
+            body_limit: meta.body_limit,
+        })))
     }
 }
 
@@ -129,7 +147,36 @@ struct Inner {
     location: Location,
     auth: Auth,
     limit: Arc<Limit>,
+    standing: Standing,
     body_limit: usize,
+}
+
+/// What the tool has made of the credential so far. Until it has accepted it once, requests go one by one.
+#[derive(Debug, Default)]
+struct Standing {
+    accepted: AtomicBool,
+    first: tokio::sync::Mutex<()>,
+    refusals: AtomicU32,
+}
+
+impl Standing {
+    /// Leave to send; what is returned is held until the answer is there.
+    async fn leave(&self, doing: &str) -> Result<Option<tokio::sync::MutexGuard<'_, ()>>> {
+        let alone = if self.accepted.load(Ordering::Relaxed) { None } else { Some(self.first.lock().await) };
+        if self.refusals.load(Ordering::Relaxed) >= REFUSALS {
+            return Err(Error::new(doing, Kind::Unauthorized(Excerpt::new("it was refused before in this run, so it was not sent again"))));
+        }
+        Ok(alone)
+    }
+
+    fn accepted(&self) {
+        self.accepted.store(true, Ordering::Relaxed);
+        self.refusals.store(0, Ordering::Relaxed);
+    }
+
+    fn refused(&self) {
+        self.refusals.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 impl Http {
@@ -174,50 +221,73 @@ impl Http {
     }
 
     /// Sends until it succeeds, as the error's kind allows: full-jitter exponential back-off, the vendor's `Retry-After`,
-    /// the shared budget.
+    /// the shared budget. A credential that is refused is not sent again and again.
     ///
     /// # Errors
     /// The last error, with the number of attempts.
-    pub async fn retry<T, F: Future<Output = Result<T>> + Send>(&self, cx: &Cx, mut attempt: impl FnMut() -> F) -> Result<T> {
-        let limit = &self.0.limit;
-        let mut delays = backon::ExponentialBuilder::default()
-            .with_min_delay(Duration::from_millis(500))
-            .with_max_delay(Duration::from_secs(20))
-            .without_max_times()
-            .build();
+    pub async fn retry<T, F: Future<Output = Result<T>> + Send>(&self, cx: &Cx, attempt: impl FnMut() -> F) -> Result<T> {
+        self.attempts(cx, Some(&self.0.standing), attempt).await
+    }
+
+    async fn attempts<T, F: Future<Output = Result<T>> + Send>(
+        &self,
+        cx: &Cx,
+        standing: Option<&Standing>,
+        mut attempt: impl FnMut() -> F,
+    ) -> Result<T> {
+        let mut delays = Delays::new();
         let mut refreshed = false;
         for number in 1.. {
-            while let Some(wait) = limit.wait() {
-                cx.sleep(wait).await;
-                if cx.skips_waits() {
-                    break;
-                }
-            }
+            self.wait_for_budget(cx).await;
+            let alone = match standing {
+                Some(standing) => standing.leave("preparing the request").await?,
+                None => None,
+            };
             cx.sent(number);
             let error = match attempt().await {
-                Ok(done) => return Ok(done),
+                Ok(done) => {
+                    standing.inspect(|standing| standing.accepted());
+                    return Ok(done);
+                }
                 Err(error) => error.after(number),
             };
-            if matches!(error.kind, Kind::Unauthorized(_)) && !refreshed && self.0.auth.refresh().await {
+            let refused = matches!(error.kind, Kind::Unauthorized(_));
+            if refused && !refreshed && self.0.auth.refresh().await {
                 refreshed = true;
                 continue;
             }
-            let longest = delays.next().unwrap_or(Duration::from_secs(20));
+            if refused {
+                standing.inspect(|standing| standing.refused());
+            }
+            drop(alone);
             let wait = match error.kind.remedy() {
                 _ if number >= ATTEMPTS => return Err(error),
                 Remedy::Wait(Some(time)) if time > LONGEST_WAIT => return Err(error),
                 Remedy::Wait(Some(time)) => {
-                    limit.pause(time);
-                    time + longest.mul_f64(0.1 * fastrand::f64())
+                    self.0.limit.pause(time);
+                    time + delays.failed().mul_f64(0.1 * fastrand::f64())
                 }
-                Remedy::Wait(None) => longest.mul_f64(0.5 + 0.5 * fastrand::f64()),
-                Remedy::Retry => longest.mul_f64(fastrand::f64()),
+                Remedy::Wait(None) => {
+                    let time = delays.throttled().mul_f64(0.75 + 0.25 * fastrand::f64());
+                    self.0.limit.pause(time);
+                    time
+                }
+                Remedy::Retry => delays.failed().mul_f64(fastrand::f64()),
                 Remedy::Fail | Remedy::Operator | Remedy::Restart => return Err(error),
             };
             tracing::debug!(attempt = number, wait_ms = wait.as_millis(), %error, "trying again");
             cx.sleep(wait).await;
         }
         unreachable!("the loop returns at the last attempt")
+    }
+
+    async fn wait_for_budget(&self, cx: &Cx) {
+        while let Some(wait) = self.0.limit.wait() {
+            cx.sleep(wait).await;
+            if cx.skips_waits() {
+                break;
+            }
+        }
     }
 
     /// One request, one answer, whatever its status: the body is read to its end under the cap.
@@ -244,6 +314,31 @@ impl Http {
             text = redact(&text, &secret);
         }
         Excerpt::new(&text)
+    }
+}
+
+/// How long to wait at most before the next attempt. A failure may pass within a second. A vendor that limits without
+/// saying for how long counts by the minute or the hour: all attempts together wait about half an hour.
+struct Delays {
+    failed: backon::ExponentialBackoff,
+    throttled: backon::ExponentialBackoff,
+}
+
+impl Delays {
+    fn new() -> Self {
+        let all = backon::ExponentialBuilder::default().without_max_times();
+        Delays {
+            failed: all.with_min_delay(Duration::from_millis(500)).with_max_delay(Duration::from_secs(20)).build(),
+            throttled: all.with_factor(4.0).with_min_delay(Duration::from_secs(5)).with_max_delay(Duration::from_secs(1280)).build(),
+        }
+    }
+
+    fn failed(&mut self) -> Duration {
+        self.failed.next().unwrap_or(Duration::from_secs(20))
+    }
+
+    fn throttled(&mut self) -> Duration {
+        self.throttled.next().unwrap_or(Duration::from_secs(1280))
     }
 }
 
@@ -317,7 +412,8 @@ impl Request<'_> {
     /// See [`Kind`].
     pub async fn send<T: DeserializeOwned>(self, cx: &Cx) -> Result<Answer<T>> {
         let this = &self;
-        self.http.retry(cx, move || this.once(cx)).await
+        let standing = (!self.anonymous).then_some(&self.http.0.standing);
+        self.http.attempts(cx, standing, move || this.once(cx)).await
     }
 
     async fn once<T: DeserializeOwned>(&self, cx: &Cx) -> Result<Answer<T>> {
@@ -368,7 +464,7 @@ pub(crate) fn refusal(status: StatusCode, headers: &HeaderMap, body: Excerpt) ->
         }
         401 => Kind::Unauthorized(Excerpt::new(&format!("status 401, {body}"))),
         403 => Kind::Forbidden(Excerpt::new(&format!("status 403, {body}"))),
-        429 => Kind::Throttled(retry_after(headers)),
+        429 => Kind::Throttled(retry_after(headers).or_else(|| reset(headers))),
         503 if headers.contains_key(header::RETRY_AFTER) => Kind::Throttled(retry_after(headers)),
         status @ (408 | 500..=599) => Kind::Vendor { status, body },
         status => Kind::Refused { status, body },
@@ -384,6 +480,17 @@ pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let until = http_date(text)?;
     let now = date(headers).unwrap_or_else(Timestamp::now);
     Some(Duration::try_from(until.duration_since(now)).unwrap_or_default())
+}
+
+/// When the quota comes back, where a vendor says so instead: in seconds from now, or in seconds since 1970.
+fn reset(headers: &HeaderMap) -> Option<Duration> {
+    let value = ["x-ratelimit-reset", "ratelimit-reset", "x-rate-limit-reset"].into_iter().find_map(|name| headers.get(name))?;
+    let seconds: f64 = value.to_str().ok()?.trim().parse().ok()?;
+    let is_delay = seconds < 1e9;
+    let now = date(headers).unwrap_or_else(Timestamp::now).as_second();
+    #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit a double")]
+    let wait = if is_delay { seconds } else { (seconds - now as f64).max(0.0) };
+    Duration::try_from_secs_f64(wait).ok()
 }
 
 fn date(headers: &HeaderMap) -> Option<Timestamp> {
@@ -427,6 +534,22 @@ mod tests {
         assert_eq!(retry_after(&past), Some(Duration::ZERO));
         assert_eq!(retry_after(&headers(&[("retry-after", "soon")])), None);
         assert_eq!(retry_after(&headers(&[("retry-after", "1e300")])), None);
+    }
+
+    #[test]
+    fn f1_a_reset_header_serves_where_no_retry_after_is_sent() {
+        assert_eq!(reset(&headers(&[("x-ratelimit-reset", "30")])), Some(Duration::from_secs(30)));
+        let epoch = headers(&[("date", "Tue, 24 Nov 2026 10:00:00 GMT"), ("x-ratelimit-reset", "1795514460")]);
+        assert_eq!(reset(&epoch), Some(Duration::from_secs(60)));
+        assert_eq!(reset(&headers(&[("x-ratelimit-reset", "soon")])), None);
+        assert_eq!(reset(&headers(&[])), None);
+    }
+
+    #[test]
+    fn f2_a_vendor_that_only_says_wait_is_given_half_an_hour_in_few_requests() {
+        let mut delays = Delays::new();
+        let all: Duration = (1..ATTEMPTS).map(|_| delays.throttled()).sum();
+        assert!(all > Duration::from_secs(1600) && all < Duration::from_secs(1900), "{all:?}");
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod server;
 pub mod burp;
 pub mod dependency_track;
 pub mod semgrep;
+pub mod tenable;
 
 pub use fault::{Fault, Faults, Odd};
 pub use oracle::{Change, Oracle, Truth};
@@ -28,4 +29,5 @@ pub static VENDORS: &[(&str, Make)] = &[
     ("burp", |size| Arc::new(burp::Burp::new(size))),
     ("dependency_track", |size| Arc::new(dependency_track::DependencyTrack::new(size))),
     ("semgrep", |size| Arc::new(semgrep::Semgrep::new(size))),
+    ("tenable", |size| Arc::new(tenable::Tenable::new(size))),
 ];

@@ -203,7 +203,7 @@ impl World {
             let last_found = match (self.step, number % 25) {
                 (0, 11) => LONG_AGO + age,
                 (0, 17) => now - 200 * DAY - age,
-                (0, _) => now - 2 * DAY - age,
+                (0, _) => now - 3 * DAY - age / 100,
                 _ => now - late,
             };
             let first_found = if self.step == 0 { (BEGINNING + 17 * age).min(last_found) } else { last_found };
@@ -345,7 +345,7 @@ impl World {
                     out,
                     ",\"scan\":{{\"uuid\":\"{run}\",\"schedule_uuid\":\"{}\",\"started_at\":\"{}\"",
                     scan.schedule,
-                    iso(*began)
+                    iso((*began).min(finding.last_found - 3600 * SECOND))
                 );
                 out.push_str(if index.is_multiple_of(3) { ",\"last_scan_target\":\"192.0.2.58\"}" } else { "}" });
             }
@@ -527,13 +527,13 @@ fn plugin(seed: &mut Seed, number: usize) -> Plugin {
     let mut body = json!({
         "id": id, "name": format!("Security update for component {number} (November 2026)"), "family": family, "family_id": number % FAMILIES.len(),
         "type": (["local", "remote", "combined"][number % 3]), "synopsis": "The remote host is missing a security update.",
-        "description": seed.prose(500), "solution": if severity == 0 { "n/a" } else { "Install the update that the vendor has released." },
+        "description": seed.prose(300), "solution": if severity == 0 { "n/a" } else { "Install the update that the vendor has released." },
         "risk_factor": risk, "has_patch": severity > 0, "has_workaround": false, "exploit_available": number % 6 == 5,
         "exploit_framework_metasploit": number % 18 == 5, "exploited_by_malware": number % 40 == 5, "in_the_news": false, "vendor_unpatched": false,
         "publication_date": "2026-01-12T00:00:00Z", "modification_date": "2026-05-06T00:00:00Z", "version": "1.7",
     });
     if number % 11 == 4 {
-        body["description"] = json!(format!("{} <img src=x onerror=alert(1)> & <b>bold</b>\u{0}\u{7}\u{1b}[2J", seed.prose(300)));
+        body["description"] = json!(format!("{} <img src=x onerror=alert(1)> & <b>bold</b>\u{0}\u{7}\u{1b}[2J", seed.prose(250)));
     }
     let mut software = None;
     if severity > 0 {

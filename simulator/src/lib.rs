@@ -12,6 +12,8 @@ mod server;
 
 pub mod burp;
 pub mod dependency_track;
+pub mod semgrep;
+pub mod tenable;
 
 pub use fault::{Fault, Faults, Odd};
 pub use oracle::{Change, Oracle, Truth};
@@ -26,4 +28,6 @@ pub type Make = fn(Size) -> Arc<dyn Vendor>;
 pub static VENDORS: &[(&str, Make)] = &[
     ("burp", |size| Arc::new(burp::Burp::new(size))),
     ("dependency_track", |size| Arc::new(dependency_track::DependencyTrack::new(size))),
+    ("semgrep", |size| Arc::new(semgrep::Semgrep::new(size))),
+    ("tenable", |size| Arc::new(tenable::Tenable::new(size))),
 ];

@@ -546,7 +546,9 @@ impl Finding {
         }
         self.status = status;
         self.state = match (status, reason) {
-            ("fixed" | "removed", _) => "fixed",
+            ("fixed", _) => "fixed",
+            // The same event as in the other lists, which leave such a finding out.
+            ("removed", _) => "gone",
             ("provisionally_ignored", _) | ("ignored", Some("duplicate")) => "suppressed",
             ("ignored", Some("false_positive")) => "false_positive",
             ("ignored", _) => "risk_accepted",

@@ -587,7 +587,10 @@ impl Wire {
             let version = dependency.version.as_deref().filter(|version| !version.is_empty());
             let id = self.vulnerability_identifier.filter(|id| !id.is_empty() && !id.starts_with("UNKNOWN-"));
             let about = id.as_deref().or(class.as_deref()).or(short).unwrap_or("a weakness");
-            let (cve, identifiers): (Vec<Box<str>>, _) = id.iter().map(|id| Box::from(id.as_str())).partition(|id| id.starts_with("CVE-"));
+            let (cve, identifiers) = match id.as_deref().map(Box::<str>::from) {
+                Some(id) if id.starts_with("CVE-") => (vec![id], Vec::new()),
+                id => (Vec::new(), id.into_iter().collect()),
+            };
             tags.extend(self.reachability.map(|word| text::line(&format!("reachability: {word}"))));
             tags.extend(dependency.transitivity.map(|word| text::line(&format!("transitivity: {word}"))));
             tags.extend(self.is_malicious.filter(|malicious| *malicious).map(|_| "malicious".into()));

@@ -2,7 +2,9 @@
 //!
 //! Data goes to stdout, everything else to stderr.
 
+mod change;
 mod command;
+mod db;
 #[cfg(feature = "demo")]
 mod demo;
 mod exit;
@@ -17,6 +19,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 pub use exit::Exit;
 use output::Format;
+
+use crate::store::RecordAction;
 pub(crate) use run::{Work, one, tell_all};
 
 /// Keeps a faithful local copy of what your security tools say.
@@ -67,6 +71,9 @@ enum Command {
         /// List everything, so that what is gone can be closed.
         #[arg(long)]
         full: bool,
+        /// Show what would be created, changed and closed, and write nothing.
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Shows what is supported, or one connector's fields and least permissions.
     Connectors {
@@ -75,16 +82,28 @@ enum Command {
     },
     /// Shows the configured connections.
     #[command(subcommand)]
-    Connections(Items),
-    /// Shows product records.
+    Connections(ConnectionsCommand),
+    /// Shows product records, and maps, ignores or deletes them.
     #[command(subcommand)]
     Records(RecordsCommand),
-    /// Shows findings.
+    /// Shows findings, and triages them.
     #[command(subcommand)]
     Findings(FindingsCommand),
-    /// Shows operations.
+    /// Shows products, and deletes them.
     #[command(subcommand)]
-    Operations(Items),
+    Products(ProductsCommand),
+    /// Shows operations, and approves what they held.
+    #[command(subcommand)]
+    Operations(OperationsCommand),
+    /// Shows items that could not be read.
+    #[command(subcommand)]
+    Quarantine(QuarantineCommand),
+    /// Shows how far each list was read, or forgets it.
+    #[command(subcommand)]
+    State(StateCommand),
+    /// Looks after the database.
+    #[command(subcommand)]
+    Db(DbCommand),
     /// Validates and shows the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -96,12 +115,12 @@ enum Command {
 }
 
 #[derive(Debug, Subcommand)]
-enum Items {
+enum ConnectionsCommand {
     /// One line each.
     List,
     /// One, with everything known of it.
     Show {
-        /// Its name or id.
+        /// Its name.
         name: String,
     },
 }
@@ -117,27 +136,118 @@ enum RecordsCommand {
         #[arg(long)]
         state: Option<String>,
     },
+    /// Maps records to a product: New, Good and Stale ones become Good, and their findings are synced.
+    Map {
+        #[command(flatten)]
+        records: change::Records,
+        /// The product, made when it is new; else each record's own name.
+        #[arg(long)]
+        product: Option<String>,
+    },
+    /// Takes the mapping of Good records away: they become New.
+    Unmap(change::Records),
+    /// Syncs New or Good records no more; their findings stay as they are.
+    Ignore(change::Records),
+    /// Takes ignored records back.
+    Restore(change::Records),
+    /// Forgets records; their findings stay as they are.
+    Delete {
+        #[command(flatten)]
+        records: change::Records,
+        /// Close their findings too.
+        #[arg(long)]
+        close: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ProductsCommand {
+    /// One line each.
+    List,
+    /// Deletes a product; records mapped to it become Stale.
+    Delete {
+        /// Its name.
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum OperationsCommand {
+    /// The newest hundred, one line each.
+    List,
+    /// One, with everything known of it.
+    Show {
+        /// Its id.
+        id: String,
+    },
+    /// Closes what an operation held back because it was too much to close unasked, unless it was seen again meanwhile.
+    Approve {
+        /// Its id.
+        id: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum QuarantineCommand {
+    /// One line each.
+    List {
+        /// Only of this connection.
+        #[arg(long)]
+        connection: Option<String>,
+    },
+    /// One, with the vendor's own item.
+    Show {
+        /// Its id.
+        id: i64,
+    },
+    /// Has the lists with items in quarantine read from their beginning by the next sync, as after an upgrade.
+    Replay {
+        /// Only of this connection.
+        #[arg(long)]
+        connection: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum StateCommand {
+    /// How far each list of a connection was read.
+    Show {
+        /// The connection.
+        connection: String,
+    },
+    /// Forgets how far each list of a connection was read; findings, ids, triage and first-seen dates stay.
+    Reset {
+        /// The connection.
+        connection: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum DbCommand {
+    /// Creates the database or brings its tables up to date.
+    Migrate,
+    /// Checks that the file is whole.
+    Check,
+    /// Copies the database to a new file, also while a sync runs.
+    Backup {
+        /// The new file.
+        file: PathBuf,
+    },
+    /// Puts a backup in the database's place; nothing else may use the database meanwhile.
+    Restore {
+        /// The backup.
+        file: PathBuf,
+    },
+    /// Sizes and counts.
+    Stats,
 }
 
 #[derive(Debug, Subcommand)]
 enum FindingsCommand {
     /// One line each, worst first.
     List {
-        /// Only of this connection.
-        #[arg(long)]
-        connection: Option<String>,
-        /// Only in this state.
-        #[arg(long)]
-        state: Option<String>,
-        /// Only of this severity.
-        #[arg(long)]
-        severity: Option<String>,
-        /// Only of the record with this key.
-        #[arg(long)]
-        record: Option<String>,
-        /// Only with this CVE.
-        #[arg(long)]
-        cve: Option<String>,
+        #[command(flatten)]
+        findings: change::Findings,
         /// At most this many.
         #[arg(long, default_value_t = 50)]
         limit: u32,
@@ -146,6 +256,22 @@ enum FindingsCommand {
     Show {
         /// Its id.
         id: String,
+    },
+    /// Decides about findings; what the vendor says stays beside it.
+    Triage {
+        /// Ids of findings.
+        ids: Vec<String>,
+        #[command(flatten)]
+        findings: change::Findings,
+        /// The decision.
+        #[arg(long = "as", value_name = "DECISION")]
+        verdict: change::Verdict,
+        /// When an acceptance runs out: a date or a time.
+        #[arg(long)]
+        until: Option<String>,
+        /// Why.
+        #[arg(long)]
+        note: Option<String>,
     },
 }
 
@@ -178,20 +304,42 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Run { once, connections } => run::run(&config, once, &connections).await?,
         Command::Check { names } => command::check(&config, &names).await?,
         Command::Discover { names } => run::discover(&config, &names, output).await?,
-        Command::Sync { names, full } => run::sync(&config, &names, full, output).await?,
+        Command::Sync { names, full, dry_run } => run::sync(&config, &names, full, dry_run, output).await?,
         Command::Connectors { id } => show::connectors(id.as_deref(), output)?,
-        Command::Connections(Items::List) => show::connections(&config, output)?,
-        Command::Connections(Items::Show { name }) => show::connection(&config, &name, output)?,
+        Command::Connections(ConnectionsCommand::List) => show::connections(&config, output)?,
+        Command::Connections(ConnectionsCommand::Show { name }) => show::connection(&config, &name, output)?,
         Command::Records(RecordsCommand::List { connection, state }) => {
             show::records(&config, connection.as_deref(), state.as_deref(), output)?
         }
-        Command::Findings(FindingsCommand::List { connection, state, severity, record, cve, limit }) => {
-            let filter = show::FindingFilter { connection, state, severity, record, cve };
-            show::findings(&config, &filter, limit, output)?
+        Command::Records(RecordsCommand::Map { records, product }) => {
+            change::records(&config, records, RecordAction::Map(product), output).await?
+        }
+        Command::Records(RecordsCommand::Unmap(records)) => change::records(&config, records, RecordAction::Unmap, output).await?,
+        Command::Records(RecordsCommand::Ignore(records)) => change::records(&config, records, RecordAction::Ignore, output).await?,
+        Command::Records(RecordsCommand::Restore(records)) => {
+            change::records(&config, records, RecordAction::Restore { auto_map: Vec::new() }, output).await?
+        }
+        Command::Records(RecordsCommand::Delete { records, close }) => {
+            change::records(&config, records, RecordAction::Delete { close }, output).await?
+        }
+        Command::Products(ProductsCommand::List) => show::products(&config, output)?,
+        Command::Products(ProductsCommand::Delete { name }) => change::delete_product(&config, name).await?,
+        Command::Findings(FindingsCommand::List { findings, limit }) => {
+            show::findings(&config, &findings.filter(Vec::new()), limit, output)?
+        }
+        Command::Findings(FindingsCommand::Triage { ids, findings, verdict, until, note }) => {
+            change::triage(&config, findings.filter(ids), verdict, until.as_deref(), note).await?
         }
         Command::Findings(FindingsCommand::Show { id }) => show::finding(&config, &id, output)?,
-        Command::Operations(Items::List) => show::operations(&config, output)?,
-        Command::Operations(Items::Show { name }) => show::operation(&config, &name, output)?,
+        Command::Operations(OperationsCommand::List) => show::operations(&config, output)?,
+        Command::Operations(OperationsCommand::Show { id }) => show::operation(&config, &id, output)?,
+        Command::Operations(OperationsCommand::Approve { id }) => change::approve(&config, &id).await?,
+        Command::Quarantine(QuarantineCommand::List { connection }) => show::quarantine(&config, connection.as_deref(), output)?,
+        Command::Quarantine(QuarantineCommand::Show { id }) => show::quarantined(&config, id, output)?,
+        Command::Quarantine(QuarantineCommand::Replay { connection }) => change::replay(&config, connection).await?,
+        Command::State(StateCommand::Show { connection }) => show::state(&config, &connection, output)?,
+        Command::State(StateCommand::Reset { connection }) => change::reset(&config, &connection).await?,
+        Command::Db(what) => db::run(&config, &what, output)?,
         Command::Config(what) => command::config(&config, &what)?,
         #[cfg(feature = "demo")]
         Command::Demo(demo) => demo.run(output).await?,

@@ -7,11 +7,13 @@
 mod assets;
 mod close;
 mod lease;
+mod mapping;
 mod merge;
 mod operations;
 mod passes;
 mod records;
 mod row;
+mod triage;
 
 use std::{
     fmt,
@@ -21,16 +23,18 @@ use std::{
 };
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, backup::Backup};
 use tokio::sync::oneshot;
 
 pub use assets::{AssetCounts, AssetRow, prepare_asset};
-pub use close::{Closing, ScopeClosing};
+pub use close::{Approved, Closing, ScopeClosing};
 pub use lease::Lease;
+pub use mapping::{RecordAction, RecordChange, RecordFilter};
 pub use merge::{Counts, Gate, PageCommit, Stored};
 pub use operations::{Kind as OperationKind, Outcome, Trigger};
 pub use passes::{Pass, PassEnd, ScopeRow};
 pub use row::{Row, hash_of, prepare};
+pub use triage::{Decision, FindingFilter, Triage, Triaged};
 
 mod migrations {
     refinery::embed_migrations!("src/store/migrations");
@@ -136,6 +140,39 @@ impl Store {
         open(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY)
     }
 
+    /// Copies the database to a new file, also while others write to it.
+    ///
+    /// # Errors
+    /// When the file is there already or cannot be written.
+    pub fn copy_to(&self, file: &Path) -> Result<()> {
+        if file.exists() {
+            return Err(Error::Open { path: file.to_owned(), reason: "it is there already".to_owned() });
+        }
+        // Created first, so that nobody else can read it whatever the umask.
+        create_private(file)?;
+        let reader = self.reader()?;
+        let mut copy = Connection::open(file)?;
+        Backup::new(&reader, &mut copy)?.run_to_completion(2000, Duration::ZERO, None)?;
+        Ok(())
+    }
+
+    /// A copy in a folder, on which an operation can be tried: nobody holds a lease there.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn trial(&self, folder: &Path) -> Result<Store> {
+        let file = folder.join("trial.db");
+        self.copy_to(&file)?;
+        let store = Store::open(&file, false)?;
+        open(&file, OpenFlags::SQLITE_OPEN_READ_WRITE)?.execute("update leases set held_until = 0", [])?;
+        Ok(store)
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The vendor's own item of a finding, as it came.
     ///
     /// # Errors
@@ -174,6 +211,31 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Like [`Store::write`] for what a person decided: on the disk before the call returns.
+    pub(crate) fn write_durably<T, F>(&self, run: F) -> impl Future<Output = Result<T>> + Send + use<T, F>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Transaction<'_>) -> Result<T> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let job: Work = Box::new(move |writer| {
+            let done = writer
+                .connection
+                .pragma_update(None, "synchronous", "full")
+                .map_err(Error::from)
+                .and_then(|()| writer.transaction(|tx, _| run(tx)));
+            let _ = writer.connection.pragma_update(None, "synchronous", "normal");
+            let _ = reply.send(done);
+        });
+        let sent = self.work.send(job);
+        async move {
+            sent.map_err(|_| Error::Stopped)?;
+            answer.await.map_err(|_| Error::Stopped)?
+        }
+    }
+}
+
 impl Writer {
     fn transaction<T>(&mut self, run: impl FnOnce(&Transaction<'_>, &mut merge::TextCache) -> Result<T>) -> Result<T> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -194,6 +256,7 @@ pub(crate) fn now() -> i64 {
     Timestamp::now().as_microsecond()
 }
 
+/// Creates a file that its owner alone can read, whatever the umask, with its folder.
 fn create_private(path: &Path) -> Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
     let open_error = |error: std::io::Error| Error::Open { path: path.to_owned(), reason: error.to_string() };

@@ -273,3 +273,58 @@ async fn d10_a_connection_that_is_busy_says_who_holds_it() {
     bench.engine.store.release(lease).await.unwrap();
     assert_eq!(run(&bench, &["sync"]).await.0, 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_tells_what_would_be_and_writes_nothing() {
+    let bench = tool(DependencyTrack::new(SMALL)).await;
+    assert_eq!(run(&bench, &["run", "--once"]).await.0, 0);
+    bench.tool.vendor.step(&Change { fixed: 0.0, changed: 5.0, new: 5.0, vanished: 0.0 });
+    let before = (bench.number("select count(*) from operations"), bench.number("select max(updated_at) from findings"));
+    // Somebody else may be at it meanwhile.
+    let lease = bench.engine.store.lease("t", "dependency_track").await.unwrap();
+    let (code, stdout, stderr) = run(&bench, &["sync", "--full", "--dry-run", "-o", "json"]).await;
+    bench.engine.store.release(lease).await.unwrap();
+    assert_eq!(code, 0, "{stderr}");
+    let told: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert!(told["items"][0]["created"].as_u64().unwrap() > 0 && told["items"][0]["updated"].as_u64().unwrap() > 0, "{stdout}");
+    assert_eq!((bench.number("select count(*) from operations"), bench.number("select max(updated_at) from findings")), before);
+    let (_, real, _) = run(&bench, &["sync", "--full", "-o", "json"]).await;
+    let real: serde_json::Value = serde_json::from_str(&real).unwrap();
+    for count in ["created", "updated", "unchanged", "filtered", "closed"] {
+        assert_eq!(told["items"][0][count], real["items"][0][count], "{count}");
+    }
+    let left: Vec<_> = std::fs::read_dir(bench.folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+    assert!(left.iter().all(|name| !name.to_string_lossy().starts_with(".tributary-dry-run")), "{left:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d12_a_backup_is_whole_and_a_restored_one_catches_up() {
+    let bench = tool(DependencyTrack::new(SIZE)).await;
+    let backup = bench.folder.path().join("backup.db");
+    let file = backup.to_str().unwrap();
+    // In the middle of a sync.
+    let sync = tokio::spawn({
+        let mut command = bench.command(&["run", "--once"]);
+        async move { tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap() }
+    });
+    while bench.number("select count(*) from findings") == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(run(&bench, &["db", "backup", file]).await.0, 0);
+    assert_eq!(run(&bench, &["db", "backup", file]).await.0, 1, "never over a file that is there");
+    assert!(sync.await.unwrap().status.success());
+    let copy = rusqlite::Connection::open(&backup).unwrap();
+    assert_eq!(copy.query_row("pragma integrity_check", [], |row| row.get::<_, String>(0)).unwrap(), "ok");
+    drop(copy);
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&backup).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    let (code, _, stderr) = run(&bench, &["db", "restore", file]).await;
+    assert_eq!(code, 0, "{stderr}");
+    for _ in 0..3 {
+        assert_eq!(run(&bench, &["run", "--once"]).await.0, 0);
+    }
+    bench.assert_oracle("after the restore");
+    std::fs::write(&backup, b"not a database at all, but long enough to be looked at").unwrap();
+    assert_eq!(run(&bench, &["db", "restore", file]).await.0, 2);
+    assert_eq!(run(&bench, &["db", "check"]).await.0, 0, "nothing was changed");
+}

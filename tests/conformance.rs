@@ -183,3 +183,12 @@ conformance!(dependency_track_4, tributary_simulator::dependency_track::Dependen
 conformance!(burp_new, tributary_simulator::burp::Burp::new(SIZE));
 conformance!(burp_old, tributary_simulator::burp::Burp::old(SIZE));
 conformance!(semgrep, tributary_simulator::semgrep::Semgrep::new(SIZE));
+conformance!(snyk, tributary_simulator::snyk::Snyk::new(SIZE));
+#[cfg(feature = "aws")]
+conformance!(aws_security_hub, tributary_simulator::aws_security_hub::AwsSecurityHub::new(SIZE));
+#[cfg(feature = "aws")]
+conformance!(aws_security_hub_by_role, tributary_simulator::aws_security_hub::AwsSecurityHub::new(SIZE).all_regions().with_role());
+conformance!(sonarqube, tributary_simulator::sonarqube::SonarQube::new(SIZE));
+conformance!(sonarqube_standard, tributary_simulator::sonarqube::SonarQube::new(SIZE).standard());
+conformance!(sonarqube_old, tributary_simulator::sonarqube::SonarQube::new(SIZE).old());
+conformance!(sonarqube_cloud, tributary_simulator::sonarqube::SonarQube::new(SIZE).cloud());

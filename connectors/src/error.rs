@@ -20,7 +20,7 @@ pub struct Error {
 }
 
 /// What went wrong, in the few classes that behave differently.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Kind {
     /// The vendor does not accept the credential (HTTP 401, or its own word for it).

@@ -4,18 +4,24 @@
 //! A connector never sleeps, loops over pages, retries or builds a client.
 
 mod auth;
+#[cfg(feature = "aws")]
+pub(crate) mod aws;
+mod cache;
 mod cx;
 pub mod graphql;
 mod http;
 mod items;
 mod limit;
 mod location;
+mod memo;
 mod secret;
 
 pub use auth::Auth;
+pub use cache::{Cache, Weigh};
 pub use cx::{Activity, Cx};
 pub use http::{Answer, Http, HttpOptions, Link, Request};
 pub use items::{Loose, items, strip};
 pub use limit::Limiters;
 pub use location::Location;
+pub use memo::Memo;
 pub use secret::Secret;

@@ -5,6 +5,8 @@
 //! caps; item-by-item decoding), and [`SOURCES`] lists the vendors. This crate knows nothing of the
 //! database, the schedule or the command line: the arrow points one way.
 
+#[cfg(feature = "aws")]
+pub mod aws_security_hub;
 pub mod burp;
 mod connector;
 pub mod dependency_track;
@@ -12,6 +14,8 @@ mod error;
 pub mod kit;
 pub mod model;
 pub mod semgrep;
+pub mod snyk;
+pub mod sonarqube;
 
 pub use connector::{
     Ask, Checked, Connector, Coverage, Entry, Item, Job, Mark, Meta, Next, Page, RawAsk, RawPage, RecordRef, Reject, Scope, Source, Stored,
@@ -20,8 +24,15 @@ pub use error::{Error, Excerpt, Kind, Remedy, Result};
 pub use kit::{Activity, Cx};
 
 /// Every connector of this build, in alphabetical order. Adding a vendor adds its line here.
-pub static SOURCES: &[Entry] =
-    &[Entry::of::<burp::Burp>(), Entry::of::<dependency_track::DependencyTrack>(), Entry::of::<semgrep::Semgrep>()];
+pub static SOURCES: &[Entry] = &[
+    #[cfg(feature = "aws")]
+    Entry::of::<aws_security_hub::AwsSecurityHub>(),
+    Entry::of::<burp::Burp>(),
+    Entry::of::<dependency_track::DependencyTrack>(),
+    Entry::of::<semgrep::Semgrep>(),
+    Entry::of::<snyk::Snyk>(),
+    Entry::of::<sonarqube::SonarQube>(),
+];
 
 /// What nearly every vendor file needs.
 pub(crate) mod prelude {

@@ -10,9 +10,12 @@ pub mod oracle;
 pub mod seed;
 mod server;
 
+pub mod aws_security_hub;
 pub mod burp;
 pub mod dependency_track;
 pub mod semgrep;
+pub mod snyk;
+pub mod sonarqube;
 pub mod tenable;
 
 pub use fault::{Fault, Faults, Odd};
@@ -26,8 +29,11 @@ pub type Make = fn(Size) -> Arc<dyn Vendor>;
 
 /// Every simulated tool, by its connector's id: what `tributary demo` starts.
 pub static VENDORS: &[(&str, Make)] = &[
+    ("aws_security_hub", |size| Arc::new(aws_security_hub::AwsSecurityHub::new(size))),
     ("burp", |size| Arc::new(burp::Burp::new(size))),
     ("dependency_track", |size| Arc::new(dependency_track::DependencyTrack::new(size))),
     ("semgrep", |size| Arc::new(semgrep::Semgrep::new(size))),
+    ("snyk", |size| Arc::new(snyk::Snyk::new(size))),
+    ("sonarqube", |size| Arc::new(sonarqube::SonarQube::new(size))),
     ("tenable", |size| Arc::new(tenable::Tenable::new(size))),
 ];

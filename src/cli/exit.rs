@@ -13,6 +13,8 @@ pub enum Exit {
     Ok = 0,
     /// Failed for another reason.
     Failed = 1,
+    /// The command line cannot be meant so.
+    Usage = 2,
     /// Some of it failed.
     Partial = 3,
     /// There is no such object.
@@ -98,6 +100,11 @@ pub(super) struct NotFound {
     pub name: String,
 }
 
+/// A command that cannot be meant so.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Usage(pub String);
+
 /// Tells an error on stderr and gives its exit code.
 pub(super) fn report(error: &anyhow::Error) -> ExitCode {
     if let Some(errors) = error.downcast_ref::<config::Errors>() {
@@ -117,6 +124,7 @@ pub(super) fn report(error: &anyhow::Error) -> ExitCode {
             Some(store::Error::Damaged(_)) => Exit::Damaged,
             Some(store::Error::Busy(_)) => Exit::Busy,
             _ if error.is::<NotFound>() => Exit::NotFound,
+            _ if error.is::<Usage>() => Exit::Usage,
             _ => Exit::Failed,
         }
     };

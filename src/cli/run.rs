@@ -1,6 +1,9 @@
 //! Operations from the command line: `run`, `discover`, `sync`.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
@@ -52,8 +55,15 @@ pub(super) async fn discover(config: &[PathBuf], names: &[String], format: Forma
     Ok(exit)
 }
 
-pub(super) async fn sync(config: &[PathBuf], names: &[String], full: bool, format: Format) -> anyhow::Result<Exit> {
-    let (config, engine) = open(config)?;
+pub(super) async fn sync(config: &[PathBuf], names: &[String], full: bool, dry: bool, format: Format) -> anyhow::Result<Exit> {
+    let (config, mut engine) = open(config)?;
+    // A dry run is a real one, on a copy: it says exactly what would be, and holds nothing up meanwhile.
+    let beside = engine.store.path().parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
+    let folder = if dry { Some(tempfile::Builder::new().prefix(".tributary-dry-run-").tempdir_in(beside)?) } else { None };
+    if let Some(folder) = &folder {
+        engine.store = engine.store.trial(folder.path())?;
+        exit::say("dry run: this is what a sync would do; nothing is written");
+    }
     let (exit, reports) = all(&config, &engine, names, Work::Sync(full), Trigger::Manual).await?;
     if format != Format::Table {
         summary(&reports).print(format, "operations")?;

@@ -10,7 +10,10 @@ use super::{
     exit::{Exit, NotFound},
     output::{self, Format, Rows},
 };
-use crate::{config::Config, store::Store};
+use crate::{
+    config::Config,
+    store::{FindingFilter, Store},
+};
 
 /// Columns that hold times.
 const TIMES: &[&str] = &[
@@ -25,6 +28,10 @@ const TIMES: &[&str] = &[
     "vendor_last_seen",
     "at",
     "last_success",
+    "created_at",
+    "triage_until",
+    "full_at",
+    "watermark",
 ];
 /// Columns that hold JSON.
 const JSON: &[&str] = &["cve", "cwe", "identifiers", "reference_urls", "tags", "attributes", "detail"];
@@ -146,27 +153,18 @@ pub(super) fn overview(reader: &rusqlite::Connection) -> anyhow::Result<Rows> {
     })
 }
 
-/// What findings to show.
-#[derive(Debug, Default)]
-pub(super) struct FindingFilter {
-    pub connection: Option<String>,
-    pub state: Option<String>,
-    pub severity: Option<String>,
-    pub record: Option<String>,
-    pub cve: Option<String>,
-}
-
 pub(super) fn findings(paths: &[PathBuf], filter: &FindingFilter, limit: u32, format: Format) -> anyhow::Result<Exit> {
     let (_, reader) = open(paths)?;
-    let cve = filter.cve.as_ref().map(|cve| format!("%\"{}\"%", cve.to_uppercase()));
+    let (condition, values) = filter.condition();
+    let values: Vec<&dyn ToSql> = values.iter().map(|value| value as &dyn ToSql).collect();
     list(
         &reader,
         &["id", "connection", "severity", "state", "title", "component_name", "component_version", "record_key", "first_seen"],
-        "from findings where (?1 is null or connection = ?1) and (?2 is null or state = ?2) and (?3 is null or severity = ?3)
-         and (?4 is null or record_key = ?4) and (?5 is null or cve like ?5)
-         order by case severity when 'critical' then 0 when 'high' then 1 when 'medium' then 2 when 'low' then 3 when 'info' then 4 else 5 end, first_seen desc, id
-         limit ?6",
-        &[&filter.connection, &filter.state, &filter.severity, &filter.record, &cve, &limit],
+        &format!(
+            "from findings where {condition} order by case severity when 'critical' then 0 when 'high' then 1 when 'medium' then 2
+             when 'low' then 3 when 'info' then 4 else 5 end, first_seen desc, id limit {limit}"
+        ),
+        &values,
         format,
         "findings",
     )
@@ -216,6 +214,52 @@ pub(super) fn operations(paths: &[PathBuf], format: Format) -> anyhow::Result<Ex
         &[],
         format,
         "operations",
+    )
+}
+
+pub(super) fn products(paths: &[PathBuf], format: Format) -> anyhow::Result<Exit> {
+    let (_, reader) = open(paths)?;
+    list(
+        &reader,
+        &["name", "records", "created_at"],
+        "from (select p.name, p.created_at, (select count(*) from records r where r.product = p.name) as records from products p) order by name",
+        &[],
+        format,
+        "products",
+    )
+}
+
+pub(super) fn quarantine(paths: &[PathBuf], connection: Option<&str>, format: Format) -> anyhow::Result<Exit> {
+    let (_, reader) = open(paths)?;
+    list(
+        &reader,
+        &["id", "connection", "scope", "key", "path", "reason", "at"],
+        "from quarantine where (?1 is null or connection = ?1) order by connection, scope, id",
+        &[&connection],
+        format,
+        "items in quarantine",
+    )
+}
+
+pub(super) fn quarantined(paths: &[PathBuf], id: i64, format: Format) -> anyhow::Result<Exit> {
+    let (_, reader) = open(paths)?;
+    let found = query(&reader, "select * from quarantine where id = ?1", &[&id])?;
+    output::object(found.first().ok_or_else(|| NotFound { kind: "item in quarantine", name: id.to_string() })?, format)?;
+    Ok(Exit::Ok)
+}
+
+/// How far each list of a connection was read.
+pub(super) fn state(paths: &[PathBuf], connection: &str, format: Format) -> anyhow::Result<Exit> {
+    let (config, reader) = open(paths)?;
+    super::run::choose(&config, &[connection.to_owned()])?;
+    list(
+        &reader,
+        &["list", "title", "full_at", "watermark", "mark", "full_due", "pages_read"],
+        "from (select s.list, s.title, s.full_at, s.watermark, s.mark, s.full_due, p.pages as pages_read from scopes s
+         join connections c on c.id = s.connection_id left join passes p on p.scope_id = s.id where c.name = ?1) order by list, title",
+        &[&connection],
+        format,
+        "lists",
     )
 }
 

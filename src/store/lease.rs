@@ -49,6 +49,17 @@ impl Store {
         .await
     }
 
+    /// Who runs an operation on any connection now.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn holder(&self) -> Result<Option<String>> {
+        let reader = self.reader()?;
+        let mut held = reader.prepare("select owner from leases where held_until > ?1")?;
+        let owners: Vec<String> = held.query_map([now()], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        Ok(owners.iter().find(|owner| !is_dead(owner)).map(|owner| describe(owner)))
+    }
+
     /// Shows that the holder lives.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use tributary_connectors::{
 };
 use uuid::Uuid;
 
-use super::{AssetCounts, AssetRow, Lease, Pass, PassEnd, Result, Row, Store, assets, now, passes, records, row};
+use super::{AssetCounts, AssetRow, Lease, Pass, PassEnd, Result, Row, Store, assets, close, now, passes, records, row};
 
 /// What an operation counted. `fetched = created + updated + unchanged + reopened + filtered + rejected` always holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -186,6 +186,9 @@ impl<'a> Merge<'a, '_> {
         self.stored.counts.rejected = page.rejects.len() as u64;
         self.stored.counts.fetched = (page.records.len() + page.rows.len() + page.skipped.len() + page.rejects.len()) as u64;
         quarantine(self.tx, self.lease, page.operation, page.pass.scope_id, &page.rejects, self.at)?;
+        if !page.pass.full {
+            close::seen_again(self.tx, page.pass.scope_id, &hashes)?;
+        }
         advance(self.tx, page, &hashes, unkeyed, self.at)?;
         if let Some(end) = &page.end {
             self.stored.incomplete = finish(self.tx, &page.pass, end)?;
@@ -491,7 +494,7 @@ impl<'a> Merge<'a, '_> {
                 ("source_state", Some(old), _) if old == open => "closed",
                 _ => "changed",
             };
-            event_row(self.tx, &before.id.text, self.at, self.page.operation, event, Some((field, old.as_deref(), new.as_deref())))?;
+            event_row(self.tx, &before.id.text, self.at, Some(self.page.operation), event, Some((field, old.as_deref(), new.as_deref())))?;
         }
         Ok(())
     }
@@ -502,7 +505,7 @@ pub(crate) fn event_row(
     tx: &Transaction<'_>,
     finding: &str,
     at: i64,
-    operation: Uuid,
+    operation: Option<Uuid>,
     event: &str,
     change: Option<(&str, Option<&str>, Option<&str>)>,
 ) -> Result<()> {
@@ -510,7 +513,7 @@ pub(crate) fn event_row(
     tx.prepare_cached(
         "insert into finding_events (finding_id, at, operation, event, field, old_value, new_value) values (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )?
-    .execute(params![finding, at, operation.to_string(), event, field, old, new])?;
+    .execute(params![finding, at, operation.map(|operation| operation.to_string()), event, field, old, new])?;
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use rusqlite::{OptionalExtension, Transaction, params};
 use uuid::Uuid;
 
-use super::{Counts, Lease, Result, Store, now};
+use super::{Counts, Lease, Result, Store, now, triage};
 
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$word_doc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
@@ -75,6 +75,7 @@ impl Store {
                 "update operations set outcome = 'interrupted', ended_at = ?2 where connection = ?1 and outcome = 'running'",
                 params![name, now()],
             )?;
+            triage::lift(tx, lease.connection_id, id, now())?;
             tx.execute(
                 "insert into operations (id, connection, kind, trigger, outcome, started_at) values (?1, ?2, ?3, ?4, 'running', ?5)",
                 params![id.to_string(), name, kind.as_str(), trigger.as_str(), now()],

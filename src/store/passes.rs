@@ -34,6 +34,8 @@ pub struct Pass {
     pub since: Option<Timestamp>,
     /// The cursor of the next page, as JSON.
     pub cursor: Option<String>,
+    /// The last finding row when it began.
+    pub(crate) seq_at: i64,
     /// When it began, by our clock.
     pub started: i64,
     /// Pages committed.
@@ -98,6 +100,10 @@ impl Store {
         let lease = lease.clone();
         self.write(move |tx, _| {
             lease.extend(tx)?;
+            // A stream that covers many records passed by what belonged to one that was not Good yet: once more, from the start.
+            let good_since: Option<i64> = tx
+                .prepare_cached("select max(state_since) from record_rows where connection_id = ?1 and state = 'good'")?
+                .query_row([lease.connection_id], |row| row.get(0))?;
             scopes
                 .into_iter()
                 .map(|scope| {
@@ -115,15 +121,16 @@ impl Store {
                     .execute(params![lease.connection_id, scope.list, scope.key, scope.title, record_id])?;
                     let row = tx
                         .prepare_cached(
-                            "select id, mark, watermark, full_at, full_due from scopes where connection_id = ?1 and list = ?2 and key = ?3",
+                            "select id, mark, watermark, full_at, full_due = 1 or (record_id is null and ?4 >= full_at)
+                             from scopes where connection_id = ?1 and list = ?2 and key = ?3",
                         )?
-                        .query_row(params![lease.connection_id, scope.list, scope.key], |row| {
+                        .query_row(params![lease.connection_id, scope.list, scope.key, good_since], |row| {
                             Ok(ScopeRow {
                                 id: row.get(0)?,
                                 mark: row.get(1)?,
                                 watermark: time(row.get(2)?),
                                 full_at: time(row.get(3)?),
-                                full_due: row.get(4)?,
+                                full_due: row.get::<_, Option<bool>>(4)?.unwrap_or(false),
                             })
                         })?;
                     Ok((scope, row))
@@ -143,7 +150,7 @@ impl Store {
             lease.extend(tx)?;
             let open = tx
                 .prepare_cached(
-                    "select id, scope_id, is_full, since, next_cursor, started_at, pages, cursor_at, ended from passes where scope_id = ?1",
+                    "select id, scope_id, is_full, since, next_cursor, started_at, pages, cursor_at, ended, seq_at from passes where scope_id = ?1",
                 )?
                 .query_row([scope.id], |row| {
                     let pass = Pass {
@@ -154,6 +161,7 @@ impl Store {
                         cursor: row.get(4)?,
                         started: row.get(5)?,
                         pages: row.get(6)?,
+                        seq_at: row.get(9)?,
                         resumed: true,
                     };
                     Ok((pass, row.get::<_, i64>(7)?, row.get::<_, Option<String>>(8)?))
@@ -169,9 +177,48 @@ impl Store {
             }
             let started = now();
             let since = scope.watermark;
-            tx.prepare_cached("insert into passes (scope_id, started_at, is_full, since, cursor_at) values (?1, ?2, ?3, ?4, ?2)")?
-                .execute(params![scope.id, started, full, since.map(Timestamp::as_microsecond)])?;
-            Ok(Pass { id: tx.last_insert_rowid(), scope_id: scope.id, full, since, cursor: None, started, pages: 0, resumed: false })
+            let seq_at: i64 = tx.prepare_cached("select coalesce(max(seq), 0) from finding_rows")?.query_row([], |row| row.get(0))?;
+            tx.prepare_cached("insert into passes (scope_id, started_at, is_full, since, cursor_at, seq_at) values (?1, ?2, ?3, ?4, ?2, ?5)")?
+                .execute(params![scope.id, started, full, since.map(Timestamp::as_microsecond), seq_at])?;
+            let id = tx.last_insert_rowid();
+            Ok(Pass { id, scope_id: scope.id, full, since, cursor: None, seq_at, started, pages: 0, resumed: false })
+        })
+        .await
+    }
+
+    /// Forgets how far every list of a connection was read: cursors, watermarks and marks, nothing else. Returns how many lists.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn reset(&self, connection: String) -> Result<u64> {
+        self.write_durably(move |tx| {
+            let of = "scope_id in (select s.id from scopes s join connections c on c.id = s.connection_id where c.name = ?1)";
+            tx.execute(&format!("delete from pass_pages where pass_id in (select id from passes where {of})"), [&connection])?;
+            tx.execute(&format!("delete from passes where {of}"), [&connection])?;
+            let scopes = tx.execute(
+                "update scopes set mark = null, watermark = null, full_due = 1 where connection_id in (select id from connections where name = ?1)",
+                [&connection],
+            )?;
+            Ok(scopes as u64)
+        })
+        .await
+    }
+
+    /// Has lists with items in quarantine read from their beginning next time, and forgets those items: what still cannot be
+    /// read comes back. Returns how many lists.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn list_quarantined_again(&self, connection: Option<String>) -> Result<u64> {
+        self.write_durably(move |tx| {
+            let scopes = tx.execute(
+                "update scopes set full_due = 1, mark = null where id in (select s.id from scopes s join connections c on c.id = s.connection_id
+                 join quarantine q on q.connection = c.name and q.scope = s.list || case when s.key = '' then '' else ' ' || s.key end
+                 where ?1 is null or c.name = ?1)",
+                [&connection],
+            )?;
+            tx.execute("delete from quarantine where ?1 is null or connection = ?1", [&connection])?;
+            Ok(scopes as u64)
         })
         .await
     }

@@ -32,13 +32,22 @@ pub(crate) fn discovered(tx: &Transaction<'_>, connection_id: i64, record: &Reco
     if state == "missing" {
         come_back(tx, id, at)?;
     }
+    if state == "deleted" {
+        again(tx, id, &record.name, auto_map, at)?;
+    }
     let same = (&*name, &*kind, url.as_deref(), &*old_attributes) == (&*record.name, &*record.kind, record.url.as_deref(), &*attributes);
     tx.prepare_cached("update record_rows set name = ?2, kind = ?3, url = ?4, attributes = ?5, last_seen = ?6 where id = ?1")?
         .execute(params![id, record.name, record.kind, record.url, attributes, at])?;
-    Ok(if same && state != "missing" { Met::Same } else { Met::Changed })
+    Ok(match &*state {
+        "deleted" => Met::New,
+        "missing" => Met::Changed,
+        _ if same => Met::Same,
+        _ => Met::Changed,
+    })
 }
 
-/// The record that a finding in a stream names, and whether its findings are stored.
+/// The record that a finding in a stream names, and whether its findings are stored. What the stream told of it before it was
+/// Good is listed once more: `state_since` is compared with the stream's last full pass.
 pub(crate) fn met(tx: &Transaction<'_>, connection_id: i64, key: &str, auto_map: bool, at: i64) -> Result<(i64, bool)> {
     let known: Option<(i64, String)> = tx
         .prepare_cached("select id, state from record_rows where connection_id = ?1 and key = ?2")?
@@ -46,15 +55,26 @@ pub(crate) fn met(tx: &Transaction<'_>, connection_id: i64, key: &str, auto_map:
         .optional()?;
     match known {
         Some((id, state)) if state == "missing" => Ok((id, come_back(tx, id, at)? == "good")),
+        Some((id, state)) if state == "deleted" => {
+            again(tx, id, key, auto_map, at)?;
+            Ok((id, auto_map))
+        }
         Some((id, state)) => Ok((id, state == "good")),
         None => {
             let record = Record { key: key.into(), name: key.into(), ..Record::default() };
-            let id = insert(tx, connection_id, &record, "{}", auto_map, at)?;
-            // What this stream told of the record before it was known has to be listed once more.
-            tx.execute("update scopes set full_due = 1 where connection_id = ?1 and record_id is null", [connection_id])?;
-            Ok((id, auto_map))
+            Ok((insert(tx, connection_id, &record, "{}", auto_map, at)?, auto_map))
         }
     }
+}
+
+/// A deleted record that the vendor still has is met like a new one.
+fn again(tx: &Transaction<'_>, id: i64, name: &str, auto_map: bool, at: i64) -> Result<()> {
+    let product_id = if auto_map { Some(product(tx, name, at)?) } else { None };
+    tx.prepare_cached(
+        "update record_rows set state = ?2, product_id = ?3, first_seen = ?4, last_seen = ?4, state_since = ?4 where id = ?1",
+    )?
+    .execute(params![id, if auto_map { "good" } else { "new" }, product_id, at])?;
+    list_again(tx, id)
 }
 
 fn insert(tx: &Transaction<'_>, connection_id: i64, record: &Record, attributes: &str, auto_map: bool, at: i64) -> Result<i64> {
@@ -77,6 +97,13 @@ fn insert(tx: &Transaction<'_>, connection_id: i64, record: &Record, attributes:
     Ok(tx.last_insert_rowid())
 }
 
+/// The next pass of this record's own lists is a full one: it became Good, and its findings were left aside before. Streams
+/// that cover many records compare `state_since` with their last full pass.
+pub(super) fn list_again(tx: &Transaction<'_>, record_id: i64) -> Result<()> {
+    tx.prepare_cached("update scopes set full_due = 1 where record_id = ?1")?.execute([record_id])?;
+    Ok(())
+}
+
 /// Gives a missing record its former state back.
 fn come_back(tx: &Transaction<'_>, id: i64, at: i64) -> Result<String> {
     Ok(tx
@@ -85,7 +112,7 @@ fn come_back(tx: &Transaction<'_>, id: i64, at: i64) -> Result<String> {
 }
 
 /// The product of this name, created when it is new.
-fn product(tx: &Transaction<'_>, name: &str, at: i64) -> Result<i64> {
+pub(super) fn product(tx: &Transaction<'_>, name: &str, at: i64) -> Result<i64> {
     tx.prepare_cached("insert into products (name, created_at) values (?1, ?2) on conflict (name) do nothing")?
         .execute(params![name, at])?;
     Ok(tx.prepare_cached("select id from products where name = ?1")?.query_row([name], |row| row.get(0))?)

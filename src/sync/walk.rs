@@ -153,7 +153,7 @@ impl Walk {
                     let ahead = async {
                         if let Some(time) = wait {
                             tokio::select! {
-                                () = tokio::time::sleep(time) => {}
+                                () = cx.sleep(time) => {}
                                 () = self.run.engine.stop.cancelled() => {}
                             }
                         }

@@ -21,6 +21,10 @@ pub enum Auth {
     Bearer(Secret),
     /// `Authorization: Basic …`.
     Basic(Box<str>, Secret),
+    /// `Authorization` with a scheme word of the vendor's own.
+    Scheme(&'static str, Secret),
+    /// `Authorization: Basic …` with a token in the place of the user and an empty password.
+    BasicToken(Secret),
     /// A header of the vendor's own, holding the bare secret.
     Header(&'static str, Secret),
     /// OAuth 2 client credentials: a token is fetched from this URL, kept until 80 % of its life, and fetched anew once
@@ -40,6 +44,8 @@ impl Auth {
             Auth::None => return Ok(()),
             Auth::Bearer(secret) => (AUTHORIZATION, format!("Bearer {}", secret.expose())),
             Auth::Basic(user, secret) => (AUTHORIZATION, format!("Basic {}", STANDARD.encode(format!("{user}:{}", secret.expose())))),
+            Auth::Scheme(word, secret) => (AUTHORIZATION, format!("{word} {}", secret.expose())),
+            Auth::BasicToken(token) => (AUTHORIZATION, format!("Basic {}", STANDARD.encode(format!("{}:", token.expose())))),
             Auth::Header(name, secret) => (HeaderName::from_static(name), secret.expose().to_owned()),
             Auth::ClientCredentials(client_credentials) => {
                 (AUTHORIZATION, format!("Bearer {}", client_credentials.token(client).await?.expose()))
@@ -65,22 +71,31 @@ impl Auth {
     pub(crate) fn identity(&self) -> String {
         let (user, secret) = match self {
             Auth::None => return String::new(),
-            Auth::Bearer(secret) | Auth::Header(_, secret) => ("", secret),
+            Auth::Bearer(secret) | Auth::BasicToken(secret) | Auth::Header(_, secret) | Auth::Scheme(_, secret) => ("", secret),
             Auth::Basic(user, secret) => (&**user, secret),
             Auth::ClientCredentials(client_credentials) => (&*client_credentials.id, &client_credentials.secret),
         };
-        let hash = Sha256::digest(format!("{user}\n{}", secret.expose()));
-        hash[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+        fingerprint(user, secret)
     }
 
     /// The secrets that an answer might echo.
     pub(crate) fn secrets(&self) -> Vec<Secret> {
         match self {
             Auth::None => Vec::new(),
-            Auth::Bearer(secret) | Auth::Header(_, secret) | Auth::Basic(_, secret) => vec![secret.clone()],
+            Auth::Bearer(secret)
+            | Auth::BasicToken(secret)
+            | Auth::Header(_, secret)
+            | Auth::Scheme(_, secret)
+            | Auth::Basic(_, secret) => vec![secret.clone()],
             Auth::ClientCredentials(client_credentials) => vec![client_credentials.secret.clone()],
         }
     }
+}
+
+/// Tells one credential from another without telling the credential.
+pub(crate) fn fingerprint(user: &str, secret: &Secret) -> String {
+    let hash = Sha256::digest(format!("{user}\n{}", secret.expose()));
+    hash[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A client whose access tokens are fetched when needed, by one request however many wait for it.

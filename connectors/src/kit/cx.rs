@@ -113,7 +113,8 @@ impl Cx {
         self.activity.skips_waits
     }
 
-    pub(crate) async fn sleep(&self, time: Duration) {
+    /// Waits for the vendor, and shows until when. For the kit and the engine; connectors answer with `Next::Wait`.
+    pub async fn sleep(&self, time: Duration) {
         let shown = time >= Duration::from_secs(1);
         let set = |until| *self.activity.waiting_until.lock().unwrap_or_else(PoisonError::into_inner) = until;
         if shown {

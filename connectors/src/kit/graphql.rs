@@ -42,7 +42,7 @@ struct Envelope<T> {
 /// authorization, `Kind::Shape` when there is no `data`.
 pub async fn send<V: Serialize, T: DeserializeOwned>(http: &Http, cx: &Cx, route: &'static str, operation: &Operation<V>) -> Result<T> {
     let doing = || format!("reading {} through POST {route}", operation.operation_name);
-    let envelope: Envelope<T> = http.post(route, operation).send(cx).await?.body;
+    let envelope: Envelope<T> = http.post(route, &[], operation).send(cx).await?.body;
     if let Some(errors) = envelope.errors.filter(|errors| !errors.is_empty()) {
         let told = |error: &Value| error.get("message").and_then(Value::as_str).unwrap_or("an error without a message").to_owned();
         let text = errors.iter().take(3).map(told).collect::<Vec<_>>().join("; ");

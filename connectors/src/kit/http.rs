@@ -185,9 +185,9 @@ impl Http {
         self.request(Method::GET, route, self.0.location.join(route, arguments))
     }
 
-    /// A POST of a JSON body to a path below the location.
-    pub fn post(&self, route: &'static str, body: &impl Serialize) -> Request<'_> {
-        let mut request = self.request(Method::POST, route, self.0.location.join(route, &[]));
+    /// A POST of a JSON body to a path below the location; each `{}` segment takes the next argument.
+    pub fn post(&self, route: &'static str, arguments: &[&str], body: &impl Serialize) -> Request<'_> {
+        let mut request = self.request(Method::POST, route, self.0.location.join(route, arguments));
         request.body = Some(serde_json::to_vec(body).expect("a request body is plain data").into());
         request
     }
@@ -411,12 +411,38 @@ impl Request<'_> {
     /// # Errors
     /// See [`Kind`].
     pub async fn send<T: DeserializeOwned>(self, cx: &Cx) -> Result<Answer<T>> {
-        let this = &self;
-        let standing = (!self.anonymous).then_some(&self.http.0.standing);
-        self.http.attempts(cx, standing, move || this.once(cx)).await
+        let told = |body: &[u8]| self.http.excerpt(body);
+        self.read(cx, |headers, body| serde_json::from_slice(body).map_err(|error| shape(headers, body, &error, told))).await
     }
 
-    async fn once<T: DeserializeOwned>(&self, cx: &Cx) -> Result<Answer<T>> {
+    /// Like [`Request::send`], for the few answers that are plain text. A web page is none.
+    ///
+    /// # Errors
+    /// See [`Kind`].
+    pub async fn text(self, cx: &Cx) -> Result<Answer<String>> {
+        self.read(cx, |_, body| match std::str::from_utf8(body).map(str::trim) {
+            Ok(text) if text.starts_with('<') => Err(Kind::Elsewhere("a web page came instead of plain text".into())),
+            Ok(text) if !text.is_empty() => Ok(text.to_owned()),
+            _ => Err(Kind::Shape { path: ".".into(), reason: "no text came".into() }),
+        })
+        .await
+    }
+
+    async fn read<T>(&self, cx: &Cx, decode: impl Fn(&HeaderMap, &[u8]) -> Result<T, Kind> + Send + Sync) -> Result<Answer<T>> {
+        let standing = (!self.anonymous).then_some(&self.http.0.standing);
+        let decode = &decode;
+        let attempt = move || async move {
+            let (doing, headers, body) = self.once(cx).await?;
+            match decode(&headers, &body) {
+                Ok(body) => Ok(Answer { body, headers }),
+                Err(kind) => Err(Error::new(doing, kind)),
+            }
+        };
+        self.http.attempts(cx, standing, attempt).await
+    }
+
+    /// One request: the body of a success, with what was being done.
+    async fn once(&self, cx: &Cx) -> Result<(String, HeaderMap, Bytes)> {
         let doing = format!("reading {} {}", self.method, self.route);
         let inner = &self.http.0;
         let mut request = reqwest::Request::new(self.method.clone(), self.url.clone());
@@ -435,23 +461,21 @@ impl Request<'_> {
         cx.received(body.len());
         tracing::debug!(method = %self.method, route = self.route, status = status.as_u16(), bytes = body.len(), took_ms = started.elapsed().as_millis(), "request");
         if status.is_success() {
-            return match serde_json::from_slice(&body) {
-                Ok(decoded) => Ok(Answer { body: decoded, headers }),
-                Err(error) => Err(Error::new(doing, self.shape(&headers, &body, &error))),
-            };
+            return Ok((doing, headers, body));
         }
         Err(Error::new(doing, refusal(status, &headers, self.http.excerpt(&body))))
     }
+}
 
-    fn shape(&self, headers: &HeaderMap, body: &[u8], error: &serde_json::Error) -> Kind {
-        let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("nothing said");
-        let reason = match body.first() {
-            None => "the body is empty".to_owned(),
-            Some(b'<') => return Kind::Elsewhere(format!("a web page came instead of JSON ({kind})").into()),
-            _ => format!("{error} (content type {kind}): {}", self.http.excerpt(body)),
-        };
-        Kind::Shape { path: ".".into(), reason: reason.into() }
-    }
+/// What a good status means whose body is not the expected JSON.
+pub(crate) fn shape(headers: &HeaderMap, body: &[u8], error: &serde_json::Error, excerpt: impl FnOnce(&[u8]) -> Excerpt) -> Kind {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("nothing said");
+    let reason = match body.first() {
+        None => "the body is empty".to_owned(),
+        Some(b'<') => return Kind::Elsewhere(format!("a web page came instead of JSON ({kind})").into()),
+        _ => format!("{error} (content type {kind}): {}", excerpt(body)),
+    };
+    Kind::Shape { path: ".".into(), reason: reason.into() }
 }
 
 /// What a status other than success means.
@@ -464,36 +488,36 @@ pub(crate) fn refusal(status: StatusCode, headers: &HeaderMap, body: Excerpt) ->
         }
         401 => Kind::Unauthorized(Excerpt::new(&format!("status 401, {body}"))),
         403 => Kind::Forbidden(Excerpt::new(&format!("status 403, {body}"))),
-        429 => Kind::Throttled(retry_after(headers).or_else(|| reset(headers))),
+        429 => Kind::Throttled(retry_after(headers)),
         503 if headers.contains_key(header::RETRY_AFTER) => Kind::Throttled(retry_after(headers)),
         status @ (408 | 500..=599) => Kind::Vendor { status, body },
         status => Kind::Refused { status, body },
     }
 }
 
-/// `Retry-After` in seconds or as an HTTP date, measured against the vendor's own clock.
+/// `Retry-After` in seconds or as an HTTP date, measured against the vendor's own clock; without it, the end of the quota's
+/// window (`X-RateLimit-Reset` and its kin) in seconds, or as a point in time since 1970.
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse::<f64>() {
-        return Duration::try_from_secs_f64(seconds).ok();
+    let text = |name: &str| Some(headers.get(name)?.to_str().ok()?.trim());
+    let since_now = |until: Timestamp| {
+        let now = date(headers).unwrap_or_else(Timestamp::now);
+        Duration::try_from(until.duration_since(now)).unwrap_or_default()
+    };
+    if let Some(text) = text("retry-after") {
+        return match text.parse::<f64>() {
+            Ok(seconds) => Duration::try_from_secs_f64(seconds).ok(),
+            Err(_) => Some(since_now(http_date(text)?)),
+        };
     }
-    let until = http_date(text)?;
-    let now = date(headers).unwrap_or_else(Timestamp::now);
-    Some(Duration::try_from(until.duration_since(now)).unwrap_or_default())
+    let reset: u64 = ["x-ratelimit-reset", "ratelimit-reset", "x-rate-limit-reset"].iter().find_map(|name| text(name)?.parse().ok())?;
+    match i64::try_from(reset) {
+        Ok(epoch @ 1_000_000_000..) => Some(since_now(Timestamp::from_second(epoch).ok()?)),
+        _ => Some(Duration::from_secs(reset)),
+    }
 }
 
-/// When the quota comes back, where a vendor says so instead: in seconds from now, or in seconds since 1970.
-fn reset(headers: &HeaderMap) -> Option<Duration> {
-    let value = ["x-ratelimit-reset", "ratelimit-reset", "x-rate-limit-reset"].into_iter().find_map(|name| headers.get(name))?;
-    let seconds: f64 = value.to_str().ok()?.trim().parse().ok()?;
-    let is_delay = seconds < 1e9;
-    let now = date(headers).unwrap_or_else(Timestamp::now).as_second();
-    #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit a double")]
-    let wait = if is_delay { seconds } else { (seconds - now as f64).max(0.0) };
-    Duration::try_from_secs_f64(wait).ok()
-}
-
-fn date(headers: &HeaderMap) -> Option<Timestamp> {
+/// The vendor's clock, as its `Date` header tells.
+pub(crate) fn date(headers: &HeaderMap) -> Option<Timestamp> {
     http_date(headers.get(header::DATE)?.to_str().ok()?)
 }
 
@@ -534,15 +558,10 @@ mod tests {
         assert_eq!(retry_after(&past), Some(Duration::ZERO));
         assert_eq!(retry_after(&headers(&[("retry-after", "soon")])), None);
         assert_eq!(retry_after(&headers(&[("retry-after", "1e300")])), None);
-    }
-
-    #[test]
-    fn f1_a_reset_header_serves_where_no_retry_after_is_sent() {
-        assert_eq!(reset(&headers(&[("x-ratelimit-reset", "30")])), Some(Duration::from_secs(30)));
-        let epoch = headers(&[("date", "Tue, 24 Nov 2026 10:00:00 GMT"), ("x-ratelimit-reset", "1795514460")]);
-        assert_eq!(reset(&epoch), Some(Duration::from_secs(60)));
-        assert_eq!(reset(&headers(&[("x-ratelimit-reset", "soon")])), None);
-        assert_eq!(reset(&headers(&[])), None);
+        assert_eq!(retry_after(&headers(&[("x-ratelimit-reset", "42")])), Some(Duration::from_secs(42)));
+        let epoch = headers(&[("date", "Tue, 24 Nov 2026 10:00:00 GMT"), ("x-rate-limit-reset", "1795514405")]);
+        assert_eq!(retry_after(&epoch), Some(Duration::from_secs(5)));
+        assert_eq!(retry_after(&headers(&[("retry-after", "7"), ("x-ratelimit-reset", "42")])), Some(Duration::from_secs(7)));
     }
 
     #[test]

@@ -57,9 +57,23 @@ impl Location {
         self
     }
 
+    /// The same scheme and port at another host, without a path.
+    #[must_use]
+    pub fn at_host(mut self, host: &str) -> Self {
+        // A host that is none leaves the location as it is; it is a constant of a connector, or cut from a good one.
+        let _ = self.0.set_host(Some(host));
+        self.0.set_path("");
+        self
+    }
+
     /// The host name or address.
     pub fn host(&self) -> &str {
         self.0.host_str().unwrap_or_default()
+    }
+
+    /// Whether it is on this machine.
+    pub fn is_loopback(&self) -> bool {
+        self.0.host().is_some_and(|host| is_loopback(&host))
     }
 
     pub(crate) fn url(&self) -> &Url {
@@ -143,6 +157,7 @@ mod tests {
     fn paths_join_below_the_location_and_arguments_cannot_leave_their_segment() {
         let location = Location::parse("https://x.example/sub/api/v1/", false).expect("a location").without_endings(&["/api", "/v1"]);
         assert_eq!(location.to_string(), "https://x.example/sub");
+        assert_eq!(location.clone().at_host("api.x.example").to_string(), "https://api.x.example");
         assert_eq!(location.join("/api/v1/project/{}", &["../a b/?x"]).as_str(), "https://x.example/sub/api/v1/project/..%2Fa%20b%2F%3Fx");
     }
 }

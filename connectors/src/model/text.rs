@@ -73,6 +73,25 @@ pub fn cwes(text: &str) -> Vec<Box<str>> {
     found
 }
 
+/// Every CVE id in a text, in capitals, in order, without repeats.
+pub fn cves(text: &str) -> Vec<Box<str>> {
+    let mut found: Vec<Box<str>> = Vec::new();
+    let bytes = text.as_bytes();
+    for at in (0..bytes.len().saturating_sub(8)).filter(|at| bytes[*at..at + 4].eq_ignore_ascii_case(b"CVE-")) {
+        let rest = &bytes[at + 4..];
+        let digits = |from: usize| rest.iter().skip(from).take_while(|byte| byte.is_ascii_digit()).count();
+        let number = digits(5);
+        if digits(0) == 4 && rest[4] == b'-' && number >= 4 {
+            // Only ASCII was matched, so both ends are character boundaries.
+            let cve: Box<str> = text[at..at + 9 + number].to_ascii_uppercase().into();
+            if !found.contains(&cve) {
+                found.push(cve);
+            }
+        }
+    }
+    found
+}
+
 /// A vendor's point in time: RFC 3339 with any number of fraction digits, or `YYYY-MM-DD hh:mm:ss[.f]` taken as UTC.
 pub fn time(text: &str) -> Option<Timestamp> {
     text.parse().ok().or_else(|| Some(text.parse::<DateTime>().ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp()))
@@ -130,7 +149,15 @@ mod tests {
     }
 
     #[test]
+    fn cves_are_found_in_any_case_and_nothing_else_is() {
+        let text = "CVE-2024-2529 (cve-2023-52428, CVE-2024-2529); CVE-20-1 CVE-2024-12 é CVE-2021-44228é CVE-2024-";
+        assert_eq!(cves(text), [Box::from("CVE-2024-2529"), "CVE-2023-52428".into(), "CVE-2021-44228".into()]);
+    }
+
+    #[test]
     fn times_come_in_several_forms() {
+        let basic = time("2026-04-08T01:55:09+0200");
+        assert_eq!(basic.map(|t| t.as_second()), Some(1_775_606_109));
         for text in ["2026-04-07T23:55:09.748Z", "2026-04-08T01:55:09.748+02:00", "2026-04-07 23:55:09.748"] {
             assert_eq!(time(text).map(|t| t.as_millisecond()), Some(1_775_606_109_748), "{text}");
         }

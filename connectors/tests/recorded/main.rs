@@ -3,9 +3,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod aws_security_hub;
 mod dependency_track;
+mod snyk;
+mod sonarqube;
 
-use std::{fs, path::PathBuf, pin::Pin, sync::Arc};
+use std::{collections::HashMap, fs, path::PathBuf, pin::Pin, sync::Arc};
 
 use axum::{Router, response::Response};
 use serde_json::Value;

@@ -38,6 +38,8 @@ create table record_rows (
     -- The state to return to when a missing record is met again.
     former_state text,
     product_id integer references products (id),
+    -- The mapping to return to when an ignored record is restored.
+    former_product_id integer references products (id),
     attributes text not null,
     first_seen bigint not null,
     last_seen bigint not null,
@@ -69,6 +71,8 @@ create table passes (
     scope_id integer not null references scopes (id),
     started_at bigint not null,
     clock_at bigint,
+    -- The last finding row when it began: what comes after was created since.
+    seq_at bigint not null,
     is_full integer not null,
     since bigint,
     next_cursor text,
@@ -116,7 +120,18 @@ create table finding_rows (
     vendor_severity text,
     source_state text not null,
     vendor_state text,
+    -- A local decision, never written by a sync: `false_positive`, `risk_accepted` or `wont_fix`.
     triage text,
+    triage_until bigint,
+    triage_note text,
+    -- What is shown. What is fixed or gone shows so whatever was decided; else the local decision goes before the vendor's.
+    state text not null generated always as (
+        case
+            when source_state in ('fixed', 'gone') or triage is null then source_state
+            when triage = 'false_positive' then 'false_positive'
+            else 'risk_accepted'
+        end
+    ) stored,
     cve text not null,
     cwe text not null,
     identifiers text not null,
@@ -152,6 +167,8 @@ create index finding_rows_unclosed on finding_rows (scope_id, id_hash)
 create index finding_rows_inactive on finding_rows (scope_id, vendor_state, key)
     where source_state in ('fixed', 'false_positive', 'risk_accepted', 'suppressed');
 
+create index finding_rows_until on finding_rows (triage_until) where triage_until is not null;
+
 create table raws (
     finding_seq integer primary key references finding_rows (seq),
     body blob not null
@@ -160,7 +177,9 @@ create table raws (
 -- Absent from the last full pass of a listing that can shift: a second one in a row makes it proof.
 create table absences (
     finding_seq integer primary key references finding_rows (seq),
-    scope_id integer not null references scopes (id)
+    scope_id integer not null references scopes (id),
+    -- The last finding row when that pass began.
+    seq_at bigint not null
 );
 create index absences_scope on absences (scope_id);
 
@@ -168,7 +187,8 @@ create index absences_scope on absences (scope_id);
 create table held_closes (
     finding_seq integer primary key references finding_rows (seq),
     scope_id integer not null references scopes (id),
-    operation text not null
+    operation text not null,
+    seq_at bigint not null
 );
 create index held_closes_scope on held_closes (scope_id);
 
@@ -224,17 +244,20 @@ select c.name as connection, r.key, r.name, r.kind, r.url, r.state, p.name as pr
     r.first_seen, r.last_seen, r.state_since
 from record_rows r
 join connections c on c.id = r.connection_id
-left join products p on p.id = r.product_id;
+left join products p on p.id = r.product_id
+where r.state <> 'deleted';
 
 create view findings as
 select f.id, c.name as connection, c.connector, s.list || case when s.key = '' then '' else ' ' || s.key end as scope,
     r.key as record_key, p.name as product, f.key, f.rule, f.branch, f.category, f.title, t.description, f.severity,
-    f.vendor_severity, f.source_state as state, f.source_state, f.vendor_state, f.triage, f.cve, f.cwe, f.identifiers,
+    f.vendor_severity, f.state, f.source_state, f.vendor_state, f.triage, f.triage_until, f.triage_note, f.cve, f.cwe, f.identifiers,
     f.cvss_version, f.cvss_vector, f.cvss_score, f.epss_score, f.exploited, f.fix_available, f.component_name,
     f.component_version, f.component_purl, f.fixed_version, f.file_path, f.line_start, f.line_end, f.endpoint, f.asset_key,
     t.remediation, t.reference_urls, f.tags, f.url, f.vendor_first_seen, f.vendor_last_seen, f.first_seen,
     case
         when f.gone_seen is not null then f.gone_seen
+        -- A stream goes on, but findings of a record that is no longer synced are not looked at.
+        when r.state in ('new', 'ignored', 'stale') and s.last_seen > r.state_since and r.state_since > f.first_seen then r.state_since
         when s.last_seen > f.first_seen then s.last_seen
         else f.first_seen
     end as last_seen,

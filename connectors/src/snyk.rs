@@ -1,0 +1,621 @@
+//! Snyk (Open Source, Code, Container, IaC), REST API <https://docs.snyk.io/snyk-api/rest-api>, with two calls of its older
+//! API V1 for what REST does not say.
+//!
+//! An API token (`Authorization: token …`, best a group service account's), or the client credentials of a service account;
+//! each belongs to one region. Lists are JSON:API: `links.next` until it is absent, a path that comes with or without `/rest`
+//! and holds all parameters. Issues of an organization are one list, open, ignored and resolved; later syncs ask for what was
+//! updated, and once a day for all ignored ones, as Snyk does not promise that ignoring moves `updated_at`. Names and types of
+//! projects come from one further request a page; fixed versions, descriptions and the reasons of ignores from V1, once a
+//! project and pass. V1 may be switched off for a while or for good: then findings go without. 1620 requests a minute.
+
+mod finding;
+mod v1;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use finding::{Around, Issue, Peek, finding, project_url};
+use v1::V1;
+
+use crate::{
+    kit::{Location, Memo, Request},
+    prelude::*,
+};
+
+/// The release of the REST API that is asked for.
+const VERSION: &str = "2024-10-15";
+/// Largest page of every list.
+const LIMIT: u32 = 100;
+/// How often all ignored issues are listed.
+const IGNORED_EVERY: Duration = Duration::from_secs(24 * 3600);
+/// Vendor states of issues that may have been un-ignored without a trace.
+const IGNORED: &[&str] = &["open, ignored", "open, ignored: not-vulnerable", "open, ignored: wont-fix", "open, ignored: temporary-ignore"];
+/// Such issues looked up per page.
+const LOOK_UPS: usize = 20;
+/// Pages in a row that may be empty and still name a next one.
+const EMPTY_PAGES: u8 = 9;
+
+/// The connector.
+#[derive(Debug)]
+pub struct Snyk {
+    http: Http,
+    app: Option<Box<str>>,
+    note: Option<String>,
+    group: Option<String>,
+    orgs: Vec<String>,
+    licenses: bool,
+    projects: Memo<Option<Project>>,
+    v1: V1,
+}
+
+/// Fields of a Snyk connection.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// API token, best of a group's service account with the role Group Viewer; or give `client_id` and `client_secret`.
+    #[serde(default)]
+    secret: Option<Secret>,
+    /// Client id of a service account with OAuth 2.0 client credentials.
+    #[serde(default)]
+    client_id: Option<String>,
+    /// Client secret of that service account.
+    #[serde(default)]
+    client_secret: Option<Secret>,
+    /// Read only the organizations of this group.
+    #[serde(default)]
+    group_id: Option<String>,
+    /// Read only these organizations: ids or slugs. Without it every organization that the token sees.
+    #[serde(default)]
+    org_ids: Vec<String>,
+    /// Also store license issues. Default: no.
+    #[serde(default)]
+    include_licenses: bool,
+}
+
+/// How far an organization's list has been read.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Cursor {
+    part: Part,
+    /// The vendor's link to the page.
+    link: Option<String>,
+    /// Empty pages before it.
+    empty: u8,
+}
+
+/// What of it is being read.
+#[derive(Debug, Default, Serialize, Deserialize)]
+enum Part {
+    /// The list itself.
+    #[default]
+    Main,
+    /// Issues of cloud environments, which are listed nowhere else.
+    Cloud,
+    /// All ignored issues.
+    Ignored,
+    /// Those that were ignored and are no longer: looked up by id, after this one.
+    Unignored(Option<String>),
+}
+
+impl Connector for Snyk {
+    const META: Meta = Meta {
+        id: "snyk",
+        title: "Snyk",
+        docs: "https://docs.snyk.io/snyk-api/rest-api",
+        record: "project",
+        location_help: "REST URL of your region: https://api.snyk.io/rest, https://api.us.snyk.io/rest, https://api.eu.snyk.io/rest, \
+                        https://api.au.snyk.io/rest, https://api.snykgov.io/rest",
+        permissions: &["org.read", "org.project.read", "org.project.snapshot.read", "org.project.ignore.read"],
+        incremental: true,
+        rate: Some((25, 25)),
+        overlap: Duration::from_secs(600),
+        ..Meta::DEFAULT
+    };
+    type Settings = Settings;
+    type Cursor = Cursor;
+
+    fn open(settings: Settings, mut link: Link) -> Result<Self> {
+        let (location, note) = home(&link.location);
+        link.location = location;
+        let auth = match (settings.secret, settings.client_id, settings.client_secret) {
+            (Some(token), None, None) => Auth::Scheme("token", token),
+            (None, Some(id), Some(secret)) => Auth::client_credentials(link.location.join("/oauth2/token", &[]), &id, secret),
+            _ => {
+                let what = "give either `secret` (an API token), or `client_id` and `client_secret`";
+                return Err(Error::new("reading the connection's fields", Kind::Settings(what.into())));
+            }
+        };
+        let app = link.location.host().strip_prefix("api.").map(|rest| link.location.clone().at_host(&["app.", rest].concat()));
+        Ok(Snyk {
+            app: app.map(|app| app.to_string().into()),
+            http: link.http(&Self::META, auth)?,
+            note,
+            group: settings.group_id,
+            orgs: settings.org_ids,
+            licenses: settings.include_licenses,
+            projects: Memo::new(10_000),
+            v1: V1::default(),
+        })
+    }
+
+    async fn scopes(&self, cx: &Cx, job: Job<'_>) -> Result<Vec<Scope>> {
+        if let Some(note) = &self.note {
+            cx.warn(note);
+        }
+        let list = if matches!(job, Job::Discover) { "projects" } else { "issues" };
+        // The slug serves people and deep links.
+        let scope = |org: Org| Scope { list, key: org.id.into(), title: org.attributes.slug.unwrap_or_default().into(), record: None };
+        Ok(self.organizations(cx).await?.into_iter().map(scope).collect())
+    }
+
+    async fn page(&self, cx: &Cx, ask: Ask<'_, Cursor>) -> Result<Page<Cursor>> {
+        match &ask.cursor.part {
+            Part::Main if ask.scope.list == "projects" => self.project_page(cx, ask).await,
+            Part::Cloud => self.environment_page(cx, ask).await,
+            Part::Main | Part::Ignored => self.issue_page(cx, ask).await,
+            Part::Unignored(after) => {
+                let keys = ask.stored.undelivered(IGNORED, after.as_deref(), LOOK_UPS).await;
+                let Some(last) = keys.last() else {
+                    return Ok(Page::new((Vec::new(), Vec::new()), None, Next::Done(Coverage::Delta, Some(cx.now().to_string().into()))));
+                };
+                let next = Cursor { part: Part::Unignored(Some(last.to_string())), ..Cursor::default() };
+                let mut found = Vec::new();
+                for key in &keys {
+                    let one = self.rest("/rest/orgs/{}/issues/{}", &[&ask.scope.key, key]).send::<One>(cx).await;
+                    match one {
+                        Ok(answer) => found.push(answer.body.data),
+                        // Deleted, or resolved long ago: the next full pass tells.
+                        Err(error) if matches!(error.kind, Kind::Refused { status: 404, .. }) => {}
+                        Err(error) => return Err(told(error, "org.project.snapshot.read")),
+                    }
+                }
+                Ok(Page::new(self.read(cx, ask.scope, found).await?, None, Next::More(next)))
+            }
+        }
+    }
+
+    async fn check(&self, cx: &Cx) -> Result<Checked> {
+        let mut checked = Checked::default();
+        checked.warnings.extend(self.note.clone());
+        match self.rest("/rest/self", &[]).send::<Whoami>(cx).await.map_err(|error| told(error, "org.read")) {
+            Ok(answer) => {
+                let Who { kind, attributes } = answer.body.data;
+                checked.facts.push(text::line(&[&kind, " ", &attributes.name.unwrap_or_default()].concat()).into());
+            }
+            // Not every kind of token may ask who it is: the organizations decide.
+            Err(error) if matches!(error.kind, Kind::Forbidden(_) | Kind::Refused { status: 404, .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let orgs = self.organizations(cx).await?;
+        checked.facts.push(format!("{} organizations visible", orgs.len()));
+        for org in orgs.iter().take(5) {
+            let projects = self.rest("/rest/orgs/{}/projects", &[&org.id]).query("limit", Some(10)).send::<Listing>(cx).await;
+            let projects = projects.map_err(|error| told(error, "org.project.read"))?.body.data;
+            let issues = self.rest("/rest/orgs/{}/issues", &[&org.id]).query("limit", Some(10)).send::<Listing>(cx).await;
+            issues.map_err(|error| told(error, "org.project.snapshot.read"))?;
+            let Some(project) = projects.first().and_then(|raw| serde_json::from_str::<Key>(raw.get()).ok()?.id) else { continue };
+            if let Err(error) = v1::ask_ignores(&self.http, cx, &org.id, &project).await {
+                checked.warnings.push(format!("reasons of ignores cannot be read, every ignored issue counts as risk accepted: {error}"));
+            }
+            if let Err(error) = v1::ask_fixes(&self.http, cx, &org.id, &project).await {
+                checked.warnings.push(format!("fixed versions cannot be read: {error}"));
+            }
+            return Ok(checked);
+        }
+        checked.warnings.push("no project is visible in the first organizations".into());
+        Ok(checked)
+    }
+}
+
+/// Where the API is, from what people paste: the web interface, the API V1, a path.
+fn home(location: &Location) -> (Location, Option<String>) {
+    let host = location.host().to_owned();
+    let path = location.url().path().trim_end_matches('/').to_owned();
+    let right = match host.strip_prefix("app.") {
+        Some(rest) if rest.ends_with("snyk.io") || rest.ends_with("snykgov.io") => ["api.", rest].concat(),
+        _ if matches!(&*host, "snyk.io" | "www.snyk.io") => "api.snyk.io".to_owned(),
+        _ => host.clone(),
+    };
+    let as_it_is = right == host && matches!(&*path, "" | "/rest");
+    let corrected = location.clone().at_host(&right);
+    let note = (!as_it_is).then(|| format!("`location` {location} is not the REST API; {corrected}/rest is used: set `location` to that"));
+    (corrected, note)
+}
+
+/// The error with what cures it here.
+fn told(error: Error, permission: &str) -> Error {
+    const REGION: &str = "a token belongs to one region: `location` is https://api.snyk.io/rest where the web interface is app.snyk.io, \
+                          https://api.eu.snyk.io/rest where it is app.eu.snyk.io, and so on";
+    match &error.kind {
+        Kind::Forbidden(_) => error.with_hint(format!(
+            "give the token's role the permission {permission} in this organization; API access needs an Enterprise plan"
+        )),
+        Kind::Unauthorized(_) => error.with_hint(format!("check the credential, and its region: {REGION}")),
+        Kind::Refused { status: 404, .. } => error.with_hint(format!("the organization is not visible to this token, or {REGION}")),
+        Kind::Elsewhere(_) | Kind::Redirect(_) => error.with_hint(format!("`location` has to be the API, not a web page; {REGION}")),
+        _ => error,
+    }
+}
+
+impl Snyk {
+    fn rest(&self, route: &'static str, arguments: &[&str]) -> Request<'_> {
+        self.http.get(route, arguments).header("accept", "application/vnd.api+json").query("version", Some(VERSION))
+    }
+
+    /// One page of a list: `first` is asked when the cursor has no link yet. With it the cursor after it, unless it is the last.
+    async fn list(
+        &self,
+        cx: &Cx,
+        first: Request<'_>,
+        route: &'static str,
+        cursor: &Cursor,
+    ) -> Result<(Vec<Box<RawValue>>, Option<Cursor>)> {
+        let request = match &cursor.link {
+            None => first.query("limit", Some(LIMIT)),
+            Some(link) => {
+                // Links come with and without the API's own path.
+                let below = link.starts_with('/') && !link.starts_with("/rest/");
+                let request = self.http.follow(route, &if below { ["/rest", link].concat() } else { link.clone() })?;
+                let request = request.header("accept", "application/vnd.api+json");
+                request.query("version", (!link.contains("version=")).then_some(VERSION))
+            }
+        };
+        let answer = request.send::<Listing>(cx).await.map_err(|error| match error.kind {
+            // Everything in a link is the vendor's own: when it is no longer accepted, the cursor in it is old.
+            Kind::Refused { status: 400, .. } if cursor.link.is_some() => Error::new(error.doing, Kind::CursorExpired),
+            _ => error,
+        })?;
+        if answer.headers.contains_key("sunset") {
+            cx.warn(format!(
+                "Snyk will end version {VERSION} of this API (Sunset header): a newer version of the connector will be needed"
+            ));
+        }
+        let Listing { data, links } = answer.body;
+        let next = links.and_then(|links| links.next).map(|next| match next {
+            NextLink::Text(link) | NextLink::Object { href: link } => link,
+        });
+        let Some(link) = next else { return Ok((data, None)) };
+        let empty = if data.is_empty() { cursor.empty + 1 } else { 0 };
+        if empty > EMPTY_PAGES {
+            return Err(Error::new(["reading GET ", route].concat(), Kind::PagingLoop));
+        }
+        // An empty page that names itself is the end of the list.
+        let ended = empty > 0 && cursor.link.as_ref() == Some(&link);
+        Ok((data, (!ended).then_some(Cursor { part: Part::Main, link: Some(link), empty })))
+    }
+
+    /// The organizations to be read: all that the token sees, or those that the settings name.
+    async fn organizations(&self, cx: &Cx) -> Result<Vec<Org>> {
+        const ROUTE: &str = "/rest/orgs";
+        let mut orgs: Vec<Org> = Vec::new();
+        let mut cursor = Some(Cursor::default());
+        while let Some(at) = cursor {
+            let first = self.rest(ROUTE, &[]).query("group_id", self.group.as_ref());
+            let (data, next) = self.list(cx, first, ROUTE, &at).await.map_err(|error| told(error, "org.read"))?;
+            if next.as_ref().is_some_and(|next| next.link == at.link) {
+                return Err(Error::new("reading GET /rest/orgs", Kind::PagingLoop));
+            }
+            for raw in data {
+                let org: Org = serde_json::from_str(raw.get()).map_err(|error| {
+                    Error::new("reading GET /rest/orgs", Kind::Shape { path: "data".into(), reason: error.to_string().into() })
+                })?;
+                if !orgs.iter().any(|known| known.id == org.id) {
+                    orgs.push(org);
+                }
+            }
+            cursor = next;
+        }
+        if orgs.is_empty() {
+            let what = crate::Excerpt::new("no organization is visible to this token");
+            let cure =
+                if self.group.is_some() { "check `group_id`, and that the token is a member of" } else { "make the token a member of" };
+            return Err(Error::new("reading GET /rest/orgs", Kind::Forbidden(what))
+                .with_hint(format!("{cure} the organizations to be read, with the permission org.read")));
+        }
+        if self.orgs.is_empty() {
+            return Ok(orgs);
+        }
+        let is = |org: &Org, wanted: &String| org.id == *wanted || org.attributes.slug.as_ref() == Some(wanted);
+        // One that is not visible stays in the list: asking for it tells what is wrong, and stops no other.
+        let named = |wanted: &String| {
+            orgs.iter()
+                .find(|org| is(org, wanted))
+                .cloned()
+                .unwrap_or_else(|| Org { id: wanted.clone(), attributes: OrgAttributes::default() })
+        };
+        let mut named: Vec<Org> = self.orgs.iter().map(named).collect();
+        named.sort_by(|a, b| a.id.cmp(&b.id));
+        named.dedup_by(|a, b| a.id == b.id);
+        Ok(named)
+    }
+
+    async fn project_page(&self, cx: &Cx, ask: Ask<'_, Cursor>) -> Result<Page<Cursor>> {
+        const ROUTE: &str = "/rest/orgs/{}/projects";
+        let first = self.rest(ROUTE, &[&ask.scope.key]).query("expand", Some("target"));
+        let (data, next) = self.list(cx, first, ROUTE, &ask.cursor).await.map_err(|error| told(error, "org.project.read"))?;
+        let next = next.unwrap_or(Cursor { part: Part::Cloud, ..Cursor::default() });
+        let read = items(data, &[], |project: Project| Ok(Item::Record(self.record(project, ask.scope))), |key: Key| key.id);
+        Ok(Page::new(read, None, Next::More(next)))
+    }
+
+    fn record(&self, project: Project, org: &Scope) -> Record {
+        let Project { id, attributes: about, relationships } = project;
+        let target = relationships.and_then(|all| all.target).and_then(|target| target.data).and_then(|data| data.attributes);
+        let tags = about.tags().collect::<Vec<_>>().join(", ");
+        let attributes = [
+            ("organization", (!org.title.is_empty()).then(|| org.title.to_string())),
+            ("target", target.as_ref().and_then(|target| target.display_name.clone())),
+            ("target_url", target.and_then(|target| target.url)),
+            ("type", about.kind),
+            ("origin", about.origin),
+            ("target_file", about.target_file),
+            ("branch", about.target_reference),
+            ("status", about.status),
+            ("business_criticality", Some(about.business_criticality.unwrap_or_default().join(", "))),
+            ("environment", Some(about.environment.unwrap_or_default().join(", "))),
+            ("lifecycle", Some(about.lifecycle.unwrap_or_default().join(", "))),
+            ("tags", Some(tags)),
+        ];
+        Record {
+            name: text::line(about.name.as_deref().unwrap_or(&id)),
+            url: project_url(self.app.as_deref(), &org.title, &id, None),
+            key: id.into(),
+            kind: "project".into(),
+            attributes: attributes.into_iter().filter_map(|(name, value)| Some((name, text::keep(&value?)?))).collect(),
+        }
+    }
+
+    /// Cloud environments are records too, but only their issues name them.
+    async fn environment_page(&self, cx: &Cx, ask: Ask<'_, Cursor>) -> Result<Page<Cursor>> {
+        const ROUTE: &str = "/rest/orgs/{}/issues";
+        let first = self.rest(ROUTE, &[&ask.scope.key]).query("type", Some("cloud"));
+        let (data, next) = self.list(cx, first, ROUTE, &ask.cursor).await.map_err(|error| told(error, "org.project.snapshot.read"))?;
+        let mut environments: Vec<Item> = Vec::new();
+        for issue in data.iter().filter_map(|raw| serde_json::from_str::<Issue>(raw.get()).ok()) {
+            let item = &issue.relationships.scan_item.data;
+            let known = |other: &Item| matches!(other, Item::Record(record) if *record.key == *item.id);
+            if item.kind != "environment" || environments.iter().any(known) {
+                continue;
+            }
+            let all = issue.attributes.coordinates.iter().flatten().flat_map(|coordinate| coordinate.representations.iter().flatten());
+            let named =
+                all.filter_map(|place| place.cloud_resource.as_ref()?.environment.as_ref()).find(|at| at.id.as_ref() == Some(&item.id));
+            let attribute = |name, value: Option<&String>| Some((name, text::keep(value?)?));
+            environments.push(Item::Record(Record {
+                name: text::line(named.and_then(|environment| environment.name.as_deref()).unwrap_or(&item.id)),
+                key: item.id.as_str().into(),
+                kind: "environment".into(),
+                url: None,
+                attributes: [
+                    attribute("type", named.and_then(|environment| environment.kind.as_ref())),
+                    attribute("native_id", named.and_then(|environment| environment.native_id.as_ref())),
+                ]
+                .into_iter()
+                .flatten()
+                .collect(),
+            }));
+        }
+        let next = next.map_or(Next::Done(Coverage::Full, None), |next| Next::More(Cursor { part: Part::Cloud, ..next }));
+        Ok(Page::new((environments, Vec::new()), None, next))
+    }
+
+    async fn issue_page(&self, cx: &Cx, ask: Ask<'_, Cursor>) -> Result<Page<Cursor>> {
+        const ROUTE: &str = "/rest/orgs/{}/issues";
+        let (main, since) = (matches!(ask.cursor.part, Part::Main), ask.since.filter(|_| !ask.full));
+        if main && ask.cursor.link.is_none() {
+            self.projects.forget(&ask.scope.key);
+            self.v1.forget(&ask.scope.key);
+        }
+        let first = self.rest(ROUTE, &[&ask.scope.key]);
+        let first = if main { first.query("updated_after", since) } else { first.query("ignored", Some(true)) };
+        let (data, next) = self.list(cx, first, ROUTE, &ask.cursor).await.map_err(|error| told(error, "org.project.snapshot.read"))?;
+        let read = self.read(cx, ask.scope, data).await?;
+        // The mark is when all ignored issues were listed last.
+        let ignored_at = ask.mark.and_then(text::time);
+        let next = match next {
+            Some(next) => Next::More(Cursor { part: ask.cursor.part, ..next }),
+            None if !main => Next::More(Cursor { part: Part::Unignored(None), ..Cursor::default() }),
+            None if since.is_none() => Next::Done(Coverage::Full, Some(cx.now().to_string().into())),
+            None if ignored_at.is_some_and(|at| cx.now().duration_since(at).unsigned_abs() < IGNORED_EVERY) => {
+                Next::Done(Coverage::Delta, ask.mark.map(Into::into))
+            }
+            None => Next::More(Cursor { part: Part::Ignored, ..Cursor::default() }),
+        };
+        Ok(Page::new(read, None, next))
+    }
+
+    /// Issues as findings, with what their projects and V1 say of them.
+    async fn read(&self, cx: &Cx, org: &Scope, data: Vec<Box<RawValue>>) -> Result<(Vec<Item>, Vec<crate::Reject>)> {
+        let mut wanted: BTreeMap<String, (bool, bool)> = BTreeMap::new();
+        for peek in data.iter().filter_map(|raw| serde_json::from_str::<Peek>(raw.get()).ok()) {
+            let item = peek.relationships.scan_item.data;
+            if item.kind != "project" {
+                continue;
+            }
+            let open = peek.attributes.status != "resolved";
+            let (fixes, ignores) = wanted.entry(item.id).or_default();
+            *fixes |= open && peek.attributes.kind == "package_vulnerability";
+            *ignores |= open && peek.attributes.ignored;
+        }
+        let mut around = Around { app: self.app.clone(), licenses: self.licenses, ..Around::default() };
+        around.projects = self.about_projects(cx, &org.key, wanted.keys()).await?;
+        let wanted: Vec<(String, (bool, bool))> = wanted.into_iter().filter(|(_, (fixes, ignores))| *fixes || *ignores).collect();
+        for some in wanted.chunks(4) {
+            let one = |at: usize| async move {
+                let Some((project, (fixes, ignores))) = some.get(at) else { return Ok(None) };
+                let fixes = if *fixes { Some(self.v1.fixes(&self.http, cx, &org.key, project).await?) } else { None };
+                let ignores = if *ignores { Some(self.v1.ignores(&self.http, cx, &org.key, project).await?) } else { None };
+                Ok::<_, Error>(Some((project, fixes, ignores)))
+            };
+            let (a, b, c, d) = tokio::try_join!(one(0), one(1), one(2), one(3))?;
+            for (project, fixes, ignores) in [a, b, c, d].into_iter().flatten() {
+                around.fixes.extend(fixes.map(|fixes| (project.clone(), fixes)));
+                around.ignores.extend(ignores.map(|ignores| (project.clone(), ignores)));
+            }
+        }
+        Ok(items(data, &[], |issue: Issue| Ok(finding(issue, org, &around, cx)), |key: Key| key.id))
+    }
+
+    async fn about_projects(
+        &self,
+        cx: &Cx,
+        org: &str,
+        ids: impl Iterator<Item = &String>,
+    ) -> Result<HashMap<String, Arc<Option<Project>>>> {
+        let (mut known, mut missing) = (HashMap::new(), Vec::new());
+        for id in ids {
+            match self.projects.get(org, id) {
+                Some(project) => drop(known.insert(id.clone(), project)),
+                None => missing.push(id.as_str()),
+            }
+        }
+        missing.sort_unstable();
+        if !missing.is_empty() {
+            let request = self.rest("/rest/orgs/{}/projects", &[org]).query("limit", Some(LIMIT)).query("ids", Some(missing.join(",")));
+            let answer = request.send::<Listing>(cx).await.map_err(|error| told(error, "org.project.read"))?;
+            let found = answer.body.data.iter().filter_map(|raw| serde_json::from_str::<Project>(raw.get()).ok());
+            let mut found: HashMap<String, Project> = found.map(|project| (project.id.clone(), project)).collect();
+            for id in missing {
+                known.insert(id.to_owned(), self.projects.put(org, id, found.remove(id), 1));
+            }
+        }
+        Ok(known)
+    }
+}
+
+#[derive(Deserialize)]
+struct Listing {
+    data: Vec<Box<RawValue>>,
+    links: Option<Links>,
+}
+
+#[derive(Deserialize)]
+struct Links {
+    next: Option<NextLink>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum NextLink {
+    Text(String),
+    Object { href: String },
+}
+
+#[derive(Deserialize)]
+struct One {
+    data: Box<RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Key {
+    id: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Whoami {
+    data: Who,
+}
+
+#[derive(Deserialize)]
+struct Who {
+    #[serde(rename = "type")]
+    kind: String,
+    attributes: Named,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    name: Option<String>,
+}
+
+#[derive(Clone, Deserialize)]
+struct Org {
+    id: String,
+    #[serde(default)]
+    attributes: OrgAttributes,
+}
+
+#[derive(Clone, Default, Deserialize)]
+struct OrgAttributes {
+    slug: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Project {
+    id: String,
+    attributes: ProjectAttributes,
+    relationships: Option<ProjectRelationships>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ProjectAttributes {
+    name: Option<String>,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    origin: Option<String>,
+    status: Option<String>,
+    target_file: Option<String>,
+    target_reference: Option<String>,
+    tags: Option<Vec<ProjectTag>>,
+    business_criticality: Option<Vec<String>>,
+    environment: Option<Vec<String>>,
+    lifecycle: Option<Vec<String>>,
+}
+
+impl ProjectAttributes {
+    fn tags(&self) -> impl Iterator<Item = String> {
+        let text = |tag: &ProjectTag| [tag.key.as_deref().unwrap_or_default(), ":", tag.value.as_deref().unwrap_or_default()].concat();
+        self.tags.iter().flatten().map(text)
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct ProjectTag {
+    key: Option<String>,
+    value: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ProjectRelationships {
+    target: Option<Target>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Target {
+    data: Option<TargetData>,
+}
+
+#[derive(Debug, Deserialize)]
+struct TargetData {
+    attributes: Option<TargetAttributes>,
+}
+
+#[derive(Debug, Deserialize)]
+struct TargetAttributes {
+    display_name: Option<String>,
+    url: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_people_paste_leads_to_the_api_of_the_same_region() {
+        for (text, api, noted) in [
+            ("https://api.snyk.io/rest", "https://api.snyk.io", false),
+            ("https://api.eu.snyk.io", "https://api.eu.snyk.io", false),
+            ("https://api.au.snyk.io/v1", "https://api.au.snyk.io", true),
+            ("https://api.snyk.io/api/v1/", "https://api.snyk.io", true),
+            ("https://snyk.io/api", "https://api.snyk.io", true),
+            ("https://app.us.snyk.io/org/acme", "https://api.us.snyk.io", true),
+            ("https://app.snykgov.io", "https://api.snykgov.io", true),
+            ("https://api.acme.snyk.io/rest/", "https://api.acme.snyk.io", false),
+        ] {
+            let (location, note) = home(&Location::parse(text, false).expect("a location"));
+            assert_eq!((&*location.to_string(), note.is_some()), (api, noted), "{text}: {note:?}");
+        }
+    }
+}

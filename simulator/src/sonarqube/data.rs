@@ -1,0 +1,688 @@
+//! What the tool holds: projects, branches, files, rules, issues and hotspots, with every list prepared as text.
+
+use serde_json::{Value, json};
+
+use crate::{Change, Truth, seed::Seed};
+
+pub(super) const TYPES: &[&str] = &["CODE_SMELL", "BUG", "VULNERABILITY"];
+const VULNERABILITY: u8 = 2;
+pub(super) const SEVERITIES: &[&str] = &["INFO", "MINOR", "MAJOR", "CRITICAL", "BLOCKER"];
+pub(super) const IMPACT_SEVERITIES: &[&str] = &["INFO", "LOW", "MEDIUM", "HIGH", "BLOCKER"];
+/// Our words for both lists of severities.
+const WORDS: [&str; 5] = ["info", "low", "medium", "high", "critical"];
+pub(super) const QUALITIES: &[&str] = &["MAINTAINABILITY", "RELIABILITY", "SECURITY"];
+const SECURITY: u8 = 2;
+pub(super) const STATUSES: &[&str] = &["OPEN", "CONFIRMED", "REOPENED", "RESOLVED", "CLOSED"];
+pub(super) const RESOLUTIONS: &[&str] = &["FALSE-POSITIVE", "WONTFIX", "FIXED", "REMOVED"];
+pub(super) const ISSUE_STATUSES: &[&str] = &["OPEN", "CONFIRMED", "FALSE_POSITIVE", "ACCEPTED", "FIXED"];
+pub(super) const SANDBOX: &str = "IN_SANDBOX";
+/// The time of the first analysis of a large project: all that it found has this one creation date.
+const IMPORT: i64 = 1_763_172_875;
+pub(super) const DAY: i64 = 86_400;
+
+/// One state of an issue: `status`, `resolution`, `issueStatus`, and what it means.
+pub(super) struct State(pub(super) &'static str, pub(super) &'static str, pub(super) &'static str, &'static str);
+pub(super) const STATES: [State; 9] = [
+    State("OPEN", "", "OPEN", "open"),
+    State("CONFIRMED", "", "CONFIRMED", "open"),
+    State("REOPENED", "", "OPEN", "open"),
+    State(SANDBOX, "", SANDBOX, "open"),
+    State("RESOLVED", "FALSE-POSITIVE", "FALSE_POSITIVE", "false_positive"),
+    State("RESOLVED", "WONTFIX", "ACCEPTED", "risk_accepted"),
+    // Resolved by hand: no analysis has confirmed it.
+    State("RESOLVED", "FIXED", "FIXED", "fixed"),
+    State("CLOSED", "FIXED", "FIXED", "fixed"),
+    State("CLOSED", "REMOVED", "FIXED", "fixed"),
+];
+const CONFIRMED: u8 = 1;
+const REOPENED: u8 = 2;
+const IN_SANDBOX: u8 = 3;
+const FALSE_POSITIVE: u8 = 4;
+const ACCEPTED: u8 = 5;
+const BY_HAND: u8 = 6;
+const CLOSED_FIXED: u8 = 7;
+const CLOSED_REMOVED: u8 = 8;
+
+/// What kind of SonarQube it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Edition {
+    pub(super) cloud: bool,
+    /// 9.9: no impacts, no issue status, no bearer tokens.
+    pub(super) old: bool,
+    /// Findings are counted by impact; else by type.
+    pub(super) mqr: bool,
+    /// Has only the main branch.
+    pub(super) community: bool,
+    pub(super) hotspots: bool,
+}
+
+impl Edition {
+    /// Whether an issue can be in the sandbox: commercial servers of 2025 and later.
+    pub(super) fn sandbox(&self) -> bool {
+        !self.cloud && !self.old && !self.community
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct World {
+    seed: u64,
+    step: u64,
+    edition: Edition,
+    pub(super) projects: Vec<Project>,
+    pub(super) rules: Vec<Rule>,
+}
+
+#[derive(Debug)]
+pub(super) struct Project {
+    pub(super) key: String,
+    pub(super) name: String,
+    /// Whether the token's user lacks Browse on it.
+    pub(super) hidden: bool,
+    pub(super) analysis: Option<i64>,
+    /// The main branch first. The flag tells a pull request.
+    pub(super) branches: Vec<(&'static str, bool)>,
+    /// The project itself first.
+    pub(super) files: Vec<File>,
+    pub(super) rows: Vec<Row>,
+    /// Numbers of rows, in ascending order of creation and of update.
+    pub(super) by_creation: Vec<u32>,
+    pub(super) by_update: Vec<u32>,
+    pub(super) spots: Vec<Spot>,
+}
+
+#[derive(Debug)]
+pub(super) struct File {
+    pub(super) uuid: String,
+    pub(super) path: String,
+    pub(super) directory: String,
+    pub(super) component: String,
+}
+
+#[derive(Debug)]
+pub(super) struct Rule {
+    pub(super) key: String,
+    name: String,
+    pub(super) language: &'static str,
+    pub(super) cwe: u32,
+    kind: u8,
+    external: bool,
+    /// Category and probability of a rule that finds hotspots.
+    hotspot: Option<(&'static str, &'static str)>,
+}
+
+/// An issue.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) key: String,
+    pub(super) body: String,
+    pub(super) branch: u8,
+    pub(super) kind: u8,
+    pub(super) severity: u8,
+    /// Quality and severity.
+    pub(super) impacts: Vec<(u8, u8)>,
+    pub(super) state: u8,
+    pub(super) created: i64,
+    pub(super) updated: i64,
+    pub(super) closed: Option<i64>,
+    pub(super) rule: u16,
+    pub(super) file: u32,
+    pub(super) line: u32,
+    pub(super) test: bool,
+    /// Whether a client that wants security findings of the main branch keeps it.
+    wanted: bool,
+    ever_open: bool,
+    pub(super) listed: bool,
+}
+
+/// A hotspot.
+#[derive(Debug)]
+pub(super) struct Spot {
+    pub(super) key: String,
+    pub(super) body: String,
+    pub(super) branch: u8,
+    pub(super) rule: u16,
+    pub(super) file: u32,
+    /// Empty while it is to be reviewed.
+    pub(super) resolution: &'static str,
+    ever_open: bool,
+    pub(super) listed: bool,
+}
+
+/// As the tool writes a time: the offset has no colon.
+pub(super) fn date(second: i64) -> String {
+    jiff::Timestamp::from_second(second).unwrap_or_default().strftime("%Y-%m-%dT%H:%M:%S+0000").to_string()
+}
+
+/// When a step was found or closed: the same on every run, unlike the update dates, which clients compare with their clock.
+fn day_of(step: u64) -> i64 {
+    IMPORT + (50 + i64::try_from(step).unwrap_or(0)) * DAY
+}
+
+pub(super) fn now() -> i64 {
+    jiff::Timestamp::now().as_second()
+}
+
+impl World {
+    pub(super) fn new(size: crate::Size, edition: Edition) -> Self {
+        let mut world = World { seed: size.seed, step: 0, edition, projects: Vec::new(), rules: rules() };
+        let records = size.records.max(3);
+        let mut left = size.findings;
+        for number in 0..=records {
+            let findings = match number {
+                0 => 0,
+                1 => 5.min(left),
+                // A project that the token's user may not browse.
+                n if n == records => 7,
+                n if n + 1 == records => left,
+                n => (left / (records - n)).saturating_mul(2 * (n % 2) + 1).div_ceil(2).min(left),
+            };
+            left = left.saturating_sub(findings);
+            world.projects.push(Project::new(size.seed, number, edition, findings, number == records));
+            world.fill(number, findings);
+        }
+        world
+    }
+
+    /// Adds this many open security findings; at the beginning also closed ones, quality issues and other branches' issues.
+    fn fill(&mut self, project: usize, open: usize) {
+        let (edition, step) = (self.edition, self.step);
+        let spots = if edition.hotspots { open * 12 / 100 } else { 0 };
+        let issues = open - spots;
+        let first = step == 0;
+        let others = |percent: usize| if first { issues * percent / 100 } else { 0 };
+        let (closed, noise) = (others(4), others(10));
+        let branched = if self.projects[project].branches.len() > 1 { others(2).min(40) } else { 0 };
+        let now = now();
+        for number in 0..issues + closed + noise + branched {
+            let mut seed = Seed::of(&[self.seed, 21, project as u64, step, number as u64]);
+            let wanted = number < issues + closed;
+            let state = match number {
+                n if n < issues => match n % 40 {
+                    7 => CONFIRMED,
+                    19 => REOPENED,
+                    31 if edition.sandbox() => IN_SANDBOX,
+                    _ => 0,
+                },
+                n if n < issues + closed => FALSE_POSITIVE + u8::try_from(n % 5).unwrap_or(0),
+                _ => 0,
+            };
+            let created = if first && issues > 10_000 && number % 20 < 11 {
+                IMPORT
+            } else if !first && number % 2 == 0 {
+                day_of(step)
+            } else {
+                // When the line was last touched, long before any analysis.
+                1_577_836_800 + i64::try_from(seed.below(2_100)).unwrap_or(0) * DAY + i64::try_from(seed.below(86_400)).unwrap_or(0)
+            };
+            let updated = if first { created.max(IMPORT) + i64::try_from(seed.below(40 * 86_400)).unwrap_or(0) } else { now };
+            let branch = if number < issues + closed + noise { 0 } else { 1 + u8::from(number % 3 == 0) };
+            let row = Row::new(
+                &mut seed,
+                edition,
+                &self.projects[project],
+                &self.rules,
+                &Plan { number, wanted, state, created, updated, branch },
+            );
+            self.projects[project].rows.push(row);
+        }
+        let closed = if first { spots.div_ceil(20) } else { 0 };
+        for number in 0..spots + closed {
+            let mut seed = Seed::of(&[self.seed, 22, project as u64, step, number as u64]);
+            let resolution = match number.checked_sub(spots) {
+                None => "",
+                Some(n) if edition.cloud => ["FIXED", "SAFE"][n % 2],
+                Some(n) => ["FIXED", "SAFE", "ACKNOWLEDGED", "EXCEPTION"][n % 4],
+            };
+            let spot =
+                Spot::new(&mut seed, edition, &self.projects[project], &self.rules, resolution, if first { IMPORT } else { day_of(step) });
+            self.projects[project].spots.push(spot);
+        }
+        self.projects[project].sort();
+    }
+
+    pub(super) fn step(&mut self, change: &Change) {
+        self.step += 1;
+        let (edition, step, now) = (self.edition, self.step, now());
+        let mut open: Vec<(usize, usize, bool)> = Vec::new();
+        for (p, project) in self.projects.iter().enumerate().filter(|(_, project)| !project.hidden) {
+            open.extend(project.rows.iter().enumerate().filter(|(_, row)| row.is_open()).map(|(n, _)| (p, n, false)));
+            open.extend(project.spots.iter().enumerate().filter(|(_, spot)| spot.is_open()).map(|(n, _)| (p, n, true)));
+        }
+        let total = open.len();
+        let mut seed = Seed::of(&[self.seed, 23, self.step]);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "small positive counts")]
+        let share = |percent: f64| (total as f64 * percent / 100.0).ceil() as usize;
+        let mut take = |count: usize| -> Vec<(usize, usize, bool)> {
+            (0..count.min(open.len())).map(|_| open.swap_remove(seed.below(open.len()))).collect()
+        };
+        for (n, (p, index, is_spot)) in take(share(change.fixed)).into_iter().enumerate() {
+            let project = &mut self.projects[p];
+            project.analysis = Some(day_of(step));
+            match is_spot {
+                false => {
+                    project.rows[index].set(edition, step, |row| row.state = [CLOSED_FIXED, CLOSED_FIXED, CLOSED_REMOVED, BY_HAND][n % 4]);
+                }
+                true if n % 2 == 0 => project.spots[index].review("FIXED", now),
+                // A hotspot whose code is gone is not listed any more.
+                true => project.spots[index].listed = false,
+            }
+        }
+        // What a person does moves the issue's update date and not the date of the analysis.
+        for (n, (p, index, is_spot)) in take(share(change.changed)).into_iter().enumerate() {
+            let project = &mut self.projects[p];
+            if is_spot {
+                project.spots[index].review(if n % 2 == 0 && !edition.cloud { "ACKNOWLEDGED" } else { "SAFE" }, now);
+                continue;
+            }
+            project.rows[index].set(edition, step, |row| match n % 5 {
+                0 => row.state = FALSE_POSITIVE,
+                1 => row.state = ACCEPTED,
+                2 => row.state = CONFIRMED,
+                3 => row.state = REOPENED,
+                _ => row.rate(edition),
+            });
+        }
+        for (p, index, is_spot) in take(share(change.vanished)) {
+            let project = &mut self.projects[p];
+            project.analysis = Some(day_of(step));
+            if is_spot { project.spots[index].listed = false } else { project.rows[index].listed = false }
+        }
+        let last = self.projects.iter().rposition(|project| !project.hidden).unwrap_or(0);
+        self.projects[last].analysis = Some(day_of(step));
+        self.fill(last, share(change.new));
+        self.projects.iter_mut().for_each(Project::sort);
+    }
+
+    pub(super) fn oracle(&self) -> crate::Oracle {
+        let mut oracle = crate::Oracle::default();
+        for project in self.projects.iter().filter(|project| !project.hidden) {
+            oracle.records.insert(project.key.clone(), project.name.clone());
+            for row in project.rows.iter().filter(|row| row.wanted && row.ever_open) {
+                let state = if row.listed { STATES[usize::from(row.state)].3 } else { "gone" };
+                let truth = Truth { record: project.key.clone(), severity: row.word(self.edition), state };
+                oracle.findings.insert(row.key.clone(), truth);
+            }
+            for spot in project.spots.iter().filter(|spot| spot.branch == 0 && spot.ever_open) {
+                let state = match spot.resolution {
+                    _ if !spot.listed => "gone",
+                    "" => "open",
+                    "FIXED" => "fixed",
+                    "SAFE" => "false_positive",
+                    _ => "risk_accepted",
+                };
+                let severity = match self.rules[usize::from(spot.rule)].hotspot {
+                    Some((_, "HIGH")) => "high",
+                    Some((_, "MEDIUM")) => "medium",
+                    _ => "low",
+                };
+                oracle.findings.insert(format!("hotspot:{}", spot.key), Truth { record: project.key.clone(), severity, state });
+            }
+        }
+        oracle
+    }
+}
+
+impl Project {
+    fn new(seed: u64, number: usize, edition: Edition, findings: usize, hidden: bool) -> Self {
+        const NAMES: &[&str] = &["shop-api", "billing", "crm", "mobile-gateway", "warehouse", "identity", "reports"];
+        let mut seed = Seed::of(&[seed, 20, number as u64]);
+        let word = NAMES[number % NAMES.len()];
+        // The key of a Maven project has a colon, as the keys of components have.
+        let key = if number % 3 == 2 { format!("org.example:{word}-{number}") } else { format!("acme_{word}_{number}") };
+        let name = if number % 4 == 3 { format!("Büro & <b>{word}</b> {number}") } else { format!("{word} {number}") };
+        let main = if edition.old { "master" } else { "main" };
+        let mut branches = vec![(main, false)];
+        if !edition.community && number.is_multiple_of(2) {
+            branches.extend([("release/1.x", false), ("42", true)]);
+        }
+        let mut files = vec![File {
+            uuid: seed.uuid(),
+            path: String::new(),
+            directory: String::new(),
+            component: json!({ "key": key, "enabled": true, "qualifier": "TRK", "name": name, "longName": name }).to_string(),
+        }];
+        for file in 0..3 + findings / 20 {
+            let (folder, suffix) =
+                *[("src/main/java/org/example", "java"), ("web/src/app", "ts"), ("tools", "py"), ("src/test/java", "java")]
+                    .get(file % 4)
+                    .expect("four");
+            let directory = format!("{folder}/{}{}", seed.pick(&["order", "user", "cart", "mail"]), file / 40);
+            let name = format!("{}{file}.{suffix}", seed.pick(&["Dao", "Controller", "Client", "Parser"]));
+            let path = format!("{directory}/{name}");
+            let component = json!({ "key": format!("{key}:{path}"), "enabled": true, "qualifier": if file % 4 == 3 { "UTS" } else { "FIL" },
+                "name": name, "longName": path, "path": path });
+            files.push(File { uuid: seed.uuid(), path, directory, component: component.to_string() });
+        }
+        Project {
+            key,
+            name,
+            hidden,
+            // The first has been created, and never analysed.
+            analysis: (number > 0).then_some(IMPORT + 30 * DAY),
+            branches,
+            files,
+            rows: Vec::new(),
+            by_creation: Vec::new(),
+            by_update: Vec::new(),
+            spots: Vec::new(),
+        }
+    }
+
+    fn sort(&mut self) {
+        let numbers = || (0..u32::try_from(self.rows.len()).unwrap_or(u32::MAX)).collect::<Vec<_>>();
+        (self.by_creation, self.by_update) = (numbers(), numbers());
+        let row = |number: &u32| &self.rows[*number as usize];
+        self.by_creation.sort_by(|a, b| (row(a).created, &row(a).key).cmp(&(row(b).created, &row(b).key)));
+        self.by_update.sort_by(|a, b| (row(a).updated, &row(a).key).cmp(&(row(b).updated, &row(b).key)));
+    }
+}
+
+struct Plan {
+    number: usize,
+    wanted: bool,
+    state: u8,
+    created: i64,
+    updated: i64,
+    branch: u8,
+}
+
+impl Row {
+    fn new(seed: &mut Seed, edition: Edition, project: &Project, rules: &[Rule], plan: &Plan) -> Self {
+        let (number, wanted) = (plan.number, plan.wanted);
+        let (kind, impacts) = kind_and_impacts(seed, edition, wanted, number);
+        let mut choices = rules.iter().enumerate().filter(|(_, rule)| rule.kind == kind && rule.hotspot.is_none()).map(|(n, _)| n);
+        let count = choices.clone().count();
+        let rule = choices.nth(seed.below(count)).unwrap_or(0);
+        // Some are about the project as a whole: no file, no line.
+        let file = if number % 60 == 59 { 0 } else { 1 + seed.below(project.files.len() - 1) };
+        let key = if edition.cloud || edition.old { format!("AY{:018x}", seed.next()) } else { seed.uuid() };
+        let mut row = Row {
+            key,
+            body: String::new(),
+            branch: plan.branch,
+            kind,
+            severity: [0, 0, 1, 1, 2, 2, 2, 3, 3, 4][seed.below(10)],
+            impacts,
+            state: plan.state,
+            created: plan.created,
+            updated: plan.updated,
+            closed: (plan.state >= CLOSED_FIXED).then_some(plan.updated),
+            rule: u16::try_from(rule).unwrap_or(0),
+            file: u32::try_from(file).unwrap_or(0),
+            line: u32::try_from(1 + seed.below(900)).unwrap_or(1),
+            test: project.files[file].path.starts_with("src/test"),
+            wanted: wanted && plan.branch == 0,
+            ever_open: STATES[usize::from(plan.state)].3 == "open",
+            listed: true,
+        };
+        let mut body = row.first_body(seed, edition, project, &rules[rule], number);
+        row.paint(&mut body, edition);
+        row.body = body.to_string();
+        row
+    }
+
+    fn first_body(&self, seed: &mut Seed, edition: Edition, project: &Project, rule: &Rule, number: usize) -> Value {
+        let path = &project.files[self.file as usize].path;
+        let component = if path.is_empty() { project.key.clone() } else { format!("{}:{path}", project.key) };
+        let range = |line: u32| json!({ "startLine": line, "endLine": line + 1, "startOffset": 8, "endOffset": 63 });
+        let mut message = match number % 50 {
+            7 => "Make sure <script>alert(1)</script> & \"quotes\"\u{7} are\u{202e} escaped <img src=x onerror=alert(2)>".to_owned(),
+            _ => format!("Change this code to not {}.", seed.prose(60).trim_end_matches('.')),
+        };
+        if rule.external {
+            message = format!("CVE-2026-{} | {message}", 10_000 + seed.below(5_000));
+        }
+        let mut body = json!({
+            "key": self.key, "rule": rule.key, "component": component, "project": project.key, "type": TYPES[usize::from(self.kind)],
+            "message": message, "effort": "15min", "debt": "15min", "author": format!("dev{}@corp.example", number % 9),
+            "tags": ["cwe", rule.language], "creationDate": date(self.created), "scope": if self.test { "TEST" } else { "MAIN" },
+            "quickFixAvailable": false, "messageFormattings": [], "codeVariants": [], "flows": [],
+        });
+        if !path.is_empty() {
+            body["line"] = json!(self.line);
+            body["hash"] = json!(format!("{:016x}{:016x}", seed.next(), seed.next()));
+            body["textRange"] = range(self.line);
+            if !number.is_multiple_of(3) {
+                let step = |n: u32| json!({ "component": component, "textRange": range(self.line.saturating_sub(n).max(1)), "msg": seed.clone().prose(50), "msgFormattings": [] });
+                body["flows"] = json!([{ "locations": [step(0), step(3), step(8)] }]);
+            }
+        }
+        if number % 4 == 1 {
+            body["assignee"] = json!("jdoe");
+        }
+        if rule.external {
+            body["externalRuleEngine"] = json!("trivy");
+        }
+        if !edition.old {
+            body["cleanCodeAttribute"] = json!("COMPLETE");
+            body["cleanCodeAttributeCategory"] = json!("INTENTIONAL");
+            body["prioritizedRule"] = json!(false);
+        }
+        if edition.cloud {
+            body["organization"] = json!(super::ORGANIZATION);
+        }
+        if let Some((name, pull)) = project.branches.get(usize::from(self.branch)).filter(|_| self.branch > 0) {
+            body[if *pull { "pullRequest" } else { "branch" }] = json!(name);
+        }
+        body
+    }
+
+    /// Writes what can change.
+    fn paint(&self, body: &mut Value, edition: Edition) {
+        let State(status, resolution, issue_status, _) = &STATES[usize::from(self.state)];
+        body["severity"] = json!(SEVERITIES[usize::from(self.severity)]);
+        body["status"] = json!(status);
+        body["updateDate"] = json!(date(self.updated));
+        if !resolution.is_empty() {
+            body["resolution"] = json!(resolution);
+        }
+        if let Some(closed) = self.closed {
+            body["closeDate"] = json!(date(closed));
+        }
+        if !edition.old {
+            body["issueStatus"] = json!(issue_status);
+            let impact = |(quality, severity): &(u8, u8)| {
+                let (quality, severity) = (QUALITIES[usize::from(*quality)], IMPACT_SEVERITIES[usize::from(*severity)]);
+                json!({ "softwareQuality": quality, "severity": severity })
+            };
+            body["impacts"] = json!(self.impacts.iter().map(impact).collect::<Vec<_>>());
+        }
+    }
+
+    fn set(&mut self, edition: Edition, step: u64, edit: impl FnOnce(&mut Row)) {
+        edit(self);
+        self.updated = now();
+        self.closed = (self.state >= CLOSED_FIXED).then_some(day_of(step));
+        let mut body: Value = serde_json::from_str(&self.body).expect("our own JSON");
+        self.paint(&mut body, edition);
+        self.body = body.to_string();
+    }
+
+    /// A person gives it another severity.
+    fn rate(&mut self, edition: Edition) {
+        let other = |severity: u8| if severity == 3 { 1 } else { 3 };
+        match self.impacts.iter_mut().find(|(quality, _)| *quality == SECURITY) {
+            Some((_, severity)) if edition.mqr => *severity = other(*severity),
+            _ => self.severity = other(self.severity),
+        }
+    }
+
+    fn word(&self, edition: Edition) -> &'static str {
+        let impact = self.impacts.iter().find(|(quality, _)| *quality == SECURITY);
+        match impact {
+            Some((_, severity)) if edition.mqr => WORDS[usize::from(*severity)],
+            _ => WORDS[usize::from(self.severity)],
+        }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.listed && self.wanted && STATES[usize::from(self.state)].3 == "open"
+    }
+}
+
+/// In one mode the impact decides whether it is a security finding, in the other the type; they need not agree.
+fn kind_and_impacts(seed: &mut Seed, edition: Edition, wanted: bool, number: usize) -> (u8, Vec<(u8, u8)>) {
+    let severity = [0, 0, 1, 1, 2, 2, 2, 3, 3, 4][seed.below(10)];
+    let other = (u8::from(seed.chance(50.0)), [1, 2, 3][seed.below(3)]);
+    let odd = number % 10 == 3;
+    let has_impact = if edition.mqr { wanted } else { wanted != odd };
+    let has_type = if edition.mqr { wanted != odd } else { wanted };
+    let kind = if has_type { VULNERABILITY } else { u8::from(seed.chance(40.0)) };
+    let impacts = match (has_impact, number % 4) {
+        _ if edition.old => Vec::new(),
+        (false, _) => vec![other],
+        (true, 0) => vec![other, (SECURITY, severity)],
+        (true, _) => vec![(SECURITY, severity)],
+    };
+    (kind, impacts)
+}
+
+impl Spot {
+    fn new(seed: &mut Seed, edition: Edition, project: &Project, rules: &[Rule], resolution: &'static str, created: i64) -> Self {
+        let mut choices = rules.iter().enumerate().filter(|(_, rule)| rule.hotspot.is_some()).map(|(n, _)| n);
+        let count = choices.clone().count();
+        let rule = choices.nth(seed.below(count)).unwrap_or(0);
+        let (category, probability) = rules[rule].hotspot.unwrap_or(("others", "LOW"));
+        let file = 1 + seed.below(project.files.len() - 1);
+        let line = 1 + seed.below(700);
+        let key = if edition.cloud || edition.old { format!("AZ{:018x}", seed.next()) } else { seed.uuid() };
+        let mut body = json!({
+            "key": key, "component": format!("{}:{}", project.key, project.files[file].path), "project": project.key,
+            "securityCategory": category, "vulnerabilityProbability": probability, "status": "TO_REVIEW", "line": line,
+            "message": format!("Make sure that {} is safe here & <b>nowhere</b> else.", seed.prose(40).trim_end_matches('.')),
+            "author": "dev3@corp.example", "creationDate": date(created), "updateDate": date(created), "flows": [],
+            "textRange": { "startLine": line, "endLine": line, "startOffset": 4, "endOffset": 40 }, "ruleKey": rules[rule].key,
+            "messageFormattings": [],
+        });
+        if edition.cloud {
+            body["organization"] = json!(super::ORGANIZATION);
+        }
+        let mut spot = Spot {
+            key,
+            body: body.to_string(),
+            branch: 0,
+            rule: u16::try_from(rule).unwrap_or(0),
+            file: u32::try_from(file).unwrap_or(0),
+            resolution: "",
+            ever_open: resolution.is_empty(),
+            listed: true,
+        };
+        if !resolution.is_empty() {
+            spot.review(resolution, created + DAY);
+        }
+        spot
+    }
+
+    fn review(&mut self, resolution: &'static str, now: i64) {
+        self.resolution = resolution;
+        let mut body: Value = serde_json::from_str(&self.body).expect("our own JSON");
+        body["status"] = json!("REVIEWED");
+        body["resolution"] = json!(resolution);
+        body["updateDate"] = json!(date(now));
+        self.body = body.to_string();
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.listed && self.resolution.is_empty()
+    }
+}
+
+fn rules() -> Vec<Rule> {
+    let mut rules = Vec::new();
+    let languages = ["java", "ts", "py"];
+    let repositories = ["java", "typescript", "python"];
+    for number in 0..130_u32 {
+        let n = number as usize % 3;
+        let kind = match number {
+            0..70 => VULNERABILITY,
+            70..100 => 0,
+            _ => 1,
+        };
+        rules.push(Rule {
+            key: format!("{}:S{}", repositories[n], 2_000 + number),
+            name: format!("Input number {number} should be <checked> & bound"),
+            language: languages[n],
+            cwe: 20 + number % 60,
+            kind,
+            external: false,
+            hotspot: None,
+        });
+    }
+    for number in 0..6_u32 {
+        rules.push(Rule {
+            key: format!("external_trivy:AVD-{number:04}"),
+            name: format!("trivy:AVD-{number:04}"),
+            language: "py",
+            cwe: 0,
+            kind: VULNERABILITY,
+            external: true,
+            hotspot: None,
+        });
+    }
+    let spots = [("sql-injection", "HIGH"), ("auth", "HIGH"), ("dos", "MEDIUM"), ("weak-cryptography", "MEDIUM"), ("others", "LOW")];
+    for (number, hotspot) in (0_u32..).zip(spots) {
+        rules.push(Rule {
+            key: format!("java:S{}", 5_100 + number),
+            name: format!("Doing {} is security-sensitive", hotspot.0),
+            language: "java",
+            cwe: 200 + number,
+            kind: VULNERABILITY,
+            external: false,
+            hotspot: Some(hotspot),
+        });
+    }
+    rules
+}
+
+impl Rule {
+    /// The texts that a hotspot of it shows: risk, assessment, cure.
+    fn texts(&self) -> [String; 3] {
+        let mut seed = Seed::of(&[24, u64::from(self.cwe)]);
+        let see = format!(r#"<h3>See</h3><ul><li>CWE - <a href="https://cwe.example/{0}">CWE-{0} - A weakness</a></li></ul>"#, self.cwe);
+        [
+            format!("<p>{}</p><script>alert(3)</script>{see}", seed.prose(500)),
+            format!("<h2>Ask Yourself Whether</h2><ul><li>{}</li></ul>", seed.prose(120)),
+            format!("<h2>Recommended Secure Coding Practices</h2><p>{}</p><pre>use(bound);</pre>", seed.prose(200)),
+        ]
+    }
+
+    /// The `rule` of `api/rules/show`.
+    pub(super) fn show(&self, edition: Edition) -> Value {
+        let [risk, assess, cure] = self.texts();
+        let mut body = json!({
+            "key": self.key, "repo": self.key.split(':').next(), "name": self.name, "createdAt": "2023-01-17T10:11:21+0000",
+            "updatedAt": "2025-01-17T10:11:21+0000", "severity": "MAJOR", "status": "READY", "isTemplate": false, "tags": [],
+            "sysTags": ["cwe", "injection"], "lang": self.language, "langName": self.language.to_uppercase(), "params": [],
+            "type": if self.hotspot.is_some() { "SECURITY_HOTSPOT" } else { TYPES[usize::from(self.kind)] }, "scope": "MAIN", "isExternal": self.external,
+        });
+        if !self.external && edition.old {
+            body["htmlDesc"] = json!(format!("{risk}{assess}{cure}"));
+            body["mdDesc"] = body["htmlDesc"].clone();
+        } else if !self.external {
+            body["descriptionSections"] = json!([
+                { "key": "root_cause", "content": risk },
+                { "key": "how_to_fix", "content": cure, "context": { "key": "others", "displayName": "Others" } },
+                { "key": "resources", "content": format!("<ul><li>CWE-{}</li></ul>", self.cwe) },
+            ]);
+        }
+        if !edition.old {
+            body["impacts"] = json!([{ "softwareQuality": "SECURITY", "severity": "MEDIUM" }]);
+            body["cleanCodeAttribute"] = json!("COMPLETE");
+            body["cleanCodeAttributeCategory"] = json!("INTENTIONAL");
+        }
+        body
+    }
+
+    /// One of the `rules` beside a list of issues.
+    pub(super) fn brief(&self) -> Value {
+        json!({ "key": self.key, "name": self.name, "lang": self.language, "langName": self.language.to_uppercase(), "status": "READY" })
+    }
+
+    /// The `rule` of `api/hotspots/show`.
+    pub(super) fn of_hotspot(&self) -> Value {
+        let [risk, assess, cure] = self.texts();
+        let (category, probability) = self.hotspot.unwrap_or(("others", "LOW"));
+        json!({ "key": self.key, "name": self.name, "securityCategory": category, "vulnerabilityProbability": probability,
+            "riskDescription": risk, "vulnerabilityDescription": assess, "fixRecommendations": cure })
+    }
+}

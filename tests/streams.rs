@@ -1,0 +1,111 @@
+//! What holds for vendors whose one list covers many records: one line per vendor at the end.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use common::{Bench, SIZE, assert_outcome};
+use tributary::store::Outcome;
+use tributary_simulator::{Change, Oracle, Running, start};
+
+/// Does what a person does who maps or ignores a record.
+fn decide(bench: &Bench, records: &[&str], state: &str) {
+    let database = rusqlite::Connection::open(bench.folder.path().join("t.db")).unwrap();
+    let now = "cast((julianday('now') - 2440587.5) * 86400000000 as integer)";
+    for record in records {
+        let moved =
+            database.execute(&format!("update record_rows set state = ?2, state_since = {now} where key = ?1"), [*record, state]).unwrap();
+        assert_eq!(moved, 1, "{record}");
+    }
+}
+
+/// The record with the most open findings.
+fn busiest(oracle: &Oracle) -> String {
+    let open = |record: &String| oracle.findings.values().filter(|truth| truth.record == *record && truth.state == "open").count();
+    let busiest = oracle.records.keys().max_by_key(|record| open(record)).unwrap().clone();
+    assert!(open(&busiest) >= 10, "{busiest} has {} open findings", open(&busiest));
+    busiest
+}
+
+/// A record's findings as they are, in one text.
+fn rows_of(bench: &Bench, record: &str) -> Vec<String> {
+    let reader = bench.engine.store.reader().unwrap();
+    let mut rows = reader
+        .prepare("select f.key || ' ' || state || ' ' || severity || ' ' || updated_at || ' ' || last_seen from findings f where record_key = ?1 order by f.key")
+        .unwrap();
+    rows.query_map([record], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+}
+
+/// Mapped after the stream has gone by, its old findings are found by an ordinary sync.
+async fn a_record_mapped_later_brings_its_old_findings(tool: Running) {
+    let bench = Bench::new(tool);
+    bench.configure("auto_map = false");
+    assert_outcome(&bench.discover().await, Outcome::Success);
+    let oracle = bench.tool.vendor.oracle();
+    let late = busiest(&oracle);
+    let others: Vec<&str> = oracle.records.keys().map(String::as_str).filter(|record| *record != late).collect();
+    decide(&bench, &others, "good");
+    let report = bench.sync(false).await;
+    assert_outcome(&report, Outcome::Success);
+    assert!(report.filtered["record not mapped"] > 0);
+    assert_eq!(rows_of(&bench, &late), Vec::<String>::new());
+
+    let quiet = bench.sync(false).await;
+    assert_eq!((quiet.counts.created, quiet.counts.closed), (0, 0));
+    decide(&bench, &[&late], "good");
+    assert_outcome(&bench.sync(false).await, Outcome::Success);
+    bench.assert_oracle("after the last record was mapped");
+
+    // The pass that found them is the last full one: the next is an ordinary one again.
+    assert_outcome(&bench.sync(false).await, Outcome::Success);
+    assert_eq!(bench.number("select count(*) from finding_events"), 0);
+    bench.assert_oracle("at the end");
+}
+
+/// Whatever the tool does, the findings of a record that is ignored stay as they are; restored, they are what the tool says.
+async fn an_ignored_record_keeps_its_findings_untouched(tool: Running) {
+    let bench = Bench::new(tool);
+    assert_outcome(&bench.sync(false).await, Outcome::Success);
+    let ignored = busiest(&bench.tool.vendor.oracle());
+    let before = rows_of(&bench, &ignored);
+    decide(&bench, &[&ignored], "ignored");
+    bench.tool.vendor.step(&Change { fixed: 5.0, changed: 5.0, new: 5.0, vanished: 5.0 });
+    for full in [true, false, true] {
+        let report = bench.sync(full).await;
+        assert_outcome(&report, Outcome::Success);
+        assert!(!full || report.filtered["record not mapped"] > 0);
+    }
+    let (seen, after) = (|row: &String| row.rsplit_once(' ').unwrap().0.to_owned(), rows_of(&bench, &ignored));
+    assert_eq!(after.iter().map(seen).collect::<Vec<_>>(), before.iter().map(seen).collect::<Vec<_>>());
+    // They were not looked at, so they were not seen either.
+    let last_seen =
+        "select count(*) from findings f join records r on r.key = f.record_key where r.state = 'ignored' and f.last_seen > r.state_since";
+    assert_eq!(bench.number(last_seen), 0);
+    let (stored, oracle) = (bench.stored(), bench.tool.vendor.oracle());
+    let others = |of: &Oracle| of.findings.clone().into_iter().filter(|(_, truth)| truth.record != ignored).collect::<Vec<_>>();
+    assert!(others(&stored) == others(&oracle), "the other records follow the tool");
+
+    decide(&bench, &[&ignored], "good");
+    assert_outcome(&bench.sync(false).await, Outcome::Success);
+    // Where a listing can shift, absence counts when it is met twice.
+    assert_outcome(&bench.sync(true).await, Outcome::Success);
+    bench.assert_oracle("after the record was restored");
+}
+
+macro_rules! streams {
+    ($name:ident, $tool:expr) => {
+        mod $name {
+            streams!(@ $tool, a_record_mapped_later_brings_its_old_findings, an_ignored_record_keeps_its_findings_untouched);
+        }
+    };
+    (@ $tool:expr, $($case:ident),+) => {
+        $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $case() {
+            use super::*;
+            super::$case(start($tool, 0).await.unwrap()).await;
+        })+
+    };
+}
+
+streams!(semgrep, tributary_simulator::semgrep::Semgrep::new(SIZE));
+streams!(snyk, tributary_simulator::snyk::Snyk::new(SIZE));

@@ -58,6 +58,7 @@ pub struct Settings {
 /// One of Semgrep's products.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(inline)]
 enum Product {
     Sast,
     Sca,
@@ -83,6 +84,7 @@ fn all() -> Vec<Product> {
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(inline)]
 enum Branches {
     #[default]
     All,
@@ -133,7 +135,7 @@ impl Connector for Semgrep {
         record: "project",
         location: "https://semgrep.dev/api/v1/",
         location_help: "https://semgrep.dev/api/v1/, or the same below the address of a dedicated tenant: https://TENANT.semgrep.dev/api/v1/",
-        permissions: &["API token with the scope Web API"],
+        permissions: &["Web API"],
         aliases: &[("web_api_token", "secret")],
         concurrency: 1,
         shifting: true,

@@ -182,6 +182,7 @@ conformance!(dependency_track_5, tributary_simulator::dependency_track::Dependen
 conformance!(dependency_track_4, tributary_simulator::dependency_track::DependencyTrack::new(SIZE).v4());
 conformance!(burp_new, tributary_simulator::burp::Burp::new(SIZE));
 conformance!(burp_old, tributary_simulator::burp::Burp::old(SIZE));
+conformance!(semgrep, tributary_simulator::semgrep::Semgrep::new(SIZE));
 conformance!(snyk, tributary_simulator::snyk::Snyk::new(SIZE));
 #[cfg(feature = "aws")]
 conformance!(aws_security_hub, tributary_simulator::aws_security_hub::AwsSecurityHub::new(SIZE));

@@ -13,6 +13,7 @@ pub mod dependency_track;
 mod error;
 pub mod kit;
 pub mod model;
+pub mod semgrep;
 pub mod snyk;
 pub mod sonarqube;
 
@@ -28,6 +29,7 @@ pub static SOURCES: &[Entry] = &[
     Entry::of::<aws_security_hub::AwsSecurityHub>(),
     Entry::of::<burp::Burp>(),
     Entry::of::<dependency_track::DependencyTrack>(),
+    Entry::of::<semgrep::Semgrep>(),
     Entry::of::<snyk::Snyk>(),
     Entry::of::<sonarqube::SonarQube>(),
 ];

@@ -13,8 +13,10 @@ mod server;
 pub mod aws_security_hub;
 pub mod burp;
 pub mod dependency_track;
+pub mod semgrep;
 pub mod snyk;
 pub mod sonarqube;
+pub mod tenable;
 
 pub use fault::{Fault, Faults, Odd};
 pub use oracle::{Change, Oracle, Truth};
@@ -30,6 +32,8 @@ pub static VENDORS: &[(&str, Make)] = &[
     ("aws_security_hub", |size| Arc::new(aws_security_hub::AwsSecurityHub::new(size))),
     ("burp", |size| Arc::new(burp::Burp::new(size))),
     ("dependency_track", |size| Arc::new(dependency_track::DependencyTrack::new(size))),
+    ("semgrep", |size| Arc::new(semgrep::Semgrep::new(size))),
     ("snyk", |size| Arc::new(snyk::Snyk::new(size))),
     ("sonarqube", |size| Arc::new(sonarqube::SonarQube::new(size))),
+    ("tenable", |size| Arc::new(tenable::Tenable::new(size))),
 ];

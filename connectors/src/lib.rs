@@ -12,6 +12,7 @@ mod error;
 pub mod kit;
 pub mod model;
 pub mod snyk;
+pub mod tenable;
 
 pub use connector::{
     Ask, Checked, Connector, Coverage, Entry, Item, Job, Mark, Meta, Next, Page, RawAsk, RawPage, RecordRef, Reject, Scope, Source, Stored,
@@ -20,7 +21,12 @@ pub use error::{Error, Excerpt, Kind, Remedy, Result};
 pub use kit::{Activity, Cx};
 
 /// Every connector of this build, in alphabetical order. Adding a vendor adds its line here.
-pub static SOURCES: &[Entry] = &[Entry::of::<burp::Burp>(), Entry::of::<dependency_track::DependencyTrack>(), Entry::of::<snyk::Snyk>()];
+pub static SOURCES: &[Entry] = &[
+    Entry::of::<burp::Burp>(),
+    Entry::of::<dependency_track::DependencyTrack>(),
+    Entry::of::<snyk::Snyk>(),
+    Entry::of::<tenable::Tenable>(),
+];
 
 /// What nearly every vendor file needs.
 pub(crate) mod prelude {

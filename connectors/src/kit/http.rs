@@ -217,7 +217,7 @@ impl Http {
     }
 
     fn request(&self, method: Method, route: &'static str, url: Url) -> Request<'_> {
-        Request { http: self, method, route, url, headers: HeaderMap::new(), body: None, anonymous: false }
+        Request { http: self, method, route, url, headers: HeaderMap::new(), body: None, anonymous: false, also: None }
     }
 
     /// Sends until it succeeds, as the error's kind allows: full-jitter exponential back-off, the vendor's `Retry-After`,
@@ -363,6 +363,7 @@ pub struct Request<'a> {
     headers: HeaderMap,
     body: Option<Bytes>,
     anonymous: bool,
+    also: Option<u16>,
 }
 
 /// What came back, decoded.
@@ -405,6 +406,13 @@ impl Request<'_> {
         self
     }
 
+    /// Takes an answer with this status, too, for a good one when it can be decoded (409 that names the job under way).
+    #[must_use]
+    pub fn also(mut self, status: u16) -> Self {
+        self.also = Some(status);
+        self
+    }
+
     /// Sends it, with retries, and decodes the JSON answer. An answer of another shape is retried like a failure: half an
     /// answer or a log-in page must never be taken for "nothing there".
     ///
@@ -439,6 +447,11 @@ impl Request<'_> {
                 Ok(decoded) => Ok(Answer { body: decoded, headers }),
                 Err(error) => Err(Error::new(doing, self.shape(&headers, &body, &error))),
             };
+        }
+        if self.also == Some(status.as_u16())
+            && let Ok(decoded) = serde_json::from_slice(&body)
+        {
+            return Ok(Answer { body: decoded, headers });
         }
         Err(Error::new(doing, refusal(status, &headers, self.http.excerpt(&body))))
     }

@@ -183,3 +183,5 @@ conformance!(dependency_track_4, tributary_simulator::dependency_track::Dependen
 conformance!(burp_new, tributary_simulator::burp::Burp::new(SIZE));
 conformance!(burp_old, tributary_simulator::burp::Burp::old(SIZE));
 conformance!(snyk, tributary_simulator::snyk::Snyk::new(SIZE));
+conformance!(tenable, tributary_simulator::tenable::Tenable::new(SIZE));
+conformance!(tenable_in_chunks, tributary_simulator::tenable::Tenable::new(SIZE).joined().in_chunks(7));

@@ -108,3 +108,4 @@ macro_rules! streams {
 }
 
 streams!(snyk, tributary_simulator::snyk::Snyk::new(SIZE));
+streams!(tenable, tributary_simulator::tenable::Tenable::new(SIZE));

@@ -4,19 +4,24 @@
 //! jobs: asked for, prepared, then fetched chunk by chunk in any order; a job and its chunks are kept for a day, so a walk
 //! goes on with its job after a restart, and the same question asked twice is answered 409 with the job under way. A job
 //! with failed or cancelled chunks proves nothing. Without a time filter only the last 30 days are exported, and without
-//! states only the open ones: both are always sent. `since` goes by the end of a scan, which is indexed hours later, hence
-//! the overlap. A record is a scan; what no scan met (an agent, a sensor) belongs to one more. Rates are limited by 429 only.
+//! states only the open ones: both are always sent. `since` goes by the end of a scan, which is indexed hours or days later:
+//! hence the overlap, and a second export of what was indexed since, which the documentation is too vague about to do with it
+//! alone. A record is a scan; what no scan met (an agent, a sensor) belongs to one more. Rates are limited by 429 only.
+
+mod asset;
+mod finding;
 
 use std::time::Duration;
 
 use serde::de::IgnoredAny;
 use serde_json::json;
-use sha2::{Digest, Sha256};
+
+use asset::{Host, KnownHost, asset};
+use finding::{Known, Vulnerability, finding};
 
 use crate::{
     Excerpt,
     kit::{Loose, Numbers, Request},
-    model::Asset,
     prelude::*,
 };
 
@@ -77,6 +82,8 @@ pub struct Cursor {
     finished: bool,
     /// Questions without news.
     asked: u32,
+    /// Whether this is the second part of a delta: what was indexed since, however long ago it was found.
+    late: bool,
 }
 
 /// Routes of one kind of export.
@@ -145,7 +152,7 @@ impl Connector for Tenable {
         let since = ask.since.filter(|_| !ask.full).map_or(EVER, |since| since.as_second().max(EVER));
         let nothing = |next| Ok(Page::new((Vec::new(), Vec::new()), None, next));
         let Cursor { job: Some(job), .. } = &ask.cursor else {
-            return nothing(Next::More(self.begin(cx, &export, findings, since).await?));
+            return nothing(Next::More(self.begin(cx, findings, since, ask.cursor.late).await?));
         };
         let mut cursor = Cursor { job: Some(job.clone()), ..ask.cursor };
         let job = cursor.job.as_deref().unwrap_or_default();
@@ -175,7 +182,11 @@ impl Connector for Tenable {
             if broken > 0 || status.reason.as_deref().is_some_and(|reason| !reason.trim().is_empty()) {
                 return Err(failed(&export, &status, broken));
             }
-            return nothing(Next::Done(if since == EVER { Coverage::Full } else { Coverage::Delta }, None));
+            return nothing(match since {
+                EVER => Next::Done(Coverage::Full, None),
+                _ if findings && !cursor.late => Next::More(Cursor { late: true, ..Cursor::default() }),
+                _ => Next::Done(Coverage::Delta, None),
+            });
         };
         // An empty chunk may come as `null`.
         let answer = self.get(export.chunk, &[job, &chunk.to_string()]).send::<Option<Vec<Box<RawValue>>>>(cx).await;
@@ -251,20 +262,22 @@ impl Tenable {
     }
 
     /// Asks for an export, or finds the same one under way.
-    async fn begin(&self, cx: &Cx, export: &Export, findings: bool, since: i64) -> Result<Cursor> {
-        let container = if findings { self.session(cx).await?.container_uuid } else { String::new() };
-        let body = if findings {
-            json!({ "num_assets": HOSTS, "include_unlicensed": self.unlicensed, "include_software_vulns": true,
-                "filters": { "state": ["OPEN", "REOPENED", "FIXED"], "since": since } })
+    async fn begin(&self, cx: &Cx, findings: bool, since: i64, late: bool) -> Result<Cursor> {
+        let (start, container, body) = if findings {
+            let time = if late { "indexed_at" } else { "since" };
+            let body = json!({ "num_assets": HOSTS, "include_unlicensed": self.unlicensed, "include_software_vulns": true,
+                "filters": { "state": ["OPEN", "REOPENED", "FIXED"], time: since } });
+            (FINDING_EXPORT.start, self.session(cx).await?.container_uuid, body)
         } else {
-            json!({ "chunk_size": ASSETS, "include_open_ports": false, "filters": { "types": ["host"], "since": since } })
+            let body = json!({ "chunk_size": ASSETS, "include_open_ports": false, "filters": { "types": ["host"], "since": since } });
+            (ASSET_EXPORT.start, String::new(), body)
         };
-        let started = self.http.post(export.start, &[], &body).header("user-agent", AGENT).also(409).send::<Started>(cx).await;
+        let started = self.http.post(start, &[], &body).header("user-agent", AGENT).also(409).send::<Started>(cx).await;
         let job = match started.map_err(|error| denied(error, EXPORTING))?.body {
             Started::Own { export_uuid } => export_uuid,
             Started::UnderWay { active_job_id } => active_job_id,
         };
-        Ok(Cursor { job: Some(job), container, ..Cursor::default() })
+        Ok(Cursor { job: Some(job), container, late, ..Cursor::default() })
     }
 }
 
@@ -380,226 +393,6 @@ struct Status {
     chunks_cancelled: Option<Vec<IgnoredAny>>,
 }
 
-#[derive(Deserialize)]
-struct Vulnerability {
-    finding_id: Option<String>,
-    #[serde(default)]
-    asset: OnAsset,
-    output: Option<String>,
-    plugin: Plugin,
-    #[serde(default)]
-    port: Port,
-    scan: Option<ByScan>,
-    severity: Option<String>,
-    #[serde(default)]
-    severity_id: Loose,
-    #[serde(default)]
-    severity_default_id: Loose,
-    severity_modification_type: Option<String>,
-    recast_reason: Option<String>,
-    state: Option<String>,
-    first_found: Option<String>,
-    last_found: Option<String>,
-    source: Option<String>,
-    software_vulns: Option<Vec<Software>>,
-}
-
-/// What its key is made of, from an item that could not be read.
-#[derive(Deserialize)]
-struct Known {
-    finding_id: Option<String>,
-    asset: Option<OnAsset>,
-    plugin: Option<KnownPlugin>,
-    port: Option<Port>,
-}
-
-impl Known {
-    fn key(self) -> Option<String> {
-        let plugin = self.plugin.unwrap_or_default();
-        key(self.finding_id, &self.asset.unwrap_or_default(), &plugin.id, &self.port.unwrap_or_default())
-    }
-}
-
-#[derive(Default, Deserialize)]
-struct KnownPlugin {
-    #[serde(default)]
-    id: Loose,
-}
-
-#[derive(Default, Deserialize)]
-struct OnAsset {
-    uuid: Option<String>,
-    fqdn: Option<String>,
-    hostname: Option<String>,
-    ipv4: Option<String>,
-    ipv6: Option<String>,
-}
-
-#[derive(Default, Deserialize)]
-struct Port {
-    #[serde(default)]
-    port: Loose,
-    protocol: Option<String>,
-    service: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct ByScan {
-    schedule_uuid: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Plugin {
-    #[serde(default)]
-    id: Loose,
-    name: Option<String>,
-    family: Option<String>,
-    synopsis: Option<String>,
-    description: Option<String>,
-    solution: Option<String>,
-    workaround: Option<String>,
-    cve: Option<Vec<String>>,
-    cpe: Option<Vec<String>>,
-    bid: Option<Vec<Loose>>,
-    xrefs: Option<Vec<Xref>>,
-    see_also: Option<Vec<String>>,
-    #[serde(default)]
-    cvss_base_score: Loose,
-    cvss_vector: Option<Vector>,
-    #[serde(default)]
-    cvss3_base_score: Loose,
-    cvss3_vector: Option<Vector>,
-    #[serde(default)]
-    cvss4_base_score: Loose,
-    cvss4_vector: Option<Vector>,
-    vpr: Option<Vpr>,
-    vpr_v2: Option<Vpr>,
-    #[serde(default)]
-    epss_score: Loose,
-    exploit_available: Option<bool>,
-    exploited_by_malware: Option<bool>,
-    has_patch: Option<bool>,
-    vendor_unpatched: Option<bool>,
-}
-
-#[derive(Deserialize)]
-struct Vector {
-    raw: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Vpr {
-    #[serde(default)]
-    score: Loose,
-    on_cisa_kev: Option<bool>,
-}
-
-/// A reference to another list: an object in every recording, a text in the schema.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Xref {
-    Pair {
-        #[serde(rename = "type")]
-        kind: String,
-        id: Loose,
-    },
-    Text(String),
-    Other(IgnoredAny),
-}
-
-impl Xref {
-    fn parts(&self) -> Option<(&str, &str)> {
-        match self {
-            Xref::Pair { kind, id } => Some((kind, id.text()?)),
-            Xref::Text(text) => text.split_once(':'),
-            Xref::Other(IgnoredAny) => None,
-        }
-    }
-}
-
-#[derive(Deserialize)]
-struct Software {
-    identifier: Option<String>,
-    product: Option<String>,
-    version: Option<String>,
-    fix_available: Option<bool>,
-    fixes: Option<Vec<Fix>>,
-}
-
-#[derive(Deserialize)]
-struct Fix {
-    value: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct KnownHost {
-    id: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Host {
-    id: String,
-    types: Option<Vec<String>>,
-    is_licensed: Option<bool>,
-    is_deleted: Option<bool>,
-    system_types: Option<Vec<String>>,
-    operating_systems: Option<Vec<String>>,
-    #[serde(default)]
-    timestamps: Times,
-    #[serde(default)]
-    network: Network,
-    cloud: Option<Cloud>,
-    ratings: Option<Ratings>,
-    tags: Option<Vec<Tag>>,
-}
-
-#[derive(Default, Deserialize)]
-struct Times {
-    deleted_at: Option<String>,
-    terminated_at: Option<String>,
-}
-
-#[derive(Default, Deserialize)]
-struct Network {
-    network_name: Option<String>,
-    ipv4s: Option<Vec<String>>,
-    ipv6s: Option<Vec<String>>,
-    fqdns: Option<Vec<String>>,
-    hostnames: Option<Vec<String>>,
-    mac_addresses: Option<Vec<String>>,
-    netbios_names: Option<Vec<String>>,
-}
-
-#[derive(Deserialize)]
-struct Cloud {
-    aws: Option<Instance>,
-    azure: Option<Instance>,
-    gcp: Option<Instance>,
-}
-
-#[derive(Deserialize)]
-struct Instance {
-    #[serde(alias = "ec2_instance_id", alias = "vm_id")]
-    instance_id: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Ratings {
-    acr: Option<Rating>,
-}
-
-#[derive(Deserialize)]
-struct Rating {
-    #[serde(default)]
-    score: Loose,
-}
-
-#[derive(Deserialize)]
-struct Tag {
-    key: Option<String>,
-    value: Option<String>,
-}
-
 fn scan(scan: Scan) -> Result<Item, String> {
     let Some(key) = scan.schedule_uuid.filter(|key| !key.is_empty()) else {
         return Ok(Item::Skipped { key: scan.id.text().unwrap_or_default().into(), reason: "scan without a schedule" });
@@ -608,203 +401,4 @@ fn scan(scan: Scan) -> Result<Item, String> {
     let attributes = [("scan_id", scan.id.0), ("type", scan.kind), ("owner", scan.owner)];
     let attributes = attributes.into_iter().filter_map(|(name, value)| Some((name, text::keep(&value?)?))).collect();
     Ok(Item::Record(Record { key: key.into(), name, kind: "scan".into(), url: None, attributes }))
-}
-
-/// A finding's own id; for those of old, which have none, what it stands for.
-fn key(id: Option<String>, asset: &OnAsset, plugin: &Loose, port: &Port) -> Option<String> {
-    if let Some(id) = id.filter(|id| !id.is_empty()) {
-        return Some(id);
-    }
-    let parts = [asset.uuid.as_deref()?, plugin.text()?, port.port.text().unwrap_or("0"), port.protocol.as_deref().unwrap_or_default()];
-    Some(Sha256::digest(parts.join("\n")).iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-fn finding(wire: Vulnerability, container: &str, cx: &Cx) -> Result<Item, String> {
-    let Vulnerability { asset, plugin, port, .. } = wire;
-    let key = key(wire.finding_id, &asset, &plugin.id, &port).ok_or("neither `finding_id` nor asset and plugin")?;
-    let mut tags: Vec<Box<str>> = Vec::new();
-    let severity = match (wire.severity_id.whole(), wire.severity.as_deref().map(str::to_ascii_lowercase).as_deref()) {
-        (Some(0), _) | (None, Some("info")) => Severity::Info,
-        (Some(1), _) | (None, Some("low")) => Severity::Low,
-        (Some(2), _) | (None, Some("medium")) => Severity::Medium,
-        (Some(3), _) | (None, Some("high")) => Severity::High,
-        (Some(4), _) | (None, Some("critical")) => Severity::Critical,
-        (id, word) => {
-            cx.warn(format!("unknown severity `{}` {id:?}", text::line(word.unwrap_or_default())));
-            Severity::Unknown
-        }
-    };
-    let accepted = match wire.severity_modification_type.as_deref().map(str::to_ascii_uppercase).as_deref() {
-        None | Some("" | "NONE") => false,
-        Some("ACCEPTED") => true,
-        Some("RECASTED") => {
-            let before = ["info", "low", "medium", "high", "critical"];
-            let before = wire.severity_default_id.whole().and_then(|id| before.get(usize::try_from(id).ok()?));
-            tags.push(["recast from ", before.unwrap_or(&"another severity")].concat().into());
-            false
-        }
-        Some(other) => {
-            cx.warn(format!("unknown change of a severity `{}`", text::line(other)));
-            false
-        }
-    };
-    let word = text::line(wire.state.as_deref().unwrap_or("OPEN"));
-    let open = if accepted { State::RiskAccepted } else { State::Open };
-    let state = match word.to_ascii_uppercase().as_str() {
-        "FIXED" => State::Fixed,
-        "OPEN" => open,
-        "REOPENED" => {
-            tags.push("reopened".into());
-            open
-        }
-        _ => {
-            cx.warn(format!("unknown state `{word}`"));
-            open
-        }
-    };
-    let raw = |vector: &Option<Vector>, version: &str| {
-        let raw = vector.as_ref()?.raw.as_deref()?.trim();
-        Some(if raw.is_empty() || raw.starts_with("CVSS:") { raw.to_owned() } else { [version, raw].concat() })
-    };
-    let cvss = Cvss::read("4.0", raw(&plugin.cvss4_vector, "CVSS:4.0/").as_deref(), plugin.cvss4_base_score.number())
-        .or_else(|| Cvss::read("3.0", raw(&plugin.cvss3_vector, "CVSS:3.0/").as_deref(), plugin.cvss3_base_score.number()))
-        .or_else(|| Cvss::read("2.0", raw(&plugin.cvss_vector, "").as_deref(), plugin.cvss_base_score.number()));
-    let (mut cwe, mut identifiers) = (Vec::<Box<str>>::new(), Vec::<Box<str>>::new());
-    let mut cve: Vec<Box<str>> = plugin.cve.iter().flatten().map(|cve| text::line(cve)).collect();
-    let mut kev = [&plugin.vpr_v2, &plugin.vpr].into_iter().flatten().find_map(|vpr| vpr.on_cisa_kev);
-    for (kind, id) in plugin.xrefs.iter().flatten().filter_map(Xref::parts) {
-        let id = text::line(id);
-        let (list, id) = match kind {
-            "CVE" => (&mut cve, if id.starts_with("CVE-") { id } else { ["CVE-", &id].concat().into() }),
-            "CWE" => (&mut cwe, ["CWE-", id.trim_start_matches("CWE-")].concat().into()),
-            "CISA-KNOWN-EXPLOITED" => {
-                kev = Some(true);
-                continue;
-            }
-            _ => (&mut identifiers, [&text::line(kind), ":", &id].concat().into()),
-        };
-        list.extend(Some(id).filter(|id: &Box<str>| !list.contains(id)));
-    }
-    identifiers.extend(plugin.bid.iter().flatten().filter_map(|bid| Some(["BID:", bid.text()?].concat().into())));
-    let vpr = [&plugin.vpr, &plugin.vpr_v2].into_iter().flatten().find_map(|vpr| vpr.score.number());
-    tags.extend([&plugin.family, &wire.source].into_iter().flatten().map(|tag| text::line(tag)));
-    tags.extend(vpr.map(|score| format!("VPR {score}").into()));
-    let notes = [(plugin.exploit_available, "exploit available"), (plugin.exploited_by_malware, "exploited by malware")];
-    tags.extend(notes.into_iter().filter(|(yes, _)| *yes == Some(true)).map(|(_, note)| note.into()));
-    tags.extend(
-        port.service.as_deref().filter(|service| !service.is_empty()).map(|service| ["service ", &text::line(service)].concat().into()),
-    );
-
-    let software = wire.software_vulns.as_deref().and_then(<[_]>::first);
-    let identifier = software.and_then(|software| software.identifier.as_deref());
-    let named = identifier.or(plugin.cpe.as_deref().and_then(<[_]>::first).map(String::as_str)).and_then(platform);
-    let (product, version) = named.unwrap_or_default();
-    let fixed = software.and_then(|software| software.fixes.iter().flatten().find_map(|fix| fix.value.as_deref()));
-    let fix_available = software.and_then(|software| software.fix_available);
-    let reason = wire.recast_reason.map(|reason| ["Reason: ", &reason].concat());
-    let id = plugin.id.text().unwrap_or_default();
-    let mut references: Vec<Box<str>> = Vec::new();
-    let page = (!id.is_empty()).then(|| ["https://www.tenable.com/plugins/nessus/", id].concat());
-    for link in plugin.see_also.iter().flatten().chain(&page).flat_map(|text| text::links(text)) {
-        references.extend(Some(link).filter(|link| !references.contains(link)));
-    }
-    Ok(Item::Finding(Box::new(Finding {
-        record_sticky: true,
-        rule: text::keep(id),
-        title: plugin.name.as_deref().map(text::line).filter(|name| !name.is_empty()).unwrap_or_else(|| ["Plugin ", id].concat().into()),
-        description: paragraphs([&plugin.synopsis, &plugin.description, &wire.output, &reason]),
-        severity,
-        vendor_severity: wire.severity.as_deref().or(wire.severity_id.text()).map(text::line),
-        state,
-        vendor_state: Some(if accepted { [&word, ", ACCEPTED"].concat().into() } else { word }),
-        cve,
-        cwe,
-        identifiers,
-        cvss,
-        epss_score: plugin.epss_score.number().map(|percent| percent / 100.0),
-        exploited: kev,
-        fix_available: fix_available.or(plugin.has_patch.filter(|has| *has)).or(plugin.vendor_unpatched.filter(|not| *not).map(|not| !not)),
-        component_name: software.and_then(|software| text::keep(software.product.as_deref()?)).or(text::keep(product)),
-        component_version: software.and_then(|software| text::keep(software.version.as_deref()?)).or(text::keep(version)),
-        component_purl: identifier.and_then(text::purl),
-        fixed_version: fixed.and_then(|fixed| text::keep(if fixed.starts_with("pkg:") { package_version(fixed)? } else { fixed })),
-        endpoint: endpoint(&asset, &port),
-        remediation: paragraphs([&plugin.solution, &plugin.workaround]),
-        reference_urls: references,
-        tags,
-        vendor_first_seen: wire.first_found.as_deref().and_then(text::time),
-        vendor_last_seen: wire.last_found.as_deref().and_then(text::time),
-        asset_key: asset.uuid.map(Into::into),
-        ..Finding::new(
-            key,
-            wire.scan.and_then(|scan| scan.schedule_uuid).filter(|scan| !scan.is_empty()).unwrap_or_else(|| container.to_owned()),
-            Category::Infrastructure,
-        )
-    })))
-}
-
-/// Plain texts one below the other: markup in them is what the plugin met or speaks of, not ours to read.
-fn paragraphs<const N: usize>(parts: [&Option<String>; N]) -> Option<Box<str>> {
-    let parts = parts.into_iter().flatten().map(|part| part.trim());
-    text::keep(&parts.filter(|part| !part.is_empty() && !part.eq_ignore_ascii_case("n/a")).collect::<Vec<_>>().join("\n\n"))
-}
-
-/// Product and version of a CPE name of either form.
-fn platform(cpe: &str) -> Option<(&str, &str)> {
-    let mut parts = cpe.strip_prefix("cpe:2.3:").or_else(|| cpe.strip_prefix("cpe:/"))?.split(':').skip(2);
-    let product = parts.next()?;
-    Some((product, parts.next().filter(|version| !matches!(*version, "*" | "-")).unwrap_or_default()))
-}
-
-fn package_version(purl: &str) -> Option<&str> {
-    purl.split(['?', '#']).next()?.rsplit_once('@').map(|(_, version)| version)
-}
-
-fn endpoint(asset: &OnAsset, port: &Port) -> Option<Box<str>> {
-    let host = [&asset.fqdn, &asset.ipv4, &asset.ipv6, &asset.hostname].into_iter().flatten().find_map(|host| text::keep(host))?;
-    let Some(number) = port.port.whole().filter(|number| *number > 0) else { return Some(host) };
-    let host = if host.contains(':') { ["[", &host, "]"].concat().into() } else { host };
-    let protocol = port.protocol.as_deref().unwrap_or_default().to_ascii_lowercase();
-    let separator = if protocol.is_empty() { "" } else { "/" };
-    Some(text::line(&format!("{host}:{number}{separator}{protocol}")))
-}
-
-fn asset(host: Host) -> Item {
-    // Order means nothing here, and a list that comes in another order has not changed.
-    let list = |list: Option<Vec<String>>| {
-        let mut list: Vec<Box<str>> = list.into_iter().flatten().filter_map(|text| text::keep(&text)).collect();
-        list.sort_unstable();
-        list.dedup();
-        list
-    };
-    let network = host.network;
-    let instances = host.cloud.into_iter().flat_map(|cloud| [cloud.aws, cloud.azure, cloud.gcp]).flatten();
-    let names = [
-        ("fqdn", list(network.fqdns)),
-        ("hostname", list(network.hostnames)),
-        ("netbios", list(network.netbios_names)),
-        ("ipv4", list(network.ipv4s)),
-        ("ipv6", list(network.ipv6s)),
-        ("mac", list(network.mac_addresses)),
-        ("instance_id", list(Some(instances.filter_map(|instance| instance.instance_id).collect()))),
-    ];
-    let name = names.iter().find_map(|(_, list)| list.first()).cloned().unwrap_or_else(|| host.id.as_str().into());
-    let kind = host.types.iter().flatten().find(|kind| *kind == "host").or(host.types.iter().flatten().next());
-    let licensed = host.is_licensed.map(|yes| if yes { "yes" } else { "no" }.to_owned());
-    let rating = host.ratings.and_then(|ratings| ratings.acr?.score.0);
-    let single = [("network", network.network_name), ("licensed", licensed), ("asset_criticality", rating)];
-    let many = [("operating_system", list(host.operating_systems)), ("system_type", list(host.system_types))];
-    let single = single.into_iter().filter_map(|(name, value)| Some((name, text::keep(&value?)?)));
-    let tags = host.tags.into_iter().flatten().map(|tag| [tag.key.unwrap_or_default(), tag.value.unwrap_or_default()].join(":"));
-    let ended = |time: &Option<String>| time.as_deref().is_some_and(|time| !time.is_empty());
-    Item::Asset(Box::new(Asset {
-        kind: kind.map_or("host".into(), |kind| text::line(kind)),
-        name: text::line(&name),
-        identifiers: names.into_iter().flat_map(|(name, list)| list.into_iter().map(move |value| (name, value))).collect(),
-        attributes: many.into_iter().flat_map(|(name, list)| list.into_iter().map(move |value| (name, value))).chain(single).collect(),
-        tags: list(Some(tags.collect())),
-        gone: host.is_deleted == Some(true) || ended(&host.timestamps.deleted_at) || ended(&host.timestamps.terminated_at),
-        key: host.id.into(),
-        record: None,
-    }))
 }

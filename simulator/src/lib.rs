@@ -12,7 +12,9 @@ mod server;
 
 pub mod burp;
 pub mod dependency_track;
+pub mod semgrep;
 pub mod snyk;
+pub mod tenable;
 
 pub use fault::{Fault, Faults, Odd};
 pub use oracle::{Change, Oracle, Truth};
@@ -27,5 +29,7 @@ pub type Make = fn(Size) -> Arc<dyn Vendor>;
 pub static VENDORS: &[(&str, Make)] = &[
     ("burp", |size| Arc::new(burp::Burp::new(size))),
     ("dependency_track", |size| Arc::new(dependency_track::DependencyTrack::new(size))),
+    ("semgrep", |size| Arc::new(semgrep::Semgrep::new(size))),
     ("snyk", |size| Arc::new(snyk::Snyk::new(size))),
+    ("tenable", |size| Arc::new(tenable::Tenable::new(size))),
 ];

@@ -192,3 +192,5 @@ conformance!(sonarqube, tributary_simulator::sonarqube::SonarQube::new(SIZE));
 conformance!(sonarqube_standard, tributary_simulator::sonarqube::SonarQube::new(SIZE).standard());
 conformance!(sonarqube_old, tributary_simulator::sonarqube::SonarQube::new(SIZE).old());
 conformance!(sonarqube_cloud, tributary_simulator::sonarqube::SonarQube::new(SIZE).cloud());
+conformance!(tenable, tributary_simulator::tenable::Tenable::new(SIZE));
+conformance!(tenable_in_chunks, tributary_simulator::tenable::Tenable::new(SIZE).joined().in_chunks(7));

@@ -111,3 +111,4 @@ streams!(semgrep, tributary_simulator::semgrep::Semgrep::new(SIZE));
 streams!(snyk, tributary_simulator::snyk::Snyk::new(SIZE));
 #[cfg(feature = "aws")]
 streams!(aws_security_hub, tributary_simulator::aws_security_hub::AwsSecurityHub::new(SIZE));
+streams!(tenable, tributary_simulator::tenable::Tenable::new(SIZE));

@@ -14,6 +14,7 @@ mod items;
 mod limit;
 mod location;
 mod memo;
+mod numbers;
 mod secret;
 
 pub use auth::Auth;
@@ -24,4 +25,5 @@ pub use items::{Loose, items, strip};
 pub use limit::Limiters;
 pub use location::Location;
 pub use memo::Memo;
+pub use numbers::Numbers;
 pub use secret::Secret;

@@ -16,6 +16,7 @@ pub mod model;
 pub mod semgrep;
 pub mod snyk;
 pub mod sonarqube;
+pub mod tenable;
 
 pub use connector::{
     Ask, Checked, Connector, Coverage, Entry, Item, Job, Mark, Meta, Next, Page, RawAsk, RawPage, RecordRef, Reject, Scope, Source, Stored,
@@ -32,6 +33,7 @@ pub static SOURCES: &[Entry] = &[
     Entry::of::<semgrep::Semgrep>(),
     Entry::of::<snyk::Snyk>(),
     Entry::of::<sonarqube::SonarQube>(),
+    Entry::of::<tenable::Tenable>(),
 ];
 
 /// What nearly every vendor file needs.

@@ -11,6 +11,7 @@ pub mod seed;
 mod server;
 
 pub mod burp;
+pub mod checkmarx;
 pub mod dependency_track;
 pub mod snyk;
 
@@ -26,6 +27,7 @@ pub type Make = fn(Size) -> Arc<dyn Vendor>;
 /// Every simulated tool, by its connector's id: what `tributary demo` starts.
 pub static VENDORS: &[(&str, Make)] = &[
     ("burp", |size| Arc::new(burp::Burp::new(size))),
+    ("checkmarx", |size| Arc::new(checkmarx::Checkmarx::new(size))),
     ("dependency_track", |size| Arc::new(dependency_track::DependencyTrack::new(size))),
     ("snyk", |size| Arc::new(snyk::Snyk::new(size))),
 ];

@@ -13,6 +13,7 @@ mod server;
 pub mod burp;
 pub mod checkmarx;
 pub mod dependency_track;
+pub mod probely;
 pub mod snyk;
 
 pub use fault::{Fault, Faults, Odd};
@@ -29,5 +30,6 @@ pub static VENDORS: &[(&str, Make)] = &[
     ("burp", |size| Arc::new(burp::Burp::new(size))),
     ("checkmarx", |size| Arc::new(checkmarx::Checkmarx::new(size))),
     ("dependency_track", |size| Arc::new(dependency_track::DependencyTrack::new(size))),
+    ("probely", |size| Arc::new(probely::Probely::new(size))),
     ("snyk", |size| Arc::new(snyk::Snyk::new(size))),
 ];

@@ -126,7 +126,7 @@ async fn a_server_without_hotspots_is_synced_like_any_other() {
 async fn check(tool: SonarQube, path: &str, more: Value) -> Result<Checked, Error> {
     let tool = start(tool, 0).await.unwrap();
     let mut settings: serde_json::Map<String, Value> =
-        tool.vendor.fields().into_iter().map(|(field, value)| (field.to_owned(), value.into())).collect();
+        tool.vendor.fields(&tool.url).into_iter().map(|(field, value)| (field.to_owned(), value.into())).collect();
     settings.extend(more.as_object().unwrap().clone());
     let location = Location::parse(&format!("{}{path}", tool.url), false).unwrap();
     let link = Link { location, options: HttpOptions::default(), limiters: Arc::new(Limiters::default()) };

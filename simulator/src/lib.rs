@@ -12,7 +12,9 @@ mod server;
 
 pub mod aws_security_hub;
 pub mod burp;
+pub mod checkmarx;
 pub mod dependency_track;
+pub mod probely;
 pub mod semgrep;
 pub mod snyk;
 pub mod sonarqube;
@@ -31,7 +33,9 @@ pub type Make = fn(Size) -> Arc<dyn Vendor>;
 pub static VENDORS: &[(&str, Make)] = &[
     ("aws_security_hub", |size| Arc::new(aws_security_hub::AwsSecurityHub::new(size))),
     ("burp", |size| Arc::new(burp::Burp::new(size))),
+    ("checkmarx", |size| Arc::new(checkmarx::Checkmarx::new(size))),
     ("dependency_track", |size| Arc::new(dependency_track::DependencyTrack::new(size))),
+    ("probely", |size| Arc::new(probely::Probely::new(size))),
     ("semgrep", |size| Arc::new(semgrep::Semgrep::new(size))),
     ("snyk", |size| Arc::new(snyk::Snyk::new(size))),
     ("sonarqube", |size| Arc::new(sonarqube::SonarQube::new(size))),

@@ -602,7 +602,7 @@ impl Vendor for Semgrep {
         }
     }
 
-    fn fields(&self) -> Vec<(&'static str, String)> {
+    fn fields(&self, _: &str) -> Vec<(&'static str, String)> {
         vec![("secret", TOKEN.to_owned())]
     }
 

@@ -311,7 +311,7 @@ impl Vendor for Tenable {
         }
     }
 
-    fn fields(&self) -> Vec<(&'static str, String)> {
+    fn fields(&self, _: &str) -> Vec<(&'static str, String)> {
         if self.joined {
             return vec![("secret", format!("{ACCESS};{SECRET}"))];
         }

@@ -12,7 +12,7 @@ const SIZE: Size = Size { records: 6, findings: 3000, seed: 7 };
 const FINDINGS: &str = "/api/v1/deployments/acme-corp/findings";
 
 async fn get(tool: &Running, target: &str) -> Answer {
-    let (_, token) = tool.vendor.fields().remove(0);
+    let (_, token) = tool.vendor.fields(&tool.url).remove(0);
     ask(tool, "GET", target, &format!("Authorization: Bearer {token}"), "").await
 }
 

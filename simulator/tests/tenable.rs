@@ -20,7 +20,7 @@ const SIZE: Size = Size { records: 6, findings: 3000, seed: 7 };
 const LONG_AGO: u64 = 1_500_000_000;
 
 async fn call(tool: &Running, method: &str, target: &str, body: &str) -> Answer {
-    let fields: BTreeMap<_, _> = tool.vendor.fields().into_iter().collect();
+    let fields: BTreeMap<_, _> = tool.vendor.fields(&tool.url).into_iter().collect();
     let keys = format!("X-ApiKeys: accessKey={}; secretKey={}", fields["access_key"], fields["secret_key"]);
     ask(tool, method, target, &keys, body).await
 }
@@ -97,7 +97,7 @@ trait Fields {
 
 impl Fields for Tenable {
     fn vendor_fields(&self) -> usize {
-        let fields = tributary_simulator::Vendor::fields(self);
+        let fields = tributary_simulator::Vendor::fields(self, "");
         assert!(fields.iter().all(|(name, value)| *name == "secret" && value.contains(';')));
         fields.len()
     }

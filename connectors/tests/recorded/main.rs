@@ -5,6 +5,7 @@
 
 mod dependency_track;
 mod snyk;
+mod tenable;
 
 use std::{collections::HashMap, fs, path::PathBuf, pin::Pin, sync::Arc};
 

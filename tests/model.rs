@@ -235,7 +235,8 @@ impl Model {
     }
 
     /// One sync: every list from where its walk stands to its end, or to the page where it breaks.
-    fn sync(&mut self, tool: &Tool, asked_full: bool, broken: Option<(u8, usize)>, crashed: bool) {
+    /// True when the process dies there.
+    fn sync(&mut self, tool: &Tool, asked_full: bool, broken: Option<(u8, usize)>, crashed: bool) -> bool {
         let scopes: Vec<u8> = if tool.stream { vec![0] } else { self.good() };
         let mut complete = Vec::new();
         for scope in scopes {
@@ -263,11 +264,12 @@ impl Model {
             } else {
                 self.walks.insert(scope, walk);
                 if crashed {
-                    return;
+                    return true;
                 }
             }
         }
         self.close(tool, complete);
+        false
     }
 
     fn good(&self) -> Vec<u8> {
@@ -486,7 +488,7 @@ impl World {
             Step::Sync(full) => {
                 self.sync(full).await;
                 self.expect_discovered(&tool);
-                self.model.sync(&tool, full, None, false);
+                let _ = self.model.sync(&tool, full, None, false);
             }
             Step::Broken(scope, page) => {
                 let at = (if tool.stream { 0 } else { scope }, page);
@@ -494,14 +496,13 @@ impl World {
                 self.sync(false).await;
                 self.shared.tool().fails = None;
                 self.expect_discovered(&tool);
-                self.model.sync(&tool, false, Some(at), false);
+                let _ = self.model.sync(&tool, false, Some(at), false);
             }
             Step::Crash(scope, page) => {
                 let at = (if tool.stream { 0 } else { scope }, page);
                 self.expect_discovered(&tool);
                 let mut after = self.model.clone();
-                after.sync(&tool, false, Some(at), true);
-                let hangs = after.walks.get(&at.0).is_some_and(|walk| walk.page == at.1);
+                let hangs = after.sync(&tool, false, Some(at), true);
                 self.shared.tool().hangs = Some(at);
                 let hung = Arc::clone(&self.shared.1);
                 let died = tokio::select! {

@@ -5,8 +5,9 @@
 //! goes on with its job after a restart, and the same question asked twice is answered 409 with the job under way. A job
 //! with failed or cancelled chunks proves nothing. Without a time filter only the last 30 days are exported, and without
 //! states only the open ones: both are always sent. `since` goes by the end of a scan, which is indexed hours or days later:
-//! hence the overlap, and a second export of what was indexed since, which the documentation is too vague about to do with it
-//! alone. A record is a scan; what no scan met (an agent, a sensor) belongs to one more. Rates are limited by 429 only.
+//! hence the overlap, and a second export of what was indexed since (the documentation is too vague about that filter to rest
+//! on it alone). Accepting and recasting move no date: a third export lists all such findings. A record is a scan; what no
+//! scan met (a sensor did) belongs to one more. Rates are limited by 429 only.
 
 mod asset;
 mod finding;
@@ -82,8 +83,30 @@ pub struct Cursor {
     finished: bool,
     /// Questions without news.
     asked: u32,
-    /// Whether this is the second part of a delta: what was indexed since, however long ago it was found.
-    late: bool,
+    /// Which question the job answers.
+    part: Part,
+}
+
+/// The questions of a pass: the first alone where everything is asked for, and for assets.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+enum Part {
+    /// What was found or fixed since.
+    #[default]
+    Found,
+    /// What was indexed since, however long ago it was found.
+    Indexed,
+    /// All that a person's rule accepts or recasts: that moves no date.
+    Ruled,
+}
+
+impl Part {
+    fn next(self) -> Option<Part> {
+        match self {
+            Part::Found => Some(Part::Indexed),
+            Part::Indexed => Some(Part::Ruled),
+            Part::Ruled => None,
+        }
+    }
 }
 
 /// Routes of one kind of export.
@@ -152,7 +175,7 @@ impl Connector for Tenable {
         let since = ask.since.filter(|_| !ask.full).map_or(EVER, |since| since.as_second().max(EVER));
         let nothing = |next| Ok(Page::new((Vec::new(), Vec::new()), None, next));
         let Cursor { job: Some(job), .. } = &ask.cursor else {
-            return nothing(Next::More(self.begin(cx, findings, since, ask.cursor.late).await?));
+            return nothing(Next::More(self.begin(cx, findings, since, ask.cursor.part).await?));
         };
         let mut cursor = Cursor { job: Some(job.clone()), ..ask.cursor };
         let job = cursor.job.as_deref().unwrap_or_default();
@@ -182,10 +205,10 @@ impl Connector for Tenable {
             if broken > 0 || status.reason.as_deref().is_some_and(|reason| !reason.trim().is_empty()) {
                 return Err(failed(&export, &status, broken));
             }
-            return nothing(match since {
-                EVER => Next::Done(Coverage::Full, None),
-                _ if findings && !cursor.late => Next::More(Cursor { late: true, ..Cursor::default() }),
-                _ => Next::Done(Coverage::Delta, None),
+            return nothing(match cursor.part.next().filter(|_| findings) {
+                _ if since == EVER => Next::Done(Coverage::Full, None),
+                Some(part) => Next::More(Cursor { part, ..Cursor::default() }),
+                None => Next::Done(Coverage::Delta, None),
             });
         };
         // An empty chunk may come as `null`.
@@ -262,11 +285,17 @@ impl Tenable {
     }
 
     /// Asks for an export, or finds the same one under way.
-    async fn begin(&self, cx: &Cx, findings: bool, since: i64, late: bool) -> Result<Cursor> {
+    async fn begin(&self, cx: &Cx, findings: bool, since: i64, part: Part) -> Result<Cursor> {
         let (start, container, body) = if findings {
-            let time = if late { "indexed_at" } else { "since" };
-            let body = json!({ "num_assets": HOSTS, "include_unlicensed": self.unlicensed, "include_software_vulns": true,
-                "filters": { "state": ["OPEN", "REOPENED", "FIXED"], time: since } });
+            let filters = match part {
+                Part::Found => json!({ "state": ["OPEN", "REOPENED", "FIXED"], "since": since }),
+                Part::Indexed => json!({ "state": ["OPEN", "REOPENED", "FIXED"], "indexed_at": since }),
+                Part::Ruled => {
+                    json!({ "state": ["OPEN", "REOPENED"], "severity_modification_type": ["ACCEPTED", "RECASTED"], "since": EVER })
+                }
+            };
+            let body =
+                json!({ "num_assets": HOSTS, "include_unlicensed": self.unlicensed, "include_software_vulns": true, "filters": filters });
             (FINDING_EXPORT.start, self.session(cx).await?.container_uuid, body)
         } else {
             let body = json!({ "chunk_size": ASSETS, "include_open_ports": false, "filters": { "types": ["host"], "since": since } });
@@ -277,7 +306,7 @@ impl Tenable {
             Started::Own { export_uuid } => export_uuid,
             Started::UnderWay { active_job_id } => active_job_id,
         };
-        Ok(Cursor { job: Some(job), container, late, ..Cursor::default() })
+        Ok(Cursor { job: Some(job), container, part, ..Cursor::default() })
     }
 }
 

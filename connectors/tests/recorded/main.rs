@@ -8,6 +8,7 @@ mod dependency_track;
 mod semgrep;
 mod snyk;
 mod sonarqube;
+mod tenable;
 
 use std::{collections::HashMap, fs, path::PathBuf, pin::Pin, sync::Arc};
 

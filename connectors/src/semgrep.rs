@@ -196,10 +196,8 @@ impl Connector for Semgrep {
                     let next = match part.next(cut) {
                         Some(part) => Next::More(Cursor { part, lost, ..Cursor::default() }),
                         None if lost => {
-                            cx.warn(format!(
-                                "{}: more than {WINDOW} findings have the same severity and status, and this server lists no more: \
-                                 the list is not complete, and nothing is closed",
-                                ask.scope.title
+                            cx.incomplete(format!(
+                                "more than {WINDOW} findings have the same severity and status, and this server lists no more"
                             ));
                             Next::Done(Coverage::Delta, None)
                         }

@@ -296,7 +296,7 @@ impl SonarQube {
         let next = match () {
             () if page * PAGE >= paging.total => Next::Done(Coverage::Full, None),
             () if list != Projects::All && (page + 1) * PAGE > WINDOW => {
-                cx.warn("more than 10,000 projects: only an account with Administer System can list them all");
+                cx.incomplete("more than 10,000 projects: only an account with Administer System can list them all");
                 Next::Done(Coverage::Delta, None)
             }
             () => Next::More(Cursor::Projects(list, page)),
@@ -434,7 +434,10 @@ impl SonarQube {
         let next = match (walk.slices.is_empty(), walk.left_out) {
             (false, _) => Next::More(Cursor::Slices(walk)),
             (true, false) => Next::Done(Coverage::Full, None),
-            (true, true) => Next::Done(Coverage::Delta, None),
+            (true, true) => {
+                cx.incomplete("some findings are so alike that the list cannot be cut into parts of at most 10,000");
+                Next::Done(Coverage::Delta, None)
+            }
         };
         Ok(Page::new(self.read(cx, server, list, rows).await?, declared, next))
     }

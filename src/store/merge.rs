@@ -586,7 +586,10 @@ fn advance(tx: &Transaction<'_>, page: &PageCommit, hashes: &[i64], unkeyed: usi
 fn finish(tx: &Transaction<'_>, pass: &Pass, end: &PassEnd) -> Result<Option<String>> {
     let full = end.coverage == Coverage::Full;
     tx.prepare_cached("update passes set ended = ?2 where id = ?1")?.execute(params![pass.id, if full { "full" } else { "delta" }])?;
-    let incomplete = if full { passes::incompleteness(tx, pass.id)? } else { None };
+    let incomplete = match &end.incomplete {
+        None if full => passes::incompleteness(tx, pass.id)?,
+        told => told.clone(),
+    };
     if incomplete.is_none() {
         // The pass may have been resumed: the clock that counts is the one at its very start.
         tx.prepare_cached(

@@ -52,6 +52,8 @@ pub struct PassEnd {
     pub mark: Option<String>,
     /// How far the next delta steps back behind the vendor's clock at the start of this pass, in microseconds.
     pub overlap_us: i64,
+    /// Why it could not list everything, as the connector says.
+    pub incomplete: Option<String>,
 }
 
 /// Why a finished full pass proves nothing about what it did not list.

@@ -122,7 +122,8 @@ impl Walk {
                 Next::More(next) | Next::Wait(next, _) => (Some(next.to_string()), None),
                 Next::Done(coverage, mark) => {
                     let overlap_us = i64::try_from(self.run.plan.meta.overlap.as_micros()).unwrap_or(i64::MAX);
-                    (None, Some(PassEnd { coverage: *coverage, mark: mark.as_deref().map(str::to_owned), overlap_us }))
+                    let (mark, incomplete) = (mark.as_deref().map(str::to_owned), cx.why_incomplete().map(str::to_owned));
+                    (None, Some(PassEnd { coverage: *coverage, mark, overlap_us, incomplete }))
                 }
             };
             let wait = if let Next::Wait(_, time) = &ready.next { Some(*time) } else { None };

@@ -208,8 +208,11 @@ impl Connector for Tenable {
             if cursor.ready.first_not_in(&cursor.done).is_some() {
                 return nothing(Next::More(Cursor { asked: 0, ..cursor }));
             }
-            if !(finished && before) {
+            if !finished {
                 return nothing(later(cursor, &status.status)?);
+            }
+            if !before {
+                return nothing(later(Cursor { asked: 0, ..cursor }, &status.status)?);
             }
             // What came of a job that lost a part of itself is stored, but says nothing about the rest.
             if broken > 0 || status.reason.as_deref().is_some_and(|reason| !reason.trim().is_empty()) {

@@ -16,6 +16,7 @@ mod secret;
 pub use auth::Auth;
 pub use cx::{Activity, Cx};
 pub use http::{Answer, Http, HttpOptions, Link, Request};
+pub(crate) use items::retain;
 pub use items::{Loose, items, strip};
 pub use limit::Limiters;
 pub use location::Location;

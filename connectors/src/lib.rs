@@ -11,6 +11,7 @@ pub mod dependency_track;
 mod error;
 pub mod kit;
 pub mod model;
+pub mod probely;
 pub mod snyk;
 
 pub use connector::{
@@ -20,7 +21,12 @@ pub use error::{Error, Excerpt, Kind, Remedy, Result};
 pub use kit::{Activity, Cx};
 
 /// Every connector of this build, in alphabetical order. Adding a vendor adds its line here.
-pub static SOURCES: &[Entry] = &[Entry::of::<burp::Burp>(), Entry::of::<dependency_track::DependencyTrack>(), Entry::of::<snyk::Snyk>()];
+pub static SOURCES: &[Entry] = &[
+    Entry::of::<burp::Burp>(),
+    Entry::of::<dependency_track::DependencyTrack>(),
+    Entry::of::<probely::Probely>(),
+    Entry::of::<snyk::Snyk>(),
+];
 
 /// What nearly every vendor file needs.
 pub(crate) mod prelude {

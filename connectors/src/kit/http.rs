@@ -24,7 +24,7 @@ use url::Url;
 
 use crate::{
     Error, Excerpt, Kind, Meta, Remedy, Result,
-    kit::{Auth, Cx, Limiters, Location, Secret, limit::Limit, location::is_forbidden},
+    kit::{Auth, Cx, Limiters, Location, Secret, items::without_values, limit::Limit, location::is_forbidden},
 };
 
 /// How often one request is sent at most.
@@ -82,6 +82,7 @@ impl Link {
             limit,
             standing: Standing::default(),
             body_limit: meta.body_limit,
+            quotes: meta.keep.is_empty(),
         })))
     }
 }
@@ -149,6 +150,8 @@ struct Inner {
     limit: Arc<Limit>,
     standing: Standing,
     body_limit: usize,
+    /// Whether errors may quote the body of an answer that is good, but of another shape.
+    quotes: bool,
 }
 
 /// What the tool has made of the credential so far. Until it has accepted it once, requests go one by one.
@@ -448,7 +451,8 @@ impl Request<'_> {
         let reason = match body.first() {
             None => "the body is empty".to_owned(),
             Some(b'<') => return Kind::Elsewhere(format!("a web page came instead of JSON ({kind})").into()),
-            _ => format!("{error} (content type {kind}): {}", self.http.excerpt(body)),
+            _ if self.http.0.quotes => format!("{error} (content type {kind}): {}", self.http.excerpt(body)),
+            _ => format!("{} (content type {kind}, {} bytes)", without_values(&error.to_string()), body.len()),
         };
         Kind::Shape { path: ".".into(), reason: reason.into() }
     }

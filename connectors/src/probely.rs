@@ -267,7 +267,7 @@ impl Probely {
             endpoint: wire.url.as_deref().and_then(text::keep),
             asset_key: Some(target.into()),
             // Markdown with HTML's line breaks in it.
-            remediation: wire.fix.as_deref().and_then(|fix| text::keep(&fix.replace("<br>", "").replace("<br/>", ""))),
+            remediation: wire.fix.as_deref().and_then(|fix| text::keep(&fix.replace("<br>", "\n").replace("<br/>", "\n"))),
             tags,
             url: self.link(target),
             vendor_last_seen: wire.last_found.as_deref().and_then(text::time),

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod dependency_track;
+mod probely;
 mod snyk;
 
 use std::{collections::HashMap, fs, path::PathBuf, pin::Pin, sync::Arc};

@@ -377,3 +377,24 @@ impl Cwe {
         all.iter().flat_map(id).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kit::HttpOptions;
+
+    #[test]
+    fn deep_links_lead_to_the_web_interface_of_the_region() {
+        for (location, link) in [
+            ("https://api.probely.com", Some("https://plus.probely.app/targets/-t1")),
+            ("https://api.eu.probely.com", Some("https://plus.probely.app/targets/-t1")),
+            ("https://plus.us.probely.app", Some("https://plus.us.probely.app/targets/-t1")),
+            ("https://probely.example", None),
+        ] {
+            let location = Location::parse(location, false).expect("a location");
+            let connection = Link { location, options: HttpOptions::default(), limiters: Default::default() };
+            let probely = Probely::open(Settings { secret: Secret::new("eyJ") }, connection).expect("a connector");
+            assert_eq!(probely.link("-t1").as_deref(), link);
+        }
+    }
+}

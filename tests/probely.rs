@@ -25,7 +25,7 @@ const CANARY: &str = "C4nary-of-the-scanned-site";
 struct Tool(Mutex<String>);
 
 impl Tool {
-    fn answer(&self, findings: impl ToString) {
+    fn answer(&self, findings: &impl ToString) {
         *self.0.lock().unwrap() = findings.to_string();
     }
 }
@@ -113,7 +113,7 @@ async fn secrets_of_the_scanned_site_reach_neither_the_store_nor_the_log() {
     of_another_form["severity"] = json!({ "password": CANARY });
     let mut misplaced = finding(3, "notfixed");
     misplaced["definition"] = CANARY.into();
-    tool.answer(page(json!([finding(1, "notfixed"), of_another_form, misplaced, CANARY, [CANARY, { CANARY: CANARY }], 7])));
+    tool.answer(&page(json!([finding(1, "notfixed"), of_another_form, misplaced, CANARY, [CANARY, { CANARY: CANARY }], 7])));
     let report = bench.sync(true).await;
     assert_eq!((report.counts.created, report.counts.rejected), (1, 5));
     told.push(format!("{report:?}"));
@@ -122,7 +122,7 @@ async fn secrets_of_the_scanned_site_reach_neither_the_store_nor_the_log() {
         let whole = json!({ "results": [CANARY], "page_total": 1 }).to_string();
         whole[..whole.len() - 3].to_owned()
     }] {
-        tool.answer(body);
+        tool.answer(&body);
         let report = bench.sync(true).await;
         assert!(matches!(report.outcome, Outcome::Failed | Outcome::Partial), "{:?}", report.outcome);
         told.push(format!("{report:?}"));
@@ -168,7 +168,7 @@ async fn a_fix_that_did_not_hold_reopens_the_finding_and_a_retest_leaves_it_open
         (finding(1, "invalid"), 0, 0, 0),
     ] {
         let what = format!("{} {}", answer["state"], answer["retesting"]);
-        tool.answer(page(json!([answer])));
+        tool.answer(&page(json!([answer])));
         let report = bench.sync(false).await;
         assert_outcome(&report, Outcome::Success);
         let tags = bench.number("select count(*) from findings where tags like '%\"retesting\"%'");

@@ -11,7 +11,9 @@ pub mod seed;
 mod server;
 
 pub mod burp;
+pub mod checkmarx;
 pub mod dependency_track;
+pub mod probely;
 pub mod snyk;
 
 pub use fault::{Fault, Faults, Odd};
@@ -26,6 +28,8 @@ pub type Make = fn(Size) -> Arc<dyn Vendor>;
 /// Every simulated tool, by its connector's id: what `tributary demo` starts.
 pub static VENDORS: &[(&str, Make)] = &[
     ("burp", |size| Arc::new(burp::Burp::new(size))),
+    ("checkmarx", |size| Arc::new(checkmarx::Checkmarx::new(size))),
     ("dependency_track", |size| Arc::new(dependency_track::DependencyTrack::new(size))),
+    ("probely", |size| Arc::new(probely::Probely::new(size))),
     ("snyk", |size| Arc::new(snyk::Snyk::new(size))),
 ];

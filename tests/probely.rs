@@ -17,7 +17,7 @@ use axum::{
 use common::{Bench, assert_outcome};
 use serde_json::{Value, json};
 use tributary::store::{Outcome, Store};
-use tributary_simulator::{Change, Fault, Faults, Oracle, Vendor, start_any};
+use tributary_simulator::{Change, Fault, Faults, Oracle, Size, Vendor, start, start_any};
 
 const CANARY: &str = "C4nary-of-the-scanned-site";
 
@@ -49,7 +49,7 @@ impl Vendor for Tool {
     fn refuse(&self, _: &Fault) -> Response {
         ().into_response()
     }
-    fn fields(&self) -> Vec<(&'static str, String)> {
+    fn fields(&self, _: &str) -> Vec<(&'static str, String)> {
         vec![("secret", "eyJ.key".to_owned())]
     }
     fn step(&self, _: &Change) {}
@@ -175,4 +175,30 @@ async fn a_fix_that_did_not_hold_reopens_the_finding_and_a_retest_leaves_it_open
         assert_eq!((bench.number(open), tags, report.counts.reopened), (is_open, tagged, reopened), "{what}");
     }
     assert_eq!(bench.number("select count(*) from findings"), 1);
+}
+
+/// The simulated tool has secrets in every item, and moves on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_kept_of_a_whole_account_holds_a_secret() {
+    let canary = tributary_simulator::probely::CANARY;
+    let size = Size { records: 4, findings: 100, seed: 3 };
+    let bench = Bench::new(start(tributary_simulator::probely::Probely::new(size), 0).await.unwrap());
+    for full in [false, true] {
+        bench.tool.faults.add("finding", 0, 1, Fault::BadItem);
+        bench.discover().await;
+        assert_outcome(&bench.sync(full).await, Outcome::Partial);
+        bench.tool.vendor.step(&Change { fixed: 5.0, changed: 5.0, new: 5.0, vanished: 5.0 });
+    }
+    let reader = bench.engine.store.reader().unwrap();
+    let mut ids = reader.prepare("select id from findings").unwrap();
+    let ids: Vec<String> = ids.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap();
+    assert!(ids.len() > 90);
+    for id in ids {
+        let raw = Store::raw(&reader, &id).unwrap().unwrap();
+        assert!(raw.len() > 100 && !raw.contains(canary), "{raw}");
+    }
+    for file in ["t.db", "t.db-wal"] {
+        let bytes = std::fs::read(bench.folder.path().join(file)).unwrap_or_default();
+        assert!(!bytes.windows(canary.len()).any(|window| window == canary.as_bytes()), "{file} holds a secret");
+    }
 }

@@ -131,8 +131,7 @@ async fn cell(make: Make, row: Arc<Row>) -> String {
 /// A fault that a protocol cannot have, and why.
 fn cannot_be(id: &str, show: &Fault) -> Option<&'static str> {
     match (id, show) {
-        ("dependency_track", Fault::RepeatedCursor | Fault::ExpiredCursor) => Some("page numbers"),
-        ("sonarqube", Fault::RepeatedCursor | Fault::ExpiredCursor) => Some("page numbers"),
+        ("dependency_track" | "probely" | "sonarqube", Fault::RepeatedCursor | Fault::ExpiredCursor) => Some("page numbers"),
         ("burp", Fault::RepeatedCursor | Fault::ExpiredCursor) => Some("offsets"),
         _ => None,
     }

@@ -21,6 +21,7 @@ pub use auth::Auth;
 pub use cache::{Cache, Weigh};
 pub use cx::{Activity, Cx};
 pub use http::{Answer, Http, HttpOptions, Link, Request};
+pub(crate) use items::retain;
 pub use items::{Loose, items, strip};
 pub use limit::Limiters;
 pub use location::Location;

@@ -5,6 +5,7 @@
 
 mod aws_security_hub;
 mod dependency_track;
+mod probely;
 mod semgrep;
 mod snyk;
 mod sonarqube;

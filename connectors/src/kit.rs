@@ -15,7 +15,7 @@ mod secret;
 pub use auth::Auth;
 pub use cx::{Activity, Cx};
 pub use http::{Answer, Http, HttpOptions, Link, Request};
-pub use items::{Loose, items, strip};
+pub use items::{Loose, items, or_default, strip};
 pub use limit::Limiters;
 pub use location::Location;
 pub use secret::Secret;

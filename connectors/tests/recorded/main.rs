@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod burp;
 mod dependency_track;
 
 use std::{fs, path::PathBuf, pin::Pin, sync::Arc};

@@ -170,12 +170,13 @@ impl Burp {
         let introspect = || async {
             let types = ["Query", "SiteTree", "Site", "Scan", "Issue"];
             let fields = graphql::introspect(&self.http, cx, ROUTE, &types).await.map_err(|error| advise(error, "SiteTree"))?;
-            Ok(fields.unwrap_or_else(|| {
-                cx.warn("the server refuses introspection: it is read as an old one, without accepted risks and fingerprints");
-                Fields::known(&[("Issue", "display_confidence")])
-            }))
+            Ok(fields.unwrap_or_else(|| Fields::known(&[("Issue", "display_confidence")])))
         };
-        self.fields.get_or_try_init(introspect).await
+        let fields = self.fields.get_or_try_init(introspect).await?;
+        if !fields.has("Query", "scans") {
+            cx.warn("the server refuses introspection: it is read as an old one, without accepted risks and fingerprints");
+        }
+        Ok(fields)
     }
 
     async fn tree(&self, cx: &Cx) -> Result<Tree> {

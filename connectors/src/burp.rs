@@ -60,6 +60,7 @@ pub struct Settings {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(inline)]
 enum CloseMissing {
     #[default]
     SameConfiguration,

@@ -19,8 +19,11 @@ use std::sync::Arc;
 
 pub use server::{Logged, Running, Size, Vendor, start, start_any};
 
+/// Makes a simulated tool.
+pub type Make = fn(Size) -> Arc<dyn Vendor>;
+
 /// Every simulated tool, by its connector's id: what `tributary demo` starts.
-pub static VENDORS: &[(&str, fn(Size) -> Arc<dyn Vendor>)] = &[
+pub static VENDORS: &[(&str, Make)] = &[
     ("burp", |size| Arc::new(burp::Burp::new(size))),
     ("dependency_track", |size| Arc::new(dependency_track::DependencyTrack::new(size))),
 ];

@@ -100,7 +100,7 @@ async fn recorded_issues_are_mapped_field_by_field() {
 }
 
 /// An issue of our own making, with some members in place of the usual ones.
-fn issue(serial: &str, other: Value) -> Value {
+fn issue(serial: &str, other: &Value) -> Value {
     let mut issue = json!({
         "serial_number": serial, "fingerprint": format!("f{serial}"), "severity": "high", "confidence": "firm", "display_confidence": null,
         "accepted_risk": false, "path": format!("/{serial}"), "origin": "https://shop.example", "novelty": "repeated",
@@ -128,7 +128,7 @@ async fn each_row_of_the_table_is_mapped() {
     let generators = json!({ "generated_by_extension": { "name": "Scanner++" }, "generated_by_bcheck": { "name": "Check 7" }, "novelty": "regression",
         "remediation_html": "Do this first." });
     let two = json!({ "issue_type": { "type_index": "134217728", "name": "Two" }, "description_html": null });
-    let issues = json!([issue("1", generators), issue("2", two), issue("3", json!({ "issue_type": null, "path": "/" }))]);
+    let issues = json!([issue("1", &generators), issue("2", &two), issue("3", &json!({ "issue_type": null, "path": "/" }))]);
     let page = page(&issues, &types).await;
     assert_eq!((&page.rejects[..], page.total), (&[][..], Some(0)));
     let [first, second, third] = page.findings()[..] else { panic!() };
@@ -170,7 +170,7 @@ async fn severities_and_states_follow_the_table() {
             Some("false_positive, accepted risk"),
         ),
     ];
-    let issues: Vec<Value> = rows.iter().enumerate().map(|(n, (other, ..))| issue(&n.to_string(), other.clone())).collect();
+    let issues: Vec<Value> = rows.iter().enumerate().map(|(n, (other, ..))| issue(&n.to_string(), other)).collect();
     let page = page(&json!(issues), &json!([])).await;
     assert_eq!(page.rejects, []);
     for (finding, (other, severity, state, word)) in page.findings().into_iter().zip(&rows) {
@@ -181,15 +181,15 @@ async fn severities_and_states_follow_the_table() {
 
 #[tokio::test]
 async fn issues_of_one_place_are_told_apart_by_the_order_of_their_numbers() {
-    let at = |serial: &str, fingerprint: Value| issue(serial, json!({ "path": "/search", "fingerprint": fingerprint }));
+    let at = |serial: &str, fingerprint: &Value| issue(serial, &json!({ "path": "/search", "fingerprint": fingerprint }));
     let issues = json!([
-        at("10000000000000000001", Value::Null),
-        at("9999999999999999990", json!("")),
-        at("9999999999999999997", json!("abc")),
-        issue("5", json!({ "fingerprint": null })),
-        issue("6", json!({ "fingerprint": null, "path": null })),
-        issue("7", json!({ "path": null })),
-        issue("8", json!({ "severity": ["high"] })),
+        at("10000000000000000001", &Value::Null),
+        at("9999999999999999990", &json!("")),
+        at("9999999999999999997", &json!("abc")),
+        issue("5", &json!({ "fingerprint": null })),
+        issue("6", &json!({ "fingerprint": null, "path": null })),
+        issue("7", &json!({ "path": null })),
+        issue("8", &json!({ "severity": ["high"] })),
     ]);
     let page = page(&issues, &json!([])).await;
     let keys: Vec<_> = page.findings().iter().map(|finding| (&*finding.key, finding.alternate_key.as_deref())).collect();

@@ -7,10 +7,9 @@
 //! once a page, beside the issues. Requests and responses, which may hold secrets of the scanned site, are never asked for.
 //! No rate limit is known.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    time::Duration,
-};
+mod finding;
+
+use std::{collections::BTreeSet, time::Duration};
 
 use graphql_client::GraphQLQuery;
 use serde::de::DeserializeOwned;
@@ -19,12 +18,12 @@ use tokio::sync::OnceCell;
 use crate::{
     Excerpt,
     kit::{
-        Loose,
         graphql::{self, Fields, Operation},
         or_default,
     },
     prelude::*,
 };
+use finding::{Around, Issue, Places, Types, finding};
 
 const ROUTE: &str = "/graphql/v1";
 /// Issues of a page with their texts, and with their places only. No maximum is documented; the vendor's own tool asks for 9999.
@@ -32,7 +31,7 @@ const ISSUES: i64 = 500;
 const PLACES: i64 = 9999;
 
 type Timestamp = String;
-graphql::operations!("src/burp/schema.graphql", "src/burp/queries.graphql": SiteTree, LatestScan, LatestScanOfSite, Issues, Places);
+graphql::operations!("src/burp/schema.graphql", "src/burp/queries.graphql": SiteTree, LatestScan, LatestScanOfSite, Issues, Instances);
 
 /// The connector.
 #[derive(Debug)]
@@ -75,13 +74,10 @@ pub enum Cursor {
     #[default]
     Start,
     /// The scan has more issues than a page: their places from this one on are still to be noted.
-    Places(Scan, i64, SerialsByPlace),
+    Places(Scan, i64, Places),
     /// The issues from this one on are not read; the places are those that several issues share.
-    Issues(Scan, i64, SerialsByPlace),
+    Issues(Scan, i64, Places),
 }
-
-/// Serial numbers of the issues that have one type, origin and path.
-type SerialsByPlace = BTreeMap<String, Vec<String>>;
 
 impl Connector for Burp {
     const META: Meta = Meta {
@@ -118,7 +114,7 @@ impl Connector for Burp {
         match cursor {
             Cursor::Start if scope.list == "sites" => self.sites(cx).await,
             Cursor::Start => match self.latest_scan(cx, &scope.key).await? {
-                Some(scan) if scan.declared() >= ISSUES => Ok(Page::empty(Next::More(Cursor::Places(scan, 0, BTreeMap::new())))),
+                Some(scan) if scan.declared() >= ISSUES => Ok(Page::empty(Next::More(Cursor::Places(scan, 0, Places::default())))),
                 Some(scan) => self.issues(cx, scope, mark, scan, 0, None).await,
                 // A key that lost the site is answered like one whose scans retention deleted. Neither says anything of the issues.
                 None if mark.is_some() && !self.tree(cx).await?.lists(&scope.key) => {
@@ -130,11 +126,11 @@ impl Connector for Burp {
                 None => Ok(Page::empty(Next::Done(Coverage::Delta, mark.map(Into::into)))),
             },
             Cursor::Places(scan, start, mut places) => {
-                let variables = places::Variables { scan: scan.id.clone(), start, count: PLACES };
-                let list = self.ask::<Places, Found>(cx, variables).await?.and_then(|found| found.issues).ok_or_else(deleted)?;
-                note(&mut places, &list);
+                let variables = instances::Variables { scan: scan.id.clone(), start, count: PLACES };
+                let list = self.ask::<Instances, Found>(cx, variables).await?.and_then(|found| found.issues).ok_or_else(deleted)?;
+                places.note(&list);
                 let (end, more) = scan.after(start, list.len(), PLACES);
-                Ok(Page::empty(Next::More(if more { Cursor::Places(scan, end, places) } else { Cursor::Issues(scan, 0, shared(places)) })))
+                Ok(Page::empty(Next::More(if more { Cursor::Places(scan, end, places) } else { Cursor::Issues(scan, 0, places.shared()) })))
             }
             Cursor::Issues(scan, start, shared) => self.issues(cx, scope, mark, scan, start, Some(shared)).await,
         }
@@ -217,7 +213,7 @@ impl Burp {
         mark: Option<&str>,
         scan: Scan,
         start: i64,
-        places: Option<SerialsByPlace>,
+        places: Option<Places>,
     ) -> Result<Page<Cursor>> {
         let variables = issues::Variables { scan: scan.id.clone(), start, count: ISSUES };
         let Found { issue_type_groups, issues } = self.ask::<Issues, Found>(cx, variables).await?.ok_or_else(deleted)?;
@@ -225,17 +221,16 @@ impl Burp {
         let (end, more) = scan.after(start, issues.len(), ISSUES);
         let places = match places {
             Some(places) => places,
-            None if more => return Ok(Page::empty(Next::More(Cursor::Places(scan, 0, BTreeMap::new())))),
+            None if more => return Ok(Page::empty(Next::More(Cursor::Places(scan, 0, Places::default())))),
             None => {
-                let mut places = BTreeMap::new();
-                note(&mut places, &issues);
-                shared(places)
+                let mut places = Places::default();
+                places.note(&issues);
+                places.shared()
             }
         };
-        let types = issue_type_groups.into_iter().flatten().filter_map(|group| group.issue_type);
-        let types: Types = types.map(|kind| (kind.id(), Texts::of(&kind))).collect();
-        let map = |issue: Issue| finding(&issue, &scope.key, &types, &places, scan.end_time.as_deref(), cx);
-        let read = items(issues, Self::META.cut, map, |issue: Issue| Some(issue.keys(&scope.key, &places)?.0));
+        let types = Types::read(issue_type_groups.unwrap_or_default(), cx);
+        let around = Around { site: &scope.key, types: &types, places: &places, scan_end: scan.end_time.as_deref() };
+        let read = items(issues, Self::META.cut, |issue: Issue| finding(&issue, &around, cx), |issue: Issue| Some(issue.keys(&around)?.0));
         let total = scan.total();
         let next = if more { Next::More(Cursor::Issues(scan, end, places)) } else { self.done(cx, scope, mark, &scan) };
         Ok(Page::new(read, total, next))
@@ -282,24 +277,6 @@ fn deleted() -> Error {
         .with_hint("the scan was deleted while it was read, or the API user may not view scan results")
 }
 
-fn note(places: &mut SerialsByPlace, issues: &[Box<RawValue>]) {
-    for issue in issues.iter().filter_map(|raw| serde_json::from_str::<Issue>(raw.get()).ok()) {
-        if let (Some(place), Some(serial)) = (issue.place(), issue.serial_number.0) {
-            places.entry(place).or_default().push(serial);
-        }
-    }
-}
-
-/// Only the places that several issues share, their serial numbers in order: numbers of 64 bits as text.
-fn shared(mut places: SerialsByPlace) -> SerialsByPlace {
-    places.retain(|_, serials| {
-        serials.sort_by(|a, b| (a.len(), a).cmp(&(b.len(), b)));
-        serials.dedup();
-        serials.len() > 1
-    });
-    places
-}
-
 fn record(site: Site, kind: &str, folders: &[Node], skip_ephemeral: bool) -> Item {
     if skip_ephemeral && site.ephemeral == Some(true) {
         return Item::Skipped { key: site.id.into(), reason: "ephemeral site" };
@@ -324,64 +301,6 @@ fn record(site: Site, kind: &str, folders: &[Node], skip_ephemeral: bool) -> Ite
     })
 }
 
-fn finding(issue: &Issue, site: &str, types: &Types, places: &SerialsByPlace, scan_end: Option<&str>, cx: &Cx) -> Result<Item, String> {
-    let (key, alternate_key) = issue.keys(site, places).ok_or("neither a fingerprint nor origin and path")?;
-    let own;
-    let texts = match types.get(&issue.issue_type.id()) {
-        Some(texts) => texts,
-        None => {
-            own = Texts::of(&issue.issue_type);
-            &own
-        }
-    };
-    let severity = match issue.severity.text() {
-        Some("high") => Severity::High,
-        Some("medium") => Severity::Medium,
-        Some("low") => Severity::Low,
-        Some("info") => Severity::Info,
-        None => Severity::Unknown,
-        Some(other) => {
-            cx.warn(format!("unknown severity `{}`", text::line(other)));
-            Severity::Unknown
-        }
-    };
-    // On older servers a person's word is in the displayed confidence alone.
-    let shown = issue.display_confidence.text().filter(|shown| *shown == "false_positive").or(issue.confidence.text());
-    let accepted = issue.accepted_risk.text() == Some("true");
-    let state = match shown {
-        Some("false_positive") => State::FalsePositive,
-        _ if accepted => State::RiskAccepted,
-        Some("tentative" | "firm" | "certain") | None => State::Open,
-        Some(other) => {
-            cx.warn(format!("unknown confidence `{}`", text::line(other)));
-            State::Open
-        }
-    };
-    let both = |instance: &Loose, kind: &Option<Box<str>>| {
-        let instance = text::from_html(instance.text().unwrap_or_default());
-        text::keep(&[instance.as_deref(), kind.as_deref()].into_iter().flatten().collect::<Vec<_>>().join("\n\n"))
-    };
-    let generators = [&issue.generated_by_extension, &issue.generated_by_bcheck].into_iter().flatten().filter_map(|by| by.name.as_deref());
-    let tags = [issue.confidence.text(), issue.novelty.text()].into_iter().flatten().chain(generators);
-    Ok(Item::Finding(Box::new(Finding {
-        alternate_key: alternate_key.map(Into::into),
-        rule: issue.issue_type.type_index.text().and_then(text::keep),
-        title: text::line(issue.issue_type.name.text().unwrap_or("Issue without a name")),
-        description: both(&issue.description_html, &texts.description),
-        remediation: both(&issue.remediation_html, &texts.remediation),
-        severity,
-        vendor_severity: issue.severity.text().and_then(text::keep),
-        state,
-        vendor_state: text::keep(&format!("{}{}", shown.unwrap_or_default(), if accepted { ", accepted risk" } else { "" })),
-        cwe: texts.cwe.clone(),
-        endpoint: issue.endpoint().as_deref().and_then(text::keep),
-        reference_urls: texts.references.clone(),
-        tags: tags.map(text::line).filter(|tag| !tag.is_empty()).collect(),
-        vendor_last_seen: scan_end.and_then(text::time),
-        ..Finding::new(key, site, Category::Dast)
-    })))
-}
-
 #[derive(Deserialize)]
 struct Tree {
     #[serde(default, deserialize_with = "or_default")]
@@ -402,7 +321,7 @@ impl Tree {
     }
 }
 
-/// A folder, a scan configuration, a generator of issues, or the key of a site.
+/// A folder, a scan configuration, or the key of a site.
 #[derive(Debug, Serialize, Deserialize)]
 struct Node {
     id: Option<String>,
@@ -484,98 +403,6 @@ impl Reach {
 /// What a scan found.
 #[derive(Deserialize)]
 struct Found {
-    issue_type_groups: Option<Vec<TypeGroup>>,
+    issue_type_groups: Option<Vec<Box<RawValue>>>,
     issues: Option<Vec<Box<RawValue>>>,
-}
-
-#[derive(Deserialize)]
-struct TypeGroup {
-    issue_type: Option<IssueType>,
-}
-
-type Types = HashMap<(Loose, Loose), Texts>;
-
-/// What all issues of a type say.
-struct Texts {
-    description: Option<Box<str>>,
-    remediation: Option<Box<str>>,
-    cwe: Vec<Box<str>>,
-    references: Vec<Box<str>>,
-}
-
-impl Texts {
-    fn of(kind: &IssueType) -> Self {
-        let html = |html: &Loose| text::from_html(html.text()?);
-        let (classes, references) = (kind.vulnerability_classifications_html.text(), kind.references_html.text());
-        Texts {
-            description: html(&kind.description_html),
-            remediation: html(&kind.remediation_html),
-            cwe: text::cwes(classes.unwrap_or_default()),
-            references: text::links(&[references, classes].into_iter().flatten().collect::<Vec<_>>().join(" ")),
-        }
-    }
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct IssueType {
-    type_index: Loose,
-    name: Loose,
-    description_html: Loose,
-    remediation_html: Loose,
-    vulnerability_classifications_html: Loose,
-    references_html: Loose,
-}
-
-impl IssueType {
-    /// An extension's issues share one index and differ by name.
-    fn id(&self) -> (Loose, Loose) {
-        (self.type_index.clone(), self.name.clone())
-    }
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Issue {
-    serial_number: Loose,
-    fingerprint: Loose,
-    severity: Loose,
-    confidence: Loose,
-    display_confidence: Loose,
-    accepted_risk: Loose,
-    path: Loose,
-    origin: Loose,
-    novelty: Loose,
-    description_html: Loose,
-    remediation_html: Loose,
-    #[serde(deserialize_with = "or_default")]
-    issue_type: IssueType,
-    generated_by_extension: Option<Node>,
-    generated_by_bcheck: Option<Node>,
-}
-
-impl Issue {
-    fn endpoint(&self) -> Option<String> {
-        Some(format!("{}{}", self.origin.text()?, self.path.text()?))
-    }
-
-    /// Type, origin and path. Several issues may share them.
-    fn place(&self) -> Option<String> {
-        let kind = self.issue_type.type_index.text().or(self.issue_type.name.text());
-        Some(format!("{}/{}", kind.unwrap_or_default(), self.endpoint()?))
-    }
-
-    /// The key, and the other one under which a server without fingerprints delivers the same issue.
-    fn keys(&self, site: &str, places: &SerialsByPlace) -> Option<(String, Option<String>)> {
-        let by_place = self.place().map(|place| {
-            let number =
-                places.get(&place).and_then(|serials| serials.iter().position(|serial| Some(&**serial) == self.serial_number.text()));
-            let ordinal = number.filter(|before| *before > 0).map(|before| format!("#{}", before + 1));
-            format!("{site}/{place}{}", ordinal.unwrap_or_default())
-        });
-        match self.fingerprint.text() {
-            Some(fingerprint) => Some((format!("{site}/fp/{fingerprint}"), by_place)),
-            None => Some((by_place?, None)),
-        }
-    }
 }

@@ -124,6 +124,7 @@ async fn each_row_of_the_table_is_mapped() {
         { "issue_type": { "type_index": "134217728", "name": "One", "description_html": "First." } },
         { "issue_type": { "type_index": "134217728", "name": "Two", "description_html": "Second." } },
         { "issue_type": null },
+        { "issue_type": { "type_index": "7", "name": "Broken", "description_html": [[1]] } },
     ]);
     let generators = json!({ "generated_by_extension": { "name": "Scanner++" }, "generated_by_bcheck": { "name": "Check 7" }, "novelty": "regression",
         "remediation_html": "Do this first." });
@@ -131,6 +132,8 @@ async fn each_row_of_the_table_is_mapped() {
     let issues = json!([issue("1", &generators), issue("2", &two), issue("3", &json!({ "issue_type": null, "path": "/" }))]);
     let page = page(&issues, &types).await;
     assert_eq!((&page.rejects[..], page.total), (&[][..], Some(0)));
+    // A type that cannot be read costs its texts, not the page.
+    assert!(matches!(&page.warnings[..], [only] if only.starts_with("the texts of an issue type cannot be read")), "{:?}", page.warnings);
     let [first, second, third] = page.findings()[..] else { panic!() };
     assert_eq!((&*first.key, first.alternate_key.as_deref()), ("40/fp/f1", Some("40/2097920/https://shop.example/1")));
     assert_eq!((first.rule.as_deref(), &*first.title), (Some("2097920"), "Cross-site scripting (reflected)"));

@@ -23,7 +23,7 @@ use crate::{
     },
     prelude::*,
 };
-use finding::{Around, Issue, Places, Types, finding};
+use finding::{Around, Issue, Known, Places, Types, finding};
 
 const ROUTE: &str = "/graphql/v1";
 /// Issues of a page with their texts, and with their places only. No maximum is documented; the vendor's own tool asks for 9999.
@@ -230,7 +230,12 @@ impl Burp {
         };
         let types = Types::read(issue_type_groups.unwrap_or_default(), cx);
         let around = Around { site: &scope.key, types: &types, places: &places, scan_end: scan.end_time.as_deref() };
-        let read = items(issues, Self::META.cut, |issue: Issue| finding(&issue, &around, cx), |issue: Issue| Some(issue.keys(&around)?.0));
+        let read = items(
+            issues,
+            Self::META.cut,
+            |issue: Issue| finding(&issue, &around, cx),
+            |known: Known| Some(Issue::from(known).keys(&around)?.0),
+        );
         let total = scan.total();
         let next = if more { Next::More(Cursor::Issues(scan, end, places)) } else { self.done(cx, scope, mark, &scan) };
         Ok(Page::new(read, total, next))

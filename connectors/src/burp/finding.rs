@@ -14,7 +14,7 @@ pub struct Places(BTreeMap<String, Vec<String>>);
 impl Places {
     /// Adds the places of these issues.
     pub(super) fn note(&mut self, issues: &[Box<RawValue>]) {
-        for issue in issues.iter().filter_map(|raw| serde_json::from_str::<Issue>(raw.get()).ok()) {
+        for issue in issues.iter().filter_map(|raw| serde_json::from_str::<Known>(raw.get()).ok()).map(Issue::from) {
             if let (Some(place), Some(serial)) = (issue.place(), issue.serial_number.0) {
                 self.0.entry(place).or_default().push(serial);
             }
@@ -175,6 +175,24 @@ pub(super) struct Issue {
     issue_type: IssueType,
     generated_by_extension: Option<Generator>,
     generated_by_bcheck: Option<Generator>,
+}
+
+/// What an issue is known by, read from one that cannot be read whole.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Known {
+    serial_number: Loose,
+    fingerprint: Loose,
+    path: Loose,
+    origin: Loose,
+    #[serde(deserialize_with = "or_default")]
+    issue_type: IssueType,
+}
+
+impl From<Known> for Issue {
+    fn from(Known { serial_number, fingerprint, path, origin, issue_type }: Known) -> Self {
+        Issue { serial_number, fingerprint, path, origin, issue_type, ..Issue::default() }
+    }
 }
 
 #[derive(Deserialize)]

@@ -209,6 +209,11 @@ impl<C> Page<C> {
     pub fn new((items, rejects): (Vec<Item>, Vec<Reject>), total: Option<u64>, next: Next<C>) -> Self {
         Page { items, rejects, total, next }
     }
+
+    /// A page that brings nothing.
+    pub fn empty(next: Next<C>) -> Self {
+        Page { items: Vec::new(), rejects: Vec::new(), total: None, next }
+    }
 }
 
 /// What comes after a page. There is no "none": finished and forgotten cannot be confused.

@@ -22,7 +22,7 @@ pub use cache::{Cache, Weigh};
 pub use cx::{Activity, Cx};
 pub use http::{Answer, Http, HttpOptions, Link, Request};
 pub(crate) use items::retain;
-pub use items::{Loose, items, strip};
+pub use items::{Loose, items, or_default, strip};
 pub use limit::Limiters;
 pub use location::Location;
 pub use memo::Memo;

@@ -311,7 +311,7 @@ impl Http {
     }
 
     /// The beginning of a body without the credential, should the vendor echo it.
-    fn excerpt(&self, body: &[u8]) -> Excerpt {
+    pub(crate) fn excerpt(&self, body: &[u8]) -> Excerpt {
         let mut text = String::from_utf8_lossy(&body[..body.len().min(16 << 10)]).into_owned();
         for secret in self.0.auth.secrets() {
             text = redact(&text, &secret);

@@ -27,8 +27,11 @@ where
     let mut items = Vec::with_capacity(raws.len());
     let mut rejects = Vec::new();
     for raw in raws {
+        // Serde would read a struct from a list as well, and one whose members are all optional from nearly any.
+        let is_object = raw.get().starts_with('{');
         let decoded = match serde_json::from_str::<W>(raw.get()) {
-            Ok(wire) => map(wire).map_err(|reason| ("".to_owned(), reason)),
+            _ if !is_object => Err((String::new(), "not an object".to_owned())),
+            Ok(wire) => map(wire).map_err(|reason| (String::new(), reason)),
             Err(_) => Err(why::<W>(raw.get())),
         };
         match decoded {
@@ -38,7 +41,7 @@ where
             }
             Ok(item) => items.push(item),
             Err((path, reason)) => rejects.push(Reject {
-                key: serde_json::from_str(raw.get()).ok().and_then(&key).map(Into::into),
+                key: serde_json::from_str(raw.get()).ok().filter(|_| is_object).and_then(&key).map(Into::into),
                 path: path.into(),
                 reason: Excerpt::new(&reason).to_string().into(),
                 raw: strip(raw.get(), cut).into(),
@@ -120,8 +123,16 @@ pub(crate) fn without_values(reason: &str) -> String {
     }
 }
 
+/// For `deserialize_with`: null counts as absent. Beside `default`, so that a missing member does too.
+///
+/// # Errors
+/// When the member is there and cannot be read.
+pub fn or_default<'de, T: Default + Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
 /// A scalar that vendors write now as text, now as a number: read as text, or as nothing when it is anything else.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Loose(pub Option<String>);
 
 impl Loose {
@@ -214,7 +225,7 @@ mod tests {
         let seen: Vec<_> = rejects.iter().map(|r| (r.key.as_deref(), &*r.path, &*r.raw)).collect();
         assert_eq!(
             seen,
-            [(Some("b"), "level", r#"{"id":"b","level":"x"}"#), (None, "[0]", "[1]"), (Some("c"), "", r#"{"id":"c","level":3}"#)]
+            [(Some("b"), "level", r#"{"id":"b","level":"x"}"#), (None, "", "[1]"), (Some("c"), "", r#"{"id":"c","level":3}"#)]
         );
     }
 

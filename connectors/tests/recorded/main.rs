@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod aws_security_hub;
+mod burp;
 mod dependency_track;
 mod probely;
 mod semgrep;

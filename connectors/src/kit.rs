@@ -14,6 +14,7 @@ mod items;
 mod limit;
 mod location;
 mod memo;
+pub(crate) mod oauth;
 mod secret;
 
 pub use auth::Auth;
@@ -24,4 +25,5 @@ pub use items::{Loose, items, strip};
 pub use limit::Limiters;
 pub use location::Location;
 pub use memo::Memo;
+pub use oauth::{Grant, Tokens};
 pub use secret::Secret;

@@ -32,7 +32,7 @@ fn main() {
 /// The simulated tool: prints its address and key, and moves one step on for each line it reads.
 async fn serve(findings: usize) {
     let tool = start(DependencyTrack::new(Size { records: 40, findings, seed: 5 }), 0).await.unwrap();
-    println!("{} {}", tool.url, tool.vendor.fields()[0].1);
+    println!("{} {}", tool.url, tool.vendor.fields(&tool.url)[0].1);
     let (lines, mut next) = tokio::sync::mpsc::channel(1);
     std::thread::spawn(move || std::io::stdin().lines().map_while(Result::ok).for_each(|line| drop(lines.blocking_send(line))));
     while next.recv().await.is_some() {

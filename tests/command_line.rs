@@ -87,7 +87,7 @@ async fn d1_kill_9_at_thirty_random_moments_loses_and_invents_nothing() {
 async fn a_wrong_secret_is_told_and_never_shown() {
     let bench = tool(DependencyTrack::new(SMALL)).await;
     let canary = "odt_C4nary00_5up3r53cr3t5up3r53cr3t5up3r5";
-    let real = bench.tool.vendor.fields()[0].1.clone();
+    let real = bench.tool.vendor.fields(&bench.tool.url)[0].1.clone();
     change(&bench, &real, canary);
     for command in [
         &["check"][..],
@@ -204,7 +204,7 @@ fronted_url = "https://x.example"
 async fn secrets_come_from_where_the_configuration_says() {
     use std::os::unix::fs::PermissionsExt;
     let bench = tool(DependencyTrack::new(SMALL)).await;
-    let real = bench.tool.vendor.fields()[0].1.clone();
+    let real = bench.tool.vendor.fields(&bench.tool.url)[0].1.clone();
     let file = bench.folder.path().join("key");
     std::fs::write(&file, format!("{real}\n")).unwrap();
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();

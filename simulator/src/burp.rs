@@ -242,7 +242,7 @@ impl Vendor for Burp {
         }
     }
 
-    fn fields(&self) -> Vec<(&'static str, String)> {
+    fn fields(&self, _: &str) -> Vec<(&'static str, String)> {
         vec![("secret", KEY.to_owned())]
     }
 

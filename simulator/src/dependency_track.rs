@@ -259,7 +259,7 @@ impl Vendor for DependencyTrack {
         }
     }
 
-    fn fields(&self) -> Vec<(&'static str, String)> {
+    fn fields(&self, _: &str) -> Vec<(&'static str, String)> {
         vec![("secret", KEY.to_owned())]
     }
 
@@ -447,7 +447,7 @@ impl Vendor for Frontend {
         StatusCode::NOT_FOUND.into_response()
     }
 
-    fn fields(&self) -> Vec<(&'static str, String)> {
+    fn fields(&self, _: &str) -> Vec<(&'static str, String)> {
         vec![("secret", KEY.to_owned())]
     }
 

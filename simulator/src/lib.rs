@@ -12,6 +12,7 @@ mod server;
 
 pub mod aws_security_hub;
 pub mod burp;
+pub mod checkmarx;
 pub mod dependency_track;
 pub mod snyk;
 pub mod sonarqube;
@@ -29,6 +30,7 @@ pub type Make = fn(Size) -> Arc<dyn Vendor>;
 pub static VENDORS: &[(&str, Make)] = &[
     ("aws_security_hub", |size| Arc::new(aws_security_hub::AwsSecurityHub::new(size))),
     ("burp", |size| Arc::new(burp::Burp::new(size))),
+    ("checkmarx", |size| Arc::new(checkmarx::Checkmarx::new(size))),
     ("dependency_track", |size| Arc::new(dependency_track::DependencyTrack::new(size))),
     ("snyk", |size| Arc::new(snyk::Snyk::new(size))),
     ("sonarqube", |size| Arc::new(sonarqube::SonarQube::new(size))),

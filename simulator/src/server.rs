@@ -37,8 +37,9 @@ pub trait Vendor: Send + Sync + 'static {
     fn router(self: Arc<Self>, faults: Arc<Faults>) -> Router;
     /// The tool's own answer to a bad credential (`Fault::Unauthorized`) or a missing permission (`Fault::Forbidden`).
     fn refuse(&self, fault: &Fault) -> Response;
-    /// What a user writes into the connection besides its location: (field, value); secrets included.
-    fn fields(&self) -> Vec<(&'static str, String)>;
+    /// What a user writes into the connection besides its location: (field, value); secrets included. `url` is where this
+    /// simulator listens, for fields that name a further host of the tool.
+    fn fields(&self, url: &str) -> Vec<(&'static str, String)>;
     /// A member of a finding that holds free text, where [`crate::fault::Odd`] things are put.
     fn text_member(&self) -> &'static str {
         "description"

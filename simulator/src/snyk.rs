@@ -207,7 +207,7 @@ impl Vendor for Snyk {
         }
     }
 
-    fn fields(&self) -> Vec<(&'static str, String)> {
+    fn fields(&self, _: &str) -> Vec<(&'static str, String)> {
         if self.has_oauth {
             vec![("client_id", CLIENT.0.to_owned()), ("client_secret", CLIENT.1.to_owned())]
         } else {

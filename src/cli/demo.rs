@@ -70,7 +70,7 @@ impl Demo {
             text.push_str("[connections.");
             text.push_str(&tool.vendor.id().replace('_', "-"));
             text.push_str(".fields]\n");
-            for (field, value) in tool.vendor.fields() {
+            for (field, value) in tool.vendor.fields(&tool.url) {
                 text.push_str(&format!("{field} = {}\n", serde_json::Value::String(value)));
             }
         }

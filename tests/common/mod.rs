@@ -40,7 +40,7 @@ impl Bench {
             self.tool.vendor.id(),
             self.tool.url
         );
-        for (field, value) in self.tool.vendor.fields() {
+        for (field, value) in self.tool.vendor.fields(&self.tool.url) {
             text.push_str(&format!("{field} = \"{value}\"\n"));
         }
         std::fs::write(self.config(), text).unwrap();

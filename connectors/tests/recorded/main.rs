@@ -32,7 +32,7 @@ impl Vendor for Canned {
     fn refuse(&self, _: &Fault) -> Response {
         Response::default()
     }
-    fn fields(&self) -> Vec<(&'static str, String)> {
+    fn fields(&self, _: &str) -> Vec<(&'static str, String)> {
         Vec::new()
     }
     fn step(&self, _: &Change) {}

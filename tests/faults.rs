@@ -132,6 +132,7 @@ async fn cell(make: Make, row: Arc<Row>) -> String {
 fn cannot_be(id: &str, show: &Fault) -> Option<&'static str> {
     match (id, show) {
         ("dependency_track", Fault::RepeatedCursor | Fault::ExpiredCursor) => Some("page numbers"),
+        ("sonarqube", Fault::RepeatedCursor | Fault::ExpiredCursor) => Some("page numbers"),
         ("burp", Fault::RepeatedCursor | Fault::ExpiredCursor) => Some("offsets"),
         _ => None,
     }

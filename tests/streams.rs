@@ -108,3 +108,5 @@ macro_rules! streams {
 }
 
 streams!(snyk, tributary_simulator::snyk::Snyk::new(SIZE));
+#[cfg(feature = "aws")]
+streams!(aws_security_hub, tributary_simulator::aws_security_hub::AwsSecurityHub::new(SIZE));

@@ -150,7 +150,8 @@ impl Connector for AwsSecurityHub {
             Cursor::Seek(seek) => return self.seek(cx, seek).await,
             Cursor::Start => {
                 let stage = if ask.since.is_some() { Stage::Changed } else { Stage::Active };
-                Walk { stage, until: second(cx.now(), RoundMode::Ceil), token: None, after: None }
+                let until = cx.now().max(ask.since.unwrap_or_default());
+                Walk { stage, until: second(until, RoundMode::Ceil), token: None, after: None }
             }
             Cursor::Walk(walk) => walk,
         };
@@ -183,7 +184,7 @@ impl Connector for AwsSecurityHub {
             (Stage::Closed, None) => more(Stage::Reopened, None, None),
             (Stage::Reopened, None) => more(Stage::Reopened, None, again.last().map(|key| key.to_string())),
         };
-        Ok(Page::new(items(listed.findings, Self::META.cut, |wire: Wire| finding::item(wire, cx), Key::key), None, next))
+        Ok(Page::new(items(listed.findings, Self::META.cut, |wire: Wire| finding::item(&wire, cx), Key::key), None, next))
     }
 
     async fn check(&self, cx: &Cx) -> Result<Checked> {

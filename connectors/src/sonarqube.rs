@@ -7,21 +7,24 @@
 //! A project that does not exist or may not be seen answers an empty list, so an empty one counts only when the project is
 //! proved to be readable. Rule texts are asked for once per rule. No known rate limit.
 
+mod finding;
 mod rule;
+mod server;
 mod slice;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     sync::Arc,
     time::Duration,
 };
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use reqwest::header::HeaderMap;
 use tokio::sync::OnceCell;
 
 use self::{
+    finding::{About, hotspot_key, link, text_key},
     rule::Rule,
+    server::{Server, USER_TOKEN, Valid, expiry},
     slice::{Slice, Step},
 };
 use crate::{
@@ -74,29 +77,6 @@ pub struct Settings {
 
 fn yes() -> bool {
     true
-}
-
-/// What is known of the server.
-#[derive(Debug)]
-struct Server {
-    cloud: bool,
-    version: Option<(u32, u32)>,
-    shown: String,
-    mqr: bool,
-    basic: bool,
-    organization: Option<String>,
-}
-
-impl Server {
-    /// Whether it is a Server of this version or a later one. Cloud's parameters are those of old versions.
-    fn since(&self, major: u32, minor: u32) -> bool {
-        !self.cloud && self.version >= Some((major, minor))
-    }
-
-    /// Whether this many rows are more than a search shows; Cloud does not count further than that.
-    fn cuts(&self, total: u64) -> bool {
-        total > WINDOW || (self.cloud && total == WINDOW)
-    }
 }
 
 /// Where a walk stands.
@@ -283,117 +263,7 @@ impl Connector for SonarQube {
     }
 }
 
-const USER_TOKEN: &str = "make a token of type User: My Account > Security > Generate Token, as the account that syncs";
-const BROWSE: &str = "give the token's account the permission Browse on the project (Project Settings > Permissions)";
-
 impl SonarQube {
-    fn get(&self, server: &Server, route: &'static str) -> Request<'_> {
-        if server.basic { &self.basic } else { &self.bearer }.get(route, &[])
-    }
-
-    async fn server(&self, cx: &Cx) -> Result<&Server> {
-        self.server.get_or_try_init(|| self.meet(cx)).await
-    }
-
-    /// What decides how the server is spoken to.
-    async fn meet(&self, cx: &Cx) -> Result<Server> {
-        let host = self.bearer.location().host();
-        let mut cloud = ["sonarcloud.io", "sonarqube.us"].iter().any(|known| host.strip_suffix(known).is_some_and(is_subdomain));
-        let mut server = Server { cloud, version: None, shown: "SonarQube Cloud".into(), mqr: true, basic: false, organization: None };
-        if !cloud {
-            let text = self.bearer.get("/api/server/version", &[]).anonymous().text(cx).await.map_err(|error| match error.kind {
-                Kind::Elsewhere(_) | Kind::Refused { .. } => {
-                    error.with_hint("`location` has to be the address at which SonarQube opens, with its context path if it has one")
-                }
-                _ => error,
-            })?;
-            server.version = version(&text.body);
-            server.shown = format!("SonarQube {}", text::line(&text.body));
-            // Cloud behind another name: it says 8.0 for ever, and it alone has organizations.
-            cloud = self.settings.organization.is_some() && server.version == Some((8, 0));
-            server.cloud = cloud;
-        }
-        if cloud {
-            let organization = match &self.settings.organization {
-                Some(organization) => organization.clone(),
-                None => self.only_organization(cx).await?,
-            };
-            server.shown = format!("SonarQube Cloud, organization {}", text::line(&organization));
-            return Ok(Server { organization: Some(organization), ..server });
-        }
-        if self.settings.organization.is_some() {
-            cx.warn("`organization` means something to SonarQube Cloud only: this server's is not sent");
-        }
-        server.basic = match server.version {
-            Some((major, _)) => major < 10,
-            None => {
-                cx.warn(format!("the server's version `{}` could not be read: it is spoken to as an old one", server.shown));
-                match self.bearer.get("/api/authentication/validate", &[]).send::<Valid>(cx).await {
-                    Ok(answer) => !answer.body.valid,
-                    Err(error) if matches!(error.kind, Kind::Unauthorized(_)) => true,
-                    Err(error) => return Err(error),
-                }
-            }
-        };
-        server.mqr = server.since(10, 8)
-            && match self.get(&server, "/api/v2/clean-code-policy/mode").send::<Mode>(cx).await.map(|answer| answer.body.mode) {
-                Ok(mode) if mode == "STANDARD_EXPERIENCE" => false,
-                Ok(mode) => {
-                    if mode != "MQR" {
-                        cx.warn(format!("unknown mode `{}`: read as MQR", text::line(&mode)));
-                    }
-                    true
-                }
-                Err(error) if matches!(error.kind, Kind::Refused { status: 404, .. }) => false,
-                Err(error) => return Err(self.hinted(error)),
-            };
-        Ok(server)
-    }
-
-    /// The organization of an account that has one only.
-    async fn only_organization(&self, cx: &Cx) -> Result<String> {
-        let request = self.bearer.get("/api/organizations/search", &[]).query("member", Some(true)).query("ps", Some(PAGE));
-        let answer = request.send::<Organizations>(cx).await.map_err(|error| match error.kind {
-            Kind::Refused { .. } => error.with_hint(ORGANIZATION),
-            _ => self.hinted(error),
-        })?;
-        let mut keys: Vec<String> = answer.body.organizations.into_iter().map(|organization| organization.key).collect();
-        match (keys.pop(), keys.is_empty()) {
-            (Some(key), true) => Ok(key),
-            (last, _) => {
-                keys.extend(last);
-                let found = if keys.is_empty() { "none".to_owned() } else { keys.join(", ") };
-                let why = format!("SonarQube Cloud needs `organization`; this account is a member of: {}", text::line(&found));
-                Err(Error::new("choosing the organization", Kind::Settings(why.into())).with_hint(ORGANIZATION))
-            }
-        }
-    }
-
-    /// Which sort of token it is, when it is one that analyses are sent with.
-    fn analysis_token(&self) -> Option<&'static str> {
-        match self.settings.secret.expose().split('_').next() {
-            Some("sqp") => Some("project analysis token"),
-            Some("sqa") => Some("global analysis token"),
-            _ => None,
-        }
-    }
-
-    fn hinted(&self, error: Error) -> Error {
-        match &error.kind {
-            Kind::Forbidden(_) | Kind::Unauthorized(_) if self.analysis_token().is_some() => error.with_hint(USER_TOKEN),
-            Kind::Forbidden(_) => error.with_hint(BROWSE),
-            Kind::Unauthorized(_) => error.with_hint(format!("the token is wrong, expired or revoked; {USER_TOKEN}")),
-            _ => error,
-        }
-    }
-
-    fn list_hinted(&self, server: &Server, error: Error) -> Error {
-        match &error.kind {
-            Kind::Refused { status: 400 | 404, .. } if server.cloud => error.with_hint(ORGANIZATION),
-            _ => self.hinted(error),
-        }
-    }
-
     fn list(&self, server: &Server, list: Projects, page: u64, size: u64) -> Request<'_> {
         let request = match list {
             // Applications of commercial editions are in this list too.
@@ -442,18 +312,12 @@ impl SonarQube {
         let route = if server.cloud { "/project/overview" } else { "/dashboard" };
         let attributes = [("visibility", project.visibility), ("tags", project.tags.map(|tags| tags.join(", ")))];
         Item::Record(Record {
-            url: Some(self.link(route, &[("id", Some(&project.key))])),
+            url: Some(link(self.bearer.location(), route, &[("id", Some(&project.key))])),
             name: text::line(project.name.as_deref().unwrap_or(&project.key)),
             key: project.key.into(),
             kind: "project".into(),
             attributes: attributes.into_iter().filter_map(|(name, value)| Some((name, text::keep(&value?)?))).collect(),
         })
-    }
-
-    fn link(&self, route: &str, parameters: &[(&str, Option<&str>)]) -> Box<str> {
-        let mut url = self.bearer.location().join(route, &[]);
-        url.query_pairs_mut().extend_pairs(parameters.iter().filter_map(|(name, value)| Some((name, (*value)?))));
-        String::from(url).into()
     }
 
     /// Fails unless the project, and its branch, can be read: a search does not tell "nothing there" from "not for you".
@@ -514,9 +378,12 @@ impl SonarQube {
         if pages == 0 && rows.rows.is_empty() {
             self.prove(cx, server, list.project, branch.as_deref()).await?;
         }
-        let older = |raw: &Box<RawValue>| Peek::at(raw).update_date.and_then(|text| text::time(&text)).is_some_and(|at| at < since);
+        let older = |row: Peek| row.update_date.and_then(|text| text::time(&text)).is_some_and(|at| at < since);
         let next = match () {
-            () if rows.rows.is_empty() || rows.rows.iter().any(older) || (page * PAGE >= total && !server.cuts(total)) => {
+            () if rows.rows.is_empty()
+                || rows.rows.iter().any(|raw| older(Peek::at(raw)))
+                || (page * PAGE >= total && !server.cuts(total)) =>
+            {
                 Next::Done(Coverage::Delta, None)
             }
             // More has changed than can be listed in this order.
@@ -636,7 +503,7 @@ impl SonarQube {
     /// A page's rows as findings, with the texts of their rules.
     async fn read(&self, cx: &Cx, server: &Server, list: List<'_>, rows: Rows) -> Result<(Vec<Item>, Vec<crate::Reject>)> {
         let mut wanted = BTreeMap::new();
-        for row in rows.rows.iter().map(Peek::at) {
+        for row in rows.rows.iter().map(|raw| Peek::at(raw)) {
             if let (Some(rule), Some(key)) = (row.text_key(list.hotspots), row.key) {
                 wanted.entry(rule).or_insert(key);
             }
@@ -651,11 +518,12 @@ impl SonarQube {
             .try_collect()
             .await?;
         let paths = rows.components.into_iter().filter_map(|component| Some((component.key?, component.path?))).collect();
-        let about = About { server, list, texts, paths };
+        let everything = self.settings.include_bugs_and_code_smells;
+        let about = About { location: self.bearer.location(), server, list, everything, texts, paths };
         Ok(if list.hotspots {
-            items(rows.rows, Self::META.cut, |row: Hotspot| Ok(self.hotspot(row, &about, cx)), |key: Key| Some(hotspot_key(&key.key?)))
+            items(rows.rows, Self::META.cut, |row| Ok(finding::hotspot(row, &about, cx)), |key: Key| Some(hotspot_key(&key.key?)))
         } else {
-            items(rows.rows, Self::META.cut, |row: Issue| Ok(self.issue(row, &about, cx)), |key: Key| key.key)
+            items(rows.rows, Self::META.cut, |row| Ok(finding::issue(row, &about, cx)), |key: Key| key.key)
         })
     }
 
@@ -663,7 +531,7 @@ impl SonarQube {
         let ask = || async {
             let request = self.get(server, "/api/rules/show").query("key", Some(key)).query("organization", server.organization.as_ref());
             match request.send::<Shown>(cx).await {
-                Ok(answer) => Ok(answer.body.rule.into()),
+                Ok(answer) => Ok(answer.body.read(cx)),
                 // Rules of other tools are not always known as rules, and those of deleted plugins are not any more.
                 Err(error) if matches!(error.kind, Kind::Refused { .. }) => Ok(Rule::default()),
                 Err(error) => Err(self.hinted(error)),
@@ -676,7 +544,7 @@ impl SonarQube {
     async fn hotspot_rule(&self, cx: &Cx, server: &Server, key: &str, finding: String) -> Result<Arc<Rule>> {
         let ask = || async {
             let request = self.get(server, "/api/hotspots/show").query("hotspot", Some(finding));
-            request.send::<Shown>(cx).await.map(|answer| answer.body.rule.into())
+            request.send::<Shown>(cx).await.map(|answer| answer.body.read(cx))
         };
         match self.rules.get_or_fetch(&format!("hotspot {key}"), ask).await {
             // This one may have vanished since it was listed: another page's may still be there, so nothing is kept.
@@ -684,114 +552,7 @@ impl SonarQube {
             done => done.map_err(|error| self.hinted(error)),
         }
     }
-
-    fn issue(&self, issue: Issue, about: &About<'_>, cx: &Cx) -> Item {
-        let (project, server) = (about.list.project, about.server);
-        let of_security = |impact: &&Impact| impact.software_quality == "SECURITY";
-        let word = if server.mqr {
-            // Never the other mode's severity: the two rate the same rule differently.
-            let impacts = issue.impacts.as_deref().unwrap_or_default();
-            let worst = || impacts.iter().max_by_key(|impact| severity(&impact.severity).unwrap_or(Severity::Unknown));
-            impacts.iter().find(of_security).or_else(worst).map(|impact| impact.severity.as_str())
-        } else {
-            issue.severity.as_deref()
-        };
-        let state = issue_state(&issue, cx);
-        let vendor_state = match (issue.issue_status.as_deref().or(issue.simple_status.as_deref()), issue.resolution.as_deref()) {
-            (Some(status), _) => status.to_owned(),
-            (None, resolution) => [issue.status.as_deref(), resolution].into_iter().flatten().collect::<Vec<_>>().join(" "),
-        };
-        let rule = about.texts.get(&issue.rule).map(|rule| &**rule);
-        let message = issue.message.as_deref().unwrap_or_default();
-        let (cve, identifiers, mut cwe) = (text::cves(message), advisories(message), text::cwes(message));
-        cwe.extend(rule.into_iter().flat_map(|rule| rule.cwe.iter().cloned()));
-        let category = match issue.rule.split(':').next().unwrap_or_default() {
-            _ if !cve.is_empty() || !identifiers.is_empty() => Category::Sca,
-            "secrets" => Category::Secret,
-            "terraform" | "cloudformation" | "kubernetes" | "docker" | "azureresourcemanager" | "ansible" => Category::Iac,
-            _ => Category::Sast,
-        };
-        let kind = issue.kind.filter(|_| self.settings.include_bugs_and_code_smells).map(|kind| kind.to_lowercase());
-        let range = issue.text_range.unwrap_or_default();
-        let tags = issue.tags.unwrap_or_default();
-        let migrated = tags.iter().any(|tag| tag == "former-hotspot");
-        let url = self.link(
-            "/project/issues",
-            &[("id", Some(project)), ("issues", Some(&issue.key)), ("open", Some(&issue.key)), ("branch", about.list.named)],
-        );
-        let tags = tags.into_iter().chain([issue.clean_code_attribute, issue.external_rule_engine, kind].into_iter().flatten());
-        Item::Finding(Box::new(Finding {
-            // A server that turns its hotspots into issues keeps their keys.
-            alternate_key: migrated.then(|| hotspot_key(&issue.key).into()),
-            rule: text::keep(&issue.rule),
-            branch: issue.branch.as_deref().or(about.list.named).and_then(text::keep),
-            title: title(issue.message.as_deref(), rule),
-            description: rule.and_then(|rule| rule.description.clone()),
-            remediation: rule.and_then(|rule| rule.remediation(issue.rule_description_context_key.as_deref())),
-            severity: severity_or_unknown(word, cx),
-            vendor_severity: word.and_then(text::keep),
-            state,
-            vendor_state: text::keep(&vendor_state),
-            cve,
-            cwe: distinct(cwe),
-            identifiers,
-            file_path: about.path(issue.component.as_deref()),
-            line_start: range.start_line.or(issue.line),
-            line_end: range.end_line.or(issue.line),
-            reference_urls: rule.map(|rule| rule.links.clone()).unwrap_or_default(),
-            tags: distinct(tags.filter_map(|tag| text::keep(&tag)).collect()),
-            url: Some(url),
-            vendor_first_seen: issue.creation_date.as_deref().and_then(text::time),
-            ..Finding::new(issue.key, project, category)
-        }))
-    }
-
-    fn hotspot(&self, hotspot: Hotspot, about: &About<'_>, cx: &Cx) -> Item {
-        let project = about.list.project;
-        let word = hotspot.vulnerability_probability.as_deref();
-        let state = match (hotspot.status.as_deref().unwrap_or_default(), hotspot.resolution.as_deref()) {
-            ("TO_REVIEW", _) => State::Open,
-            ("REVIEWED", Some("FIXED")) => State::Fixed,
-            ("REVIEWED", Some("SAFE")) => State::FalsePositive,
-            ("REVIEWED", Some("ACKNOWLEDGED" | "EXCEPTION")) => State::RiskAccepted,
-            ("REVIEWED", other) => {
-                cx.warn(format!("unknown hotspot resolution `{}`", text::line(other.unwrap_or_default())));
-                State::Suppressed
-            }
-            (other, _) => {
-                cx.warn(format!("unknown hotspot status `{}`", text::line(other)));
-                State::Open
-            }
-        };
-        let range = hotspot.text_range.unwrap_or_default();
-        let text_key = text_key(hotspot.rule_key.as_deref(), hotspot.security_category.as_deref(), hotspot.message.as_deref());
-        let rule = about.texts.get(&text_key).map(|rule| &**rule);
-        let vendor_state = [hotspot.status.as_deref(), hotspot.resolution.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(" ");
-        let url = self.link("/security_hotspots", &[("id", Some(project)), ("hotspots", Some(&hotspot.key)), ("branch", about.list.named)]);
-        Item::Finding(Box::new(Finding {
-            rule: hotspot.rule_key.as_deref().and_then(text::keep).or_else(|| rule.and_then(|rule| rule.key.clone())),
-            branch: about.list.named.and_then(text::keep),
-            title: title(hotspot.message.as_deref(), rule),
-            description: rule.and_then(|rule| rule.description.clone()),
-            remediation: rule.and_then(|rule| rule.remediation(None)),
-            severity: severity_or_unknown(word, cx),
-            vendor_severity: word.and_then(text::keep),
-            state,
-            vendor_state: text::keep(&vendor_state),
-            cwe: rule.map(|rule| rule.cwe.clone()).unwrap_or_default(),
-            file_path: about.path(hotspot.component.as_deref()),
-            line_start: range.start_line.or(hotspot.line),
-            line_end: range.end_line.or(hotspot.line),
-            reference_urls: rule.map(|rule| rule.links.clone()).unwrap_or_default(),
-            tags: ["hotspot"].into_iter().chain(hotspot.security_category.as_deref()).filter_map(text::keep).collect(),
-            url: Some(url),
-            vendor_first_seen: hotspot.creation_date.as_deref().and_then(text::time),
-            ..Finding::new(hotspot_key(&hotspot.key), project, Category::Sast)
-        }))
-    }
 }
-
-const ORGANIZATION: &str = "set `organization` to the key in the address https://sonarcloud.io/organizations/KEY";
 
 impl Projects {
     fn of_cloud(self) -> bool {
@@ -813,126 +574,6 @@ fn is_retired(error: &Error) -> bool {
     }
 }
 
-/// When the token ends, as the server says with every answer, and a warning when that is soon.
-fn expiry(headers: &HeaderMap, cx: &Cx) -> Option<(String, Option<String>)> {
-    let at = headers.get("sonarqube-authentication-token-expiration")?.to_str().ok()?;
-    let date = text::time(at).or_else(|| text::time(&format!("{at}T00:00:00Z")));
-    let soon = date.is_some_and(|date| date.as_second() - cx.now().as_second() < 14 * 86_400);
-    let fact = format!("the token expires on {}", text::line(at));
-    Some((fact.clone(), soon.then(|| format!("{fact}: make a new one"))))
-}
-
-/// What stands before a domain that it is part of: nothing, or more labels.
-fn is_subdomain(before: &str) -> bool {
-    before.is_empty() || before.ends_with('.')
-}
-
-/// Major and minor of `10.7.0.96327`, `25.5.0.107428` (Community Build) or `2025.1.0.102418`.
-fn version(text: &str) -> Option<(u32, u32)> {
-    let mut parts = text.trim().split('.');
-    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
-}
-
-fn hotspot_key(key: &str) -> String {
-    format!("hotspot:{key}")
-}
-
-/// Under which rule texts are kept. Before 9.7 hotspots do not name their rule, but one rule says the same of all of them.
-fn text_key(rule: Option<&str>, category: Option<&str>, message: Option<&str>) -> String {
-    rule.map_or_else(|| format!("{} {}", category.unwrap_or_default(), message.unwrap_or_default()), str::to_owned)
-}
-
-fn severity(word: &str) -> Option<Severity> {
-    Some(match word {
-        "BLOCKER" => Severity::Critical,
-        "CRITICAL" | "HIGH" => Severity::High,
-        "MAJOR" | "MEDIUM" => Severity::Medium,
-        "MINOR" | "LOW" => Severity::Low,
-        "INFO" => Severity::Info,
-        _ => return None,
-    })
-}
-
-fn severity_or_unknown(word: Option<&str>, cx: &Cx) -> Severity {
-    word.and_then(severity).unwrap_or_else(|| {
-        cx.warn(format!("unknown severity `{}`", text::line(word.unwrap_or_default())));
-        Severity::Unknown
-    })
-}
-
-fn issue_state(issue: &Issue, cx: &Cx) -> State {
-    let status = issue.issue_status.as_deref().or(issue.simple_status.as_deref()).or(issue.status.as_deref()).unwrap_or_default();
-    match (status, issue.resolution.as_deref()) {
-        ("OPEN" | "REOPENED" | "CONFIRMED" | "IN_SANDBOX", _) => State::Open,
-        ("FALSE_POSITIVE" | "FALSE-POSITIVE", _) | ("RESOLVED", Some("FALSE-POSITIVE" | "FALSE_POSITIVE")) => State::FalsePositive,
-        ("ACCEPTED" | "WONTFIX", _) | ("RESOLVED", Some("WONTFIX" | "ACCEPTED")) => State::RiskAccepted,
-        ("FIXED" | "REMOVED" | "CLOSED", _) | ("RESOLVED", Some("FIXED" | "REMOVED")) => State::Fixed,
-        ("RESOLVED", other) => {
-            cx.warn(format!("unknown resolution `{}`", text::line(other.unwrap_or_default())));
-            State::Suppressed
-        }
-        (other, _) => {
-            cx.warn(format!("unknown issue status `{}`", text::line(other)));
-            State::Open
-        }
-    }
-}
-
-/// `GHSA-xxxx-xxxx-xxxx` ids in the message of an issue that another tool reported.
-fn advisories(message: &str) -> Vec<Box<str>> {
-    let words = message.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
-    distinct(words.filter(|word| word.starts_with("GHSA-") && word.len() == 19).map(Into::into).collect())
-}
-
-/// The message; a rule's name where there is none.
-fn title(message: Option<&str>, rule: Option<&Rule>) -> Box<str> {
-    let name = || rule.and_then(|rule| rule.description.as_deref()?.lines().next());
-    text::line(message.filter(|message| !message.trim().is_empty()).or_else(name).unwrap_or("finding without a message"))
-}
-
-fn distinct(list: Vec<Box<str>>) -> Vec<Box<str>> {
-    let mut known = HashSet::new();
-    list.into_iter().filter(|value| known.insert(value.clone())).collect()
-}
-
-/// What the rows of a page have in common.
-struct About<'a> {
-    server: &'a Server,
-    list: List<'a>,
-    texts: HashMap<String, Arc<Rule>>,
-    /// Paths of the files, by component key.
-    paths: HashMap<String, String>,
-}
-
-impl About<'_> {
-    /// The file, unless the finding is on the project itself.
-    fn path(&self, component: Option<&str>) -> Option<Box<str>> {
-        let component = component?;
-        let own = || component.strip_prefix(self.list.project)?.strip_prefix(':');
-        self.paths.get(component).map(String::as_str).or_else(own).and_then(text::keep)
-    }
-}
-
-#[derive(Deserialize)]
-struct Valid {
-    valid: bool,
-}
-
-#[derive(Deserialize)]
-struct Mode {
-    mode: String,
-}
-
-#[derive(Deserialize)]
-struct Organizations {
-    organizations: Vec<Organization>,
-}
-
-#[derive(Deserialize)]
-struct Organization {
-    key: String,
-}
-
 #[derive(Deserialize)]
 struct Branches {
     branches: Vec<Branch>,
@@ -948,7 +589,18 @@ struct Branch {
 
 #[derive(Deserialize)]
 struct Shown {
-    rule: rule::Wire,
+    rule: Box<RawValue>,
+}
+
+impl Shown {
+    /// The rule's texts; one that cannot be read has none, and stops nothing.
+    fn read(&self, cx: &Cx) -> Rule {
+        let wire = serde_json::from_str::<rule::Wire>(self.rule.get()).unwrap_or_else(|error| {
+            cx.warn(format!("a rule's texts could not be read: {error}"));
+            rule::Wire::default()
+        });
+        wire.into()
+    }
 }
 
 #[derive(Deserialize)]
@@ -1019,7 +671,7 @@ struct Peek {
 }
 
 impl Peek {
-    fn at(raw: &Box<RawValue>) -> Self {
+    fn at(raw: &RawValue) -> Self {
         serde_json::from_str(raw.get()).unwrap_or_default()
     }
 
@@ -1029,59 +681,4 @@ impl Peek {
         }
         self.rule.clone().filter(|rule| !rule.is_empty())
     }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Issue {
-    key: String,
-    rule: String,
-    severity: Option<String>,
-    #[serde(rename = "type")]
-    kind: Option<String>,
-    impacts: Option<Vec<Impact>>,
-    clean_code_attribute: Option<String>,
-    status: Option<String>,
-    resolution: Option<String>,
-    issue_status: Option<String>,
-    simple_status: Option<String>,
-    component: Option<String>,
-    line: Option<u32>,
-    text_range: Option<TextRange>,
-    message: Option<String>,
-    tags: Option<Vec<String>>,
-    creation_date: Option<String>,
-    external_rule_engine: Option<String>,
-    rule_description_context_key: Option<String>,
-    branch: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Impact {
-    software_quality: String,
-    severity: String,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct TextRange {
-    start_line: Option<u32>,
-    end_line: Option<u32>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Hotspot {
-    key: String,
-    component: Option<String>,
-    security_category: Option<String>,
-    vulnerability_probability: Option<String>,
-    status: Option<String>,
-    resolution: Option<String>,
-    line: Option<u32>,
-    message: Option<String>,
-    creation_date: Option<String>,
-    text_range: Option<TextRange>,
-    rule_key: Option<String>,
 }

@@ -7,7 +7,7 @@ use packageurl::PackageUrl;
 use crate::{kit::Loose, prelude::*};
 
 /// A finding as an item: the one place of judgement.
-pub(super) fn item(wire: Wire, cx: &Cx) -> Result<Item, String> {
+pub(super) fn item(wire: &Wire, cx: &Cx) -> Result<Item, String> {
     let key = key(&wire.product_arn, &wire.id).ok_or("`ProductArn` or `Id` is missing")?;
     if wire.sample == Some(true) {
         return Ok(Item::Skipped { key: key.into(), reason: "sample finding" });

@@ -44,7 +44,7 @@ pub(super) struct Wire {
     name: Option<String>,
     html_desc: Option<String>,
     md_desc: Option<String>,
-    description_sections: Vec<Section>,
+    description_sections: Option<Vec<Section>>,
     risk_description: Option<String>,
     vulnerability_description: Option<String>,
     fix_recommendations: Option<String>,
@@ -54,7 +54,7 @@ pub(super) struct Wire {
 #[serde(default)]
 struct Section {
     key: String,
-    content: String,
+    content: Option<String>,
     context: Option<Context>,
 }
 
@@ -67,7 +67,7 @@ struct Context {
 
 impl From<Wire> for Rule {
     fn from(wire: Wire) -> Self {
-        let mut sections = wire.description_sections;
+        let mut sections = wire.description_sections.unwrap_or_default();
         // The order in which the web interface shows them; what is new comes before the links.
         const ORDER: [&str; 4] = ["introduction", "default", "root_cause", "assess_the_problem"];
         sections.sort_by_key(|section| match section.key.as_str() {
@@ -75,7 +75,7 @@ impl From<Wire> for Rule {
             key => ORDER.iter().position(|known| *known == key).unwrap_or(ORDER.len()),
         });
         let (fixes, what): (Vec<Section>, Vec<Section>) = sections.into_iter().partition(|section| section.key == "how_to_fix");
-        let mut html: Vec<&str> = what.iter().map(|section| section.content.as_str()).collect();
+        let mut html: Vec<&str> = what.iter().filter_map(|section| section.content.as_deref()).collect();
         html.extend([&wire.risk_description, &wire.vulnerability_description].into_iter().flatten().map(String::as_str));
         if html.is_empty() && fixes.is_empty() {
             // Before 9.5, and of rules that are not Sonar's: one text.
@@ -85,14 +85,14 @@ impl From<Wire> for Rule {
         paragraphs.extend(html.iter().filter_map(|html| text::from_html(html)));
         let mut mends: Vec<(Option<Box<str>>, Box<str>)> = Vec::new();
         for Section { content, context, .. } in &fixes {
-            let Some(fix) = text::from_html(content) else { continue };
+            let Some(fix) = content.as_deref().and_then(text::from_html) else { continue };
             let context = context.as_ref();
             let name = context.and_then(|context| context.display_name.as_deref());
             let fix = name.map_or_else(|| fix.clone(), |name| format!("**{}**\n\n{fix}", text::line(name)).into());
             mends.push((context.and_then(|context| context.key.as_deref()).map(Into::into), fix));
         }
         mends.extend(wire.fix_recommendations.as_deref().and_then(text::from_html).map(|fix| (None, fix)));
-        html.extend(fixes.iter().map(|section| section.content.as_str()));
+        html.extend(fixes.iter().filter_map(|section| section.content.as_deref()));
         html.extend(wire.fix_recommendations.as_deref());
         let all = html.join("\n");
         Rule {

@@ -525,3 +525,55 @@ async fn an_organization_means_nothing_to_a_server() {
     assert_eq!(script.asked("/api/issues/search"), ["/api/issues/search?componentKeys=p&types=VULNERABILITY&p=1&ps=500"]);
     assert!(read.warnings.iter().any(|warning| warning.contains("`organization`")), "{:?}", read.warnings);
 }
+
+/// 20,000 issues of one severity, second, directory and file, under more rules than a facet lists.
+async fn alike(Query(query): Query<BTreeMap<String, String>>) -> String {
+    let number: u64 = query["p"].parse().unwrap();
+    assert!(number * query["ps"].parse::<u64>().unwrap() <= 10_000, "beyond the window: {query:?}");
+    let value = |val: String, count: u64| json!({ "val": val, "count": count });
+    let facets: Vec<Value> = query
+        .get("facets")
+        .into_iter()
+        .map(|name| match name.as_str() {
+            "rules" => json!({ "property": name, "values": (0..100).map(|rule| value(format!("java:S{rule}"), 10)).collect::<Vec<_>>() }),
+            _ => json!({ "property": name, "values": [value(format!("the-{name}"), 20_000), value("none".into(), 0)] }),
+        })
+        .collect();
+    json!({ "paging": { "total": 20_000 }, "issues": [issue(&format!("i-{number}"), json!({ "rule": "" }))], "facets": facets }).to_string()
+}
+
+#[tokio::test]
+async fn a_slice_that_cannot_be_cut_is_named_and_ends_the_pass_as_not_complete() {
+    let router =
+        Router::new().route("/api/server/version", get(|| std::future::ready("9.9.8.100196"))).route("/api/issues/search", get(alike));
+    let tool = start(Canned(router), 0).await.unwrap();
+    let link = Link {
+        location: Location::parse(&tool.url, false).unwrap(),
+        options: HttpOptions::default(),
+        limiters: Arc::new(Limiters::default()),
+    };
+    let source = Entry::find("sonarqube").unwrap().open(secret(), link).unwrap();
+    let activity = Arc::new(Activity::without_waits());
+    let cx = Cx::new(Arc::clone(&activity));
+    let scope = scope("issues", "p");
+    let (mut cursor, mut delivered, mut declared) = (None::<Box<str>>, 0, None);
+    let coverage = loop {
+        let ask =
+            RawAsk { scope: &scope, since: None, full: true, mark: None, cursor: cursor.as_deref().map(Into::into), stored: &Nothing };
+        let page = source.page(&cx, ask).await.unwrap();
+        delivered += page.items.len();
+        declared = declared.max(page.total);
+        match page.next {
+            Next::More(next) => cursor = Some(next),
+            Next::Wait(..) => panic!("nothing to wait for"),
+            Next::Done(coverage, _) => break coverage,
+        }
+    };
+    assert_eq!((coverage, delivered, declared), (tributary_connectors::Coverage::Delta, 20, Some(20_000)));
+    let slice = "(severities=the-severities, directories=the-directories, files=the-files)";
+    assert!(
+        activity.warnings()[0].contains("p: more than 10,000 issues") && activity.warnings()[0].contains(slice),
+        "{:?}",
+        activity.warnings()
+    );
+}

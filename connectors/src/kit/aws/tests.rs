@@ -157,6 +157,20 @@ async fn f13_a_refused_signature_with_a_wrong_clock_says_how_far_it_is_off() {
 }
 
 #[tokio::test]
+async fn f13_a_wrong_date_in_an_answer_does_not_move_what_is_signed() {
+    let today = Timestamp::now().strftime("%Y%m%d").to_string();
+    let router = answers(move |request| {
+        let signed = request.headers()["x-amz-date"].to_str().expect("a date");
+        assert!(signed >= today.as_str() && Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string().as_str() >= signed, "{signed}");
+        ([("date", "Tue, 24 Nov 2099 10:00:00 GMT")], "{\"HubArn\":\"a\"}").into_response()
+    });
+    let aws = aws(router, false).await;
+    for _ in 0..3 {
+        describe(&aws).await.expect("an answer");
+    }
+}
+
+#[tokio::test]
 async fn a_role_is_assumed_once_and_its_credentials_sign() {
     let assumed = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&assumed);

@@ -1,0 +1,264 @@
+//! Issues and hotspots as findings.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use super::{List, Server, rule::Rule};
+use crate::{kit::Location, prelude::*};
+
+/// What the rows of a page have in common.
+pub(super) struct About<'a> {
+    pub(super) location: &'a Location,
+    pub(super) server: &'a Server,
+    pub(super) list: List<'a>,
+    /// Whether bugs and code smells are read too.
+    pub(super) everything: bool,
+    /// Rules, by [`text_key`].
+    pub(super) texts: HashMap<String, Arc<Rule>>,
+    /// Paths of the files, by component key.
+    pub(super) paths: HashMap<String, String>,
+}
+
+impl About<'_> {
+    fn link(&self, route: &str, parameters: &[(&str, Option<&str>)]) -> Box<str> {
+        link(self.location, route, parameters)
+    }
+
+    /// The file, unless the finding is on the project itself.
+    fn path(&self, component: Option<&str>) -> Option<Box<str>> {
+        let component = component?;
+        let own = || component.strip_prefix(self.list.project)?.strip_prefix(':');
+        self.paths.get(component).map(String::as_str).or_else(own).and_then(text::keep)
+    }
+}
+
+/// A page of the web interface.
+pub(super) fn link(location: &Location, route: &str, parameters: &[(&str, Option<&str>)]) -> Box<str> {
+    let mut url = location.join(route, &[]);
+    url.query_pairs_mut().extend_pairs(parameters.iter().filter_map(|(name, value)| Some((name, (*value)?))));
+    String::from(url).into()
+}
+
+pub(super) fn hotspot_key(key: &str) -> String {
+    format!("hotspot:{key}")
+}
+
+/// Under which rule texts are kept. Before 9.7 hotspots do not name their rule, but one rule says the same of all of them.
+pub(super) fn text_key(rule: Option<&str>, category: Option<&str>, message: Option<&str>) -> String {
+    rule.map_or_else(|| format!("{} {}", category.unwrap_or_default(), message.unwrap_or_default()), str::to_owned)
+}
+
+pub(super) fn issue(issue: Issue, about: &About<'_>, cx: &Cx) -> Item {
+    let (project, server) = (about.list.project, about.server);
+    let of_security = |impact: &&Impact| impact.software_quality == "SECURITY";
+    let word = if server.mqr {
+        // Never the other mode's severity: the two rate the same rule differently.
+        let impacts = issue.impacts.as_deref().unwrap_or_default();
+        let worst = || impacts.iter().max_by_key(|impact| severity(&impact.severity).unwrap_or(Severity::Unknown));
+        impacts.iter().find(of_security).or_else(worst).map(|impact| impact.severity.as_str())
+    } else {
+        issue.severity.as_deref()
+    };
+    let state = issue_state(&issue, cx);
+    let vendor_state = match (issue.issue_status.as_deref().or(issue.simple_status.as_deref()), issue.resolution.as_deref()) {
+        (Some(status), _) => status.to_owned(),
+        (None, resolution) => [issue.status.as_deref(), resolution].into_iter().flatten().collect::<Vec<_>>().join(" "),
+    };
+    let rule = about.texts.get(&issue.rule).map(|rule| &**rule);
+    let message = issue.message.as_deref().unwrap_or_default();
+    let (cve, identifiers, mut cwe) = (text::cves(message), advisories(message), text::cwes(message));
+    cwe.extend(rule.into_iter().flat_map(|rule| rule.cwe.iter().cloned()));
+    let category = match issue.rule.split(':').next().unwrap_or_default() {
+        _ if !cve.is_empty() || !identifiers.is_empty() => Category::Sca,
+        "secrets" => Category::Secret,
+        "terraform" | "cloudformation" | "kubernetes" | "docker" | "azureresourcemanager" | "ansible" => Category::Iac,
+        _ => Category::Sast,
+    };
+    let kind = issue.kind.filter(|_| about.everything).map(|kind| kind.to_lowercase());
+    let range = issue.text_range.unwrap_or_default();
+    let tags = issue.tags.unwrap_or_default();
+    let migrated = tags.iter().any(|tag| tag == "former-hotspot");
+    let url = about.link(
+        "/project/issues",
+        &[("id", Some(project)), ("issues", Some(&issue.key)), ("open", Some(&issue.key)), ("branch", about.list.named)],
+    );
+    let tags = tags.into_iter().chain([issue.clean_code_attribute, issue.external_rule_engine, kind].into_iter().flatten());
+    Item::Finding(Box::new(Finding {
+        // A server that turns its hotspots into issues keeps their keys.
+        alternate_key: migrated.then(|| hotspot_key(&issue.key).into()),
+        rule: text::keep(&issue.rule),
+        branch: issue.branch.as_deref().or(about.list.named).and_then(text::keep),
+        title: title(issue.message.as_deref(), rule),
+        description: rule.and_then(|rule| rule.description.clone()),
+        remediation: rule.and_then(|rule| rule.remediation(issue.rule_description_context_key.as_deref())),
+        severity: severity_or_unknown(word, cx),
+        vendor_severity: word.and_then(text::keep),
+        state,
+        vendor_state: text::keep(&vendor_state),
+        cve,
+        cwe: distinct(cwe),
+        identifiers,
+        file_path: about.path(issue.component.as_deref()),
+        line_start: range.start_line.or(issue.line),
+        line_end: range.end_line.or(issue.line),
+        reference_urls: rule.map(|rule| rule.links.clone()).unwrap_or_default(),
+        tags: distinct(tags.filter_map(|tag| text::keep(&tag)).collect()),
+        url: Some(url),
+        vendor_first_seen: issue.creation_date.as_deref().and_then(text::time),
+        ..Finding::new(issue.key, project, category)
+    }))
+}
+
+pub(super) fn hotspot(hotspot: Hotspot, about: &About<'_>, cx: &Cx) -> Item {
+    let project = about.list.project;
+    let word = hotspot.vulnerability_probability.as_deref();
+    let state = match (hotspot.status.as_deref().unwrap_or_default(), hotspot.resolution.as_deref()) {
+        ("TO_REVIEW", _) => State::Open,
+        ("REVIEWED", Some("FIXED")) => State::Fixed,
+        ("REVIEWED", Some("SAFE")) => State::FalsePositive,
+        ("REVIEWED", Some("ACKNOWLEDGED" | "EXCEPTION")) => State::RiskAccepted,
+        ("REVIEWED", other) => {
+            cx.warn(format!("unknown hotspot resolution `{}`", text::line(other.unwrap_or_default())));
+            State::Suppressed
+        }
+        (other, _) => {
+            cx.warn(format!("unknown hotspot status `{}`", text::line(other)));
+            State::Open
+        }
+    };
+    let range = hotspot.text_range.unwrap_or_default();
+    let text_key = text_key(hotspot.rule_key.as_deref(), hotspot.security_category.as_deref(), hotspot.message.as_deref());
+    let rule = about.texts.get(&text_key).map(|rule| &**rule);
+    let vendor_state = [hotspot.status.as_deref(), hotspot.resolution.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(" ");
+    let url = about.link("/security_hotspots", &[("id", Some(project)), ("hotspots", Some(&hotspot.key)), ("branch", about.list.named)]);
+    Item::Finding(Box::new(Finding {
+        rule: hotspot.rule_key.as_deref().and_then(text::keep).or_else(|| rule.and_then(|rule| rule.key.clone())),
+        branch: about.list.named.and_then(text::keep),
+        title: title(hotspot.message.as_deref(), rule),
+        description: rule.and_then(|rule| rule.description.clone()),
+        remediation: rule.and_then(|rule| rule.remediation(None)),
+        severity: severity_or_unknown(word, cx),
+        vendor_severity: word.and_then(text::keep),
+        state,
+        vendor_state: text::keep(&vendor_state),
+        cwe: rule.map(|rule| rule.cwe.clone()).unwrap_or_default(),
+        file_path: about.path(hotspot.component.as_deref()),
+        line_start: range.start_line.or(hotspot.line),
+        line_end: range.end_line.or(hotspot.line),
+        reference_urls: rule.map(|rule| rule.links.clone()).unwrap_or_default(),
+        tags: ["hotspot"].into_iter().chain(hotspot.security_category.as_deref()).filter_map(text::keep).collect(),
+        url: Some(url),
+        vendor_first_seen: hotspot.creation_date.as_deref().and_then(text::time),
+        ..Finding::new(hotspot_key(&hotspot.key), project, Category::Sast)
+    }))
+}
+
+fn severity(word: &str) -> Option<Severity> {
+    Some(match word {
+        "BLOCKER" => Severity::Critical,
+        "CRITICAL" | "HIGH" => Severity::High,
+        "MAJOR" | "MEDIUM" => Severity::Medium,
+        "MINOR" | "LOW" => Severity::Low,
+        "INFO" => Severity::Info,
+        _ => return None,
+    })
+}
+
+fn severity_or_unknown(word: Option<&str>, cx: &Cx) -> Severity {
+    word.and_then(severity).unwrap_or_else(|| {
+        cx.warn(format!("unknown severity `{}`", text::line(word.unwrap_or_default())));
+        Severity::Unknown
+    })
+}
+
+fn issue_state(issue: &Issue, cx: &Cx) -> State {
+    let status = issue.issue_status.as_deref().or(issue.simple_status.as_deref()).or(issue.status.as_deref()).unwrap_or_default();
+    match (status, issue.resolution.as_deref()) {
+        ("OPEN" | "REOPENED" | "CONFIRMED" | "IN_SANDBOX", _) => State::Open,
+        ("FALSE_POSITIVE" | "FALSE-POSITIVE", _) | ("RESOLVED", Some("FALSE-POSITIVE" | "FALSE_POSITIVE")) => State::FalsePositive,
+        ("ACCEPTED" | "WONTFIX", _) | ("RESOLVED", Some("WONTFIX" | "ACCEPTED")) => State::RiskAccepted,
+        ("FIXED" | "REMOVED" | "CLOSED", _) | ("RESOLVED", Some("FIXED" | "REMOVED")) => State::Fixed,
+        ("RESOLVED", other) => {
+            cx.warn(format!("unknown resolution `{}`", text::line(other.unwrap_or_default())));
+            State::Suppressed
+        }
+        (other, _) => {
+            cx.warn(format!("unknown issue status `{}`", text::line(other)));
+            State::Open
+        }
+    }
+}
+
+/// `GHSA-xxxx-xxxx-xxxx` ids in the message of an issue that another tool reported.
+fn advisories(message: &str) -> Vec<Box<str>> {
+    let words = message.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
+    distinct(words.filter(|word| word.starts_with("GHSA-") && word.len() == 19).map(Into::into).collect())
+}
+
+/// The message; a rule's name where there is none.
+fn title(message: Option<&str>, rule: Option<&Rule>) -> Box<str> {
+    let name = || rule.and_then(|rule| rule.description.as_deref()?.lines().next());
+    text::line(message.filter(|message| !message.trim().is_empty()).or_else(name).unwrap_or("finding without a message"))
+}
+
+fn distinct(list: Vec<Box<str>>) -> Vec<Box<str>> {
+    let mut known = HashSet::new();
+    list.into_iter().filter(|value| known.insert(value.clone())).collect()
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Issue {
+    key: String,
+    rule: String,
+    severity: Option<String>,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    impacts: Option<Vec<Impact>>,
+    clean_code_attribute: Option<String>,
+    status: Option<String>,
+    resolution: Option<String>,
+    issue_status: Option<String>,
+    simple_status: Option<String>,
+    component: Option<String>,
+    line: Option<u32>,
+    text_range: Option<TextRange>,
+    message: Option<String>,
+    tags: Option<Vec<String>>,
+    creation_date: Option<String>,
+    external_rule_engine: Option<String>,
+    rule_description_context_key: Option<String>,
+    branch: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Impact {
+    software_quality: String,
+    severity: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct TextRange {
+    start_line: Option<u32>,
+    end_line: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Hotspot {
+    key: String,
+    component: Option<String>,
+    security_category: Option<String>,
+    vulnerability_probability: Option<String>,
+    status: Option<String>,
+    resolution: Option<String>,
+    line: Option<u32>,
+    message: Option<String>,
+    creation_date: Option<String>,
+    text_range: Option<TextRange>,
+    rule_key: Option<String>,
+}

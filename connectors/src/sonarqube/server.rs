@@ -1,0 +1,182 @@
+//! Which server answers, how it wants to be asked, and what helps when it refuses.
+
+use reqwest::header::HeaderMap;
+
+use super::{PAGE, SonarQube, WINDOW};
+use crate::{kit::Request, prelude::*};
+
+/// What is known of the server.
+#[derive(Debug)]
+pub(super) struct Server {
+    pub(super) cloud: bool,
+    version: Option<(u32, u32)>,
+    pub(super) shown: String,
+    pub(super) mqr: bool,
+    pub(super) basic: bool,
+    pub(super) organization: Option<String>,
+}
+
+impl Server {
+    /// Whether it is a Server of this version or a later one. Cloud's parameters are those of old versions.
+    pub(super) fn since(&self, major: u32, minor: u32) -> bool {
+        !self.cloud && self.version >= Some((major, minor))
+    }
+
+    /// Whether this many rows are more than a search shows; Cloud does not count further than that.
+    pub(super) fn cuts(&self, total: u64) -> bool {
+        total > WINDOW || (self.cloud && total == WINDOW)
+    }
+}
+
+pub(super) const USER_TOKEN: &str = "make a token of type User: My Account > Security > Generate Token, as the account that syncs";
+const BROWSE: &str = "give the token's account the permission Browse on the project (Project Settings > Permissions)";
+const ORGANIZATION: &str = "set `organization` to the key in the address https://sonarcloud.io/organizations/KEY";
+
+impl SonarQube {
+    pub(super) fn get(&self, server: &Server, route: &'static str) -> Request<'_> {
+        if server.basic { &self.basic } else { &self.bearer }.get(route, &[])
+    }
+
+    pub(super) async fn server(&self, cx: &Cx) -> Result<&Server> {
+        self.server.get_or_try_init(|| self.meet(cx)).await
+    }
+
+    /// What decides how the server is spoken to.
+    async fn meet(&self, cx: &Cx) -> Result<Server> {
+        let host = self.bearer.location().host();
+        let mut cloud = ["sonarcloud.io", "sonarqube.us"].iter().any(|known| host.strip_suffix(known).is_some_and(is_subdomain));
+        let mut server = Server { cloud, version: None, shown: "SonarQube Cloud".into(), mqr: true, basic: false, organization: None };
+        if !cloud {
+            let text = self.bearer.get("/api/server/version", &[]).anonymous().text(cx).await.map_err(|error| match error.kind {
+                Kind::Elsewhere(_) | Kind::Refused { .. } => {
+                    error.with_hint("`location` has to be the address at which SonarQube opens, with its context path if it has one")
+                }
+                _ => error,
+            })?;
+            server.version = version(&text.body);
+            server.shown = format!("SonarQube {}", text::line(&text.body));
+            // Cloud behind another name: it says 8.0 for ever, and it alone has organizations.
+            cloud = self.settings.organization.is_some() && server.version == Some((8, 0));
+            server.cloud = cloud;
+        }
+        if cloud {
+            let organization = match &self.settings.organization {
+                Some(organization) => organization.clone(),
+                None => self.only_organization(cx).await?,
+            };
+            server.shown = format!("SonarQube Cloud, organization {}", text::line(&organization));
+            return Ok(Server { organization: Some(organization), ..server });
+        }
+        if self.settings.organization.is_some() {
+            cx.warn("`organization` means something to SonarQube Cloud only: this server's is not sent");
+        }
+        server.basic = match server.version {
+            Some((major, _)) => major < 10,
+            None => {
+                cx.warn(format!("the server's version `{}` could not be read: it is spoken to as an old one", server.shown));
+                match self.bearer.get("/api/authentication/validate", &[]).send::<Valid>(cx).await {
+                    Ok(answer) => !answer.body.valid,
+                    Err(error) if matches!(error.kind, Kind::Unauthorized(_)) => true,
+                    Err(error) => return Err(error),
+                }
+            }
+        };
+        server.mqr = server.since(10, 8)
+            && match self.get(&server, "/api/v2/clean-code-policy/mode").send::<Mode>(cx).await.map(|answer| answer.body.mode) {
+                Ok(mode) if mode == "STANDARD_EXPERIENCE" => false,
+                Ok(mode) => {
+                    if mode != "MQR" {
+                        cx.warn(format!("unknown mode `{}`: read as MQR", text::line(&mode)));
+                    }
+                    true
+                }
+                Err(error) if matches!(error.kind, Kind::Refused { status: 404, .. }) => false,
+                Err(error) => return Err(self.hinted(error)),
+            };
+        Ok(server)
+    }
+
+    /// The organization of an account that has one only.
+    async fn only_organization(&self, cx: &Cx) -> Result<String> {
+        let request = self.bearer.get("/api/organizations/search", &[]).query("member", Some(true)).query("ps", Some(PAGE));
+        let answer = request.send::<Organizations>(cx).await.map_err(|error| match error.kind {
+            Kind::Refused { .. } => error.with_hint(ORGANIZATION),
+            _ => self.hinted(error),
+        })?;
+        let mut keys: Vec<String> = answer.body.organizations.into_iter().map(|organization| organization.key).collect();
+        match (keys.pop(), keys.is_empty()) {
+            (Some(key), true) => Ok(key),
+            (last, _) => {
+                keys.extend(last);
+                let found = if keys.is_empty() { "none".to_owned() } else { keys.join(", ") };
+                let why = format!("SonarQube Cloud needs `organization`; this account is a member of: {}", text::line(&found));
+                Err(Error::new("choosing the organization", Kind::Settings(why.into())).with_hint(ORGANIZATION))
+            }
+        }
+    }
+
+    /// Which sort of token it is, when it is one that analyses are sent with.
+    pub(super) fn analysis_token(&self) -> Option<&'static str> {
+        match self.settings.secret.expose().split('_').next() {
+            Some("sqp") => Some("project analysis token"),
+            Some("sqa") => Some("global analysis token"),
+            _ => None,
+        }
+    }
+
+    pub(super) fn hinted(&self, error: Error) -> Error {
+        match &error.kind {
+            Kind::Forbidden(_) | Kind::Unauthorized(_) if self.analysis_token().is_some() => error.with_hint(USER_TOKEN),
+            Kind::Forbidden(_) => error.with_hint(BROWSE),
+            Kind::Unauthorized(_) => error.with_hint(format!("the token is wrong, expired or revoked; {USER_TOKEN}")),
+            _ => error,
+        }
+    }
+
+    pub(super) fn list_hinted(&self, server: &Server, error: Error) -> Error {
+        match &error.kind {
+            Kind::Refused { status: 400 | 404, .. } if server.cloud => error.with_hint(ORGANIZATION),
+            _ => self.hinted(error),
+        }
+    }
+}
+
+/// When the token ends, as the server says with every answer, and a warning when that is soon.
+pub(super) fn expiry(headers: &HeaderMap, cx: &Cx) -> Option<(String, Option<String>)> {
+    let at = headers.get("sonarqube-authentication-token-expiration")?.to_str().ok()?;
+    let date = text::time(at).or_else(|| text::time(&format!("{at}T00:00:00Z")));
+    let soon = date.is_some_and(|date| date.as_second() - cx.now().as_second() < 14 * 86_400);
+    let fact = format!("the token expires on {}", text::line(at));
+    Some((fact.clone(), soon.then(|| format!("{fact}: make a new one"))))
+}
+
+/// What stands before a domain that it is part of: nothing, or more labels.
+fn is_subdomain(before: &str) -> bool {
+    before.is_empty() || before.ends_with('.')
+}
+
+/// Major and minor of `10.7.0.96327`, `25.5.0.107428` (Community Build) or `2025.1.0.102418`.
+fn version(text: &str) -> Option<(u32, u32)> {
+    let mut parts = text.trim().split('.');
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+#[derive(Deserialize)]
+pub(super) struct Valid {
+    pub(super) valid: bool,
+}
+
+#[derive(Deserialize)]
+struct Mode {
+    mode: String,
+}
+
+#[derive(Deserialize)]
+struct Organizations {
+    organizations: Vec<Organization>,
+}
+
+#[derive(Deserialize)]
+struct Organization {
+    key: String,
+}

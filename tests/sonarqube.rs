@@ -1,0 +1,107 @@
+//! SonarQube shows the first 10,000 rows of a search: larger projects, and what only a larger one can show.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use common::{Bench, assert_outcome};
+use tributary::store::Outcome;
+use tributary_simulator::{Change, Fault, sonarqube::SonarQube, start};
+
+/// Nearly all of them in one project; more than half of them were created in the same second.
+const ISSUES: usize = 25_000;
+
+fn searches(bench: &Bench, path: &str) -> Vec<(String, u16)> {
+    bench
+        .tool
+        .log()
+        .into_iter()
+        .filter(|request| request.target.starts_with(path))
+        .map(|request| (request.target, request.status))
+        .collect()
+}
+
+/// Reads a large project to its end, follows a step of it, and lets nothing out.
+async fn a_large_project_is_read_to_its_end(tool: SonarQube) {
+    let bench = Bench::new(start(tool, 0).await.unwrap());
+    assert_outcome(&bench.discover().await, Outcome::Success);
+    let first = bench.sync(false).await;
+    assert_outcome(&first, Outcome::Success);
+    assert_eq!(first.warnings, Vec::<String>::new());
+    bench.assert_oracle("after the first sync");
+    let largest = "select max(n) from (select count(*) n from findings where key not like 'hotspot:%' group by record_key)";
+    assert!(bench.number(largest) > 20_000, "one project holds more than two windows");
+    let asked = searches(&bench, "/api/issues/search");
+    assert!(asked.iter().all(|(_, status)| *status == 200), "no request reaches beyond the window");
+    // The best that paging could do, and half as much again for finding the slices.
+    assert!(asked.len() < ISSUES / 500 * 3 / 2 + 60, "{} requests", asked.len());
+    // The pass was complete: what is absent from the next ones is gone.
+    bench.tool.vendor.step(&Change { fixed: 0.5, changed: 0.5, new: 0.5, vanished: 0.5 });
+    for _ in 0..2 {
+        assert_outcome(&bench.sync(true).await, Outcome::Success);
+    }
+    assert!(bench.number("select count(*) from findings where state = 'gone'") > 100);
+    bench.assert_oracle("after a step");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_project_of_todays_server_is_read_to_its_end() {
+    a_large_project_is_read_to_its_end(SonarQube::large(ISSUES)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_project_of_a_server_of_9_9_is_read_to_its_end() {
+    a_large_project_is_read_to_its_end(SonarQube::large(ISSUES).old()).await;
+}
+
+/// Cloud's totals end at 10,000, and its `createdBefore` includes its second.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_project_of_cloud_is_read_to_its_end() {
+    a_large_project_is_read_to_its_end(SonarQube::large(ISSUES).cloud()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_walk_over_slices_goes_on_where_it_stopped() {
+    let bench = Bench::new(start(SonarQube::large(14_000), 0).await.unwrap());
+    bench.discover().await;
+    let mut stops = 0;
+    let outcome = loop {
+        bench.tool.faults.add("/api/issues/search", 12, usize::MAX, Fault::Unauthorized);
+        let report = bench.sync(false).await;
+        bench.tool.faults.clear();
+        assert_eq!(report.counts.closed, 0);
+        if report.outcome != Outcome::Partial || stops == 20 {
+            break report.outcome;
+        }
+        stops += 1;
+    };
+    assert_eq!(outcome, Outcome::Success);
+    assert!(stops >= 2, "stopped {stops} times");
+    bench.assert_oracle("at the end");
+    let asked = searches(&bench, "/api/issues/search");
+    let mut whole: Vec<&String> =
+        asked.iter().filter(|(target, status)| *status == 200 && !target.contains("UPDATE_DATE")).map(|(target, _)| target).collect();
+    let all = whole.len();
+    whole.sort_unstable();
+    whole.dedup();
+    // A page that was answered while the one before it could not be stored any more is asked for again.
+    assert!(all - whole.len() <= stops, "{} of {all} pages were read twice, after {stops} stops", all - whole.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changes_are_read_alone_and_more_of_them_than_a_search_shows_are_read_in_slices() {
+    let bench = Bench::new(start(SonarQube::large(14_000), 0).await.unwrap());
+    bench.sync(false).await;
+    for (percent, least, most) in [(0.2, 3, 10), (45.0, 40, 150)] {
+        bench.tool.vendor.step(&Change { fixed: percent, changed: percent, new: 0.0, vanished: 0.0 });
+        let before = searches(&bench, "/api/issues/search").len();
+        assert_outcome(&bench.sync(false).await, Outcome::Success);
+        let asked = searches(&bench, "/api/issues/search").split_off(before);
+        assert!((least..=most).contains(&asked.len()), "{percent} %: {} requests", asked.len());
+        assert!(asked.iter().all(|(_, status)| *status == 200));
+        assert!(asked[0].0.contains("s=UPDATE_DATE&asc=false"), "{}", asked[0].0);
+        // A hotspot that is not listed any more has to be missed twice.
+        assert_outcome(&bench.sync(false).await, Outcome::Success);
+        bench.assert_oracle(&format!("after {percent} % of changes"));
+    }
+}

@@ -296,14 +296,14 @@ impl Key {
             "sast" => hash.or(id)?.to_owned(),
             "kics" => similarity_id.text().or(id)?.to_owned(),
             "sca" => match data.package_identifier.as_deref().filter(|package| !package.is_empty()) {
-                Some(package) => [package, id?].join(":"),
-                None => [package[0], package[1], id?].join(":"),
+                Some(package) => [package, id?].join("/"),
+                None => [package[0], package[1], id?].join("/"),
             },
-            "sca-container" => [package[0], package[1], id?].join(":"),
-            "containers" => [image[0], image[1], package[0], package[1], id?].join(":"),
+            "sca-container" => [package[0], package[1], id?].join("/"),
+            "containers" => [&image.join(":"), package[0], package[1], id?].join("/"),
             _ => id?.to_owned(),
         };
-        Some([project, &kind, &own].join(":"))
+        Some([project, &kind, &own].join("/"))
     }
 }
 

@@ -182,6 +182,7 @@ conformance!(dependency_track_5, tributary_simulator::dependency_track::Dependen
 conformance!(dependency_track_4, tributary_simulator::dependency_track::DependencyTrack::new(SIZE).v4());
 conformance!(burp_new, tributary_simulator::burp::Burp::new(SIZE));
 conformance!(burp_old, tributary_simulator::burp::Burp::old(SIZE));
+conformance!(semgrep, tributary_simulator::semgrep::Semgrep::new(SIZE));
 conformance!(snyk, tributary_simulator::snyk::Snyk::new(SIZE));
 #[cfg(feature = "aws")]
 conformance!(aws_security_hub, tributary_simulator::aws_security_hub::AwsSecurityHub::new(SIZE));
@@ -194,3 +195,5 @@ conformance!(sonarqube_cloud, tributary_simulator::sonarqube::SonarQube::new(SIZ
 conformance!(checkmarx, tributary_simulator::checkmarx::Checkmarx::new(SIZE));
 conformance!(checkmarx_in_rows, tributary_simulator::checkmarx::Checkmarx::new(SIZE).offset_in_items().oauth());
 conformance!(checkmarx_failing, tributary_simulator::checkmarx::Checkmarx::new(SIZE).with_failing_engine());
+conformance!(tenable, tributary_simulator::tenable::Tenable::new(SIZE));
+conformance!(tenable_in_chunks, tributary_simulator::tenable::Tenable::new(SIZE).joined().in_chunks(7));

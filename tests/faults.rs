@@ -133,7 +133,7 @@ fn cannot_be(id: &str, show: &Fault) -> Option<&'static str> {
     match (id, show) {
         ("dependency_track", Fault::RepeatedCursor | Fault::ExpiredCursor) => Some("page numbers"),
         ("sonarqube", Fault::RepeatedCursor | Fault::ExpiredCursor) => Some("page numbers"),
-        ("burp", Fault::RepeatedCursor | Fault::ExpiredCursor) => Some("offsets"),
+        ("burp" | "checkmarx", Fault::RepeatedCursor | Fault::ExpiredCursor) => Some("offsets"),
         _ => None,
     }
 }

@@ -14,6 +14,7 @@ use std::{
 };
 
 use proptest::prelude::*;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tributary::{
     store::{Decision, FindingFilter, Gate, RecordAction, RecordFilter, Store, Triage, Trigger},
@@ -48,7 +49,7 @@ struct Tool {
 }
 
 #[derive(Clone, Default)]
-struct Shared(Arc<Mutex<Tool>>);
+struct Shared(Arc<Mutex<Tool>>, Arc<Notify>);
 
 impl Shared {
     fn tool(&self) -> MutexGuard<'_, Tool> {
@@ -93,6 +94,7 @@ impl Source for Shared {
                 return Err(Error::new("reading a page", Kind::Refused { status: 400, body: tributary_connectors::Excerpt::new("no") }));
             }
             if tool.hangs == Some((place, page)) {
+                self.1.notify_one();
                 std::future::pending::<()>().await;
             }
             let here = tool
@@ -182,7 +184,7 @@ impl Model {
         let rank = |least: Option<Severity>| least.unwrap_or(Severity::Info);
         if rank(self.least) < rank(self.least_before) {
             // Every list that was ever begun.
-            let all: Vec<u8> = if tool.stream { vec![0] } else { (0..RECORDS).collect() };
+            let all: Vec<u8> = if tool.stream { vec![STREAM] } else { (0..RECORDS).collect() };
             self.full_due.extend(all);
         }
         self.least_before = self.least;
@@ -233,7 +235,8 @@ impl Model {
     }
 
     /// One sync: every list from where its walk stands to its end, or to the page where it breaks.
-    fn sync(&mut self, tool: &Tool, asked_full: bool, broken: Option<(u8, usize)>, crashed: bool) {
+    /// True when the process dies there.
+    fn sync(&mut self, tool: &Tool, asked_full: bool, broken: Option<(u8, usize)>, crashed: bool) -> bool {
         let scopes: Vec<u8> = if tool.stream { vec![0] } else { self.good() };
         let mut complete = Vec::new();
         for scope in scopes {
@@ -261,11 +264,12 @@ impl Model {
             } else {
                 self.walks.insert(scope, walk);
                 if crashed {
-                    return;
+                    return true;
                 }
             }
         }
         self.close(tool, complete);
+        false
     }
 
     fn good(&self) -> Vec<u8> {
@@ -484,7 +488,7 @@ impl World {
             Step::Sync(full) => {
                 self.sync(full).await;
                 self.expect_discovered(&tool);
-                self.model.sync(&tool, full, None, false);
+                let _ = self.model.sync(&tool, full, None, false);
             }
             Step::Broken(scope, page) => {
                 let at = (if tool.stream { 0 } else { scope }, page);
@@ -492,17 +496,23 @@ impl World {
                 self.sync(false).await;
                 self.shared.tool().fails = None;
                 self.expect_discovered(&tool);
-                self.model.sync(&tool, false, Some(at), false);
+                let _ = self.model.sync(&tool, false, Some(at), false);
             }
             Step::Crash(scope, page) => {
                 let at = (if tool.stream { 0 } else { scope }, page);
                 self.expect_discovered(&tool);
                 let mut after = self.model.clone();
-                after.sync(&tool, false, Some(at), true);
-                let hangs = after.walks.get(&at.0).is_some_and(|walk| walk.page == at.1);
+                let hangs = after.sync(&tool, false, Some(at), true);
                 self.shared.tool().hangs = Some(at);
-                let done = tokio::time::timeout(Duration::from_millis(if hangs { 60 } else { 60_000 }), self.sync(false)).await;
-                assert_eq!(done.is_err(), hangs, "the model says whether the walk comes to that page");
+                let hung = Arc::clone(&self.shared.1);
+                let died = tokio::select! {
+                    () = self.sync(false) => false,
+                    () = hung.notified() => true,
+                };
+                assert_eq!(died, hangs, "the model says whether the walk comes to that page");
+                // What was asked of the store before is done before this returns.
+                let nothing = RecordFilter { keys: vec!["none".into()], ..RecordFilter::default() };
+                self.engine.store.change_records(nothing, RecordAction::Unmap).await.unwrap();
                 self.shared.tool().hangs = None;
                 self.model = after;
                 self.reopen();

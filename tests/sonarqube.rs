@@ -4,8 +4,15 @@
 
 mod common;
 
-use common::{Bench, assert_outcome};
+use std::sync::Arc;
+
+use common::{Bench, SIZE, assert_outcome};
+use serde_json::{Value, json};
 use tributary::store::Outcome;
+use tributary_connectors::{
+    Activity, Checked, Cx, Entry, Error,
+    kit::{HttpOptions, Limiters, Link, Location},
+};
 use tributary_simulator::{Change, Fault, sonarqube::SonarQube, start};
 
 /// Nearly all of them in one project; more than half of them were created in the same second.
@@ -103,5 +110,58 @@ async fn changes_are_read_alone_and_more_of_them_than_a_search_shows_are_read_in
         // A hotspot that is not listed any more has to be missed twice.
         assert_outcome(&bench.sync(false).await, Outcome::Success);
         bench.assert_oracle(&format!("after {percent} % of changes"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_without_hotspots_is_synced_like_any_other() {
+    let bench = Bench::new(start(SonarQube::new(SIZE).without_hotspots(), 0).await.unwrap());
+    for _ in 0..2 {
+        assert_outcome(&bench.sync(true).await, Outcome::Success);
+        bench.assert_oracle("without hotspots");
+    }
+}
+
+/// What check says of a server at a path below its address.
+async fn check(tool: SonarQube, path: &str, more: Value) -> Result<Checked, Error> {
+    let tool = start(tool, 0).await.unwrap();
+    let mut settings: serde_json::Map<String, Value> =
+        tool.vendor.fields(&tool.url).into_iter().map(|(field, value)| (field.to_owned(), value.into())).collect();
+    settings.extend(more.as_object().unwrap().clone());
+    let location = Location::parse(&format!("{}{path}", tool.url), false).unwrap();
+    let link = Link { location, options: HttpOptions::default(), limiters: Arc::new(Limiters::default()) };
+    let source = Entry::find("sonarqube").unwrap().open(settings.into(), link)?;
+    source.check(&Cx::new(Arc::new(Activity::without_waits()))).await
+}
+
+#[tokio::test]
+async fn check_passes_on_every_kind_of_server_and_names_what_is_wrong() {
+    let none = json!({});
+    for (tool, path) in [
+        (SonarQube::new(SIZE), ""),
+        (SonarQube::new(SIZE).standard(), "/api/"),
+        (SonarQube::new(SIZE).old(), ""),
+        (SonarQube::new(SIZE).community(), ""),
+        (SonarQube::new(SIZE).cloud(), ""),
+        (SonarQube::new(SIZE).admin(), ""),
+        (SonarQube::new(SIZE).context_path("/sonarqube"), "/sonarqube"),
+    ] {
+        let shown = format!("{tool:?}").chars().take(100).collect::<String>();
+        let checked = check(tool, path, none.clone()).await.unwrap_or_else(|error| panic!("{shown}: {error} {:?}", error.hint()));
+        assert_eq!(checked.warnings, Vec::<String>::new(), "{shown}");
+    }
+    let without = check(SonarQube::new(SIZE).without_hotspots(), "", none.clone()).await.unwrap();
+    assert!(without.warnings[0].contains("no security hotspots any more"), "{:?}", without.warnings);
+    let soon = check(SonarQube::new(SIZE).token_expires("2020-01-31T00:00:00+0000"), "", none.clone()).await.unwrap();
+    assert!(soon.warnings[0].contains("2020-01-31"), "{:?}", soon.warnings);
+    for (tool, path, more, wanted) in [
+        (SonarQube::new(SIZE).with_project_token(), "", none.clone(), "token of type User"),
+        (SonarQube::new(SIZE), "", json!({ "secret": "squ_wrong" }), "token of type User"),
+        (SonarQube::new(SIZE).old(), "", json!({ "secret": "wrong" }), "token of type User"),
+        (SonarQube::new(SIZE).context_path("/sonarqube"), "", none, "context path"),
+        (SonarQube::new(SIZE).cloud(), "", json!({ "organization": "other" }), "organizations/KEY"),
+    ] {
+        let error = check(tool, path, more).await.unwrap_err();
+        assert!(error.hint().unwrap_or_default().contains(wanted), "{wanted}: {error} {:?}", error.hint());
     }
 }

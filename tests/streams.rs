@@ -107,6 +107,8 @@ macro_rules! streams {
     };
 }
 
+streams!(semgrep, tributary_simulator::semgrep::Semgrep::new(SIZE));
 streams!(snyk, tributary_simulator::snyk::Snyk::new(SIZE));
 #[cfg(feature = "aws")]
 streams!(aws_security_hub, tributary_simulator::aws_security_hub::AwsSecurityHub::new(SIZE));
+streams!(tenable, tributary_simulator::tenable::Tenable::new(SIZE));

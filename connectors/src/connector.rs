@@ -76,6 +76,9 @@ pub struct Meta {
     pub concurrency: usize,
     /// How far a delta steps back behind the last pass.
     pub overlap: Duration,
+    /// How long a cursor stays good while nothing is read: a walk that stopped longer ago starts anew. An hour for positions in
+    /// a list that moves; as long as the vendor keeps it for an export job.
+    pub cursor_life: Duration,
     /// Whether a listing can shift while it is paged (page numbers over a live list): absence then counts only when met in
     /// two full passes running.
     pub shifting: bool,
@@ -102,6 +105,7 @@ impl Meta {
         rate: None,
         concurrency: 4,
         overlap: Duration::from_secs(300),
+        cursor_life: Duration::from_secs(3600),
         shifting: false,
         body_limit: 64 << 20,
         timeout: Duration::from_secs(120),

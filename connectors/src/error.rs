@@ -71,6 +71,12 @@ pub enum Kind {
     /// A cursor is no longer valid: the pass has to start anew.
     #[error("the cursor has expired")]
     CursorExpired,
+    /// The vendor gave up what it was preparing (an export job): nothing is proved, and it has to be asked for anew.
+    #[error("the vendor's export failed: {0}")]
+    Export(Box<str>),
+    /// The vendor is still preparing what was asked for; the next run looks again.
+    #[error("the vendor is not ready: {0}")]
+    Pending(Box<str>),
     /// The vendor names the same page again and again.
     #[error("the vendor repeats the same page for ever")]
     PagingLoop,
@@ -104,8 +110,8 @@ impl Kind {
             Kind::Throttled(wait) => Remedy::Wait(*wait),
             Kind::Vendor { .. } | Kind::Network(_) | Kind::Shape { .. } | Kind::Elsewhere(_) => Remedy::Retry,
             Kind::Unauthorized(_) | Kind::Forbidden(_) | Kind::Settings(_) | Kind::Redirect(_) => Remedy::Operator,
-            Kind::CursorExpired => Remedy::Restart,
-            Kind::Refused { .. } | Kind::TooLarge { .. } | Kind::PagingLoop => Remedy::Fail,
+            Kind::CursorExpired | Kind::Export(_) => Remedy::Restart,
+            Kind::Refused { .. } | Kind::TooLarge { .. } | Kind::Pending(_) | Kind::PagingLoop => Remedy::Fail,
         }
     }
 }

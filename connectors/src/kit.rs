@@ -14,6 +14,7 @@ mod items;
 mod limit;
 mod location;
 mod memo;
+mod numbers;
 pub(crate) mod oauth;
 mod secret;
 
@@ -25,5 +26,6 @@ pub use items::{Loose, items, strip};
 pub use limit::Limiters;
 pub use location::Location;
 pub use memo::Memo;
+pub use numbers::Numbers;
 pub use oauth::{Grant, Tokens};
 pub use secret::Secret;

@@ -14,8 +14,10 @@ pub mod dependency_track;
 mod error;
 pub mod kit;
 pub mod model;
+pub mod semgrep;
 pub mod snyk;
 pub mod sonarqube;
+pub mod tenable;
 
 pub use connector::{
     Ask, Checked, Connector, Coverage, Entry, Item, Job, Mark, Meta, Next, Page, RawAsk, RawPage, RecordRef, Reject, Scope, Source, Stored,
@@ -30,8 +32,10 @@ pub static SOURCES: &[Entry] = &[
     Entry::of::<burp::Burp>(),
     Entry::of::<checkmarx::Checkmarx>(),
     Entry::of::<dependency_track::DependencyTrack>(),
+    Entry::of::<semgrep::Semgrep>(),
     Entry::of::<snyk::Snyk>(),
     Entry::of::<sonarqube::SonarQube>(),
+    Entry::of::<tenable::Tenable>(),
 ];
 
 /// What nearly every vendor file needs.

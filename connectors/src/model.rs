@@ -51,6 +51,9 @@ pub struct Finding {
     pub alternate_key: Option<Box<str>>,
     /// Key of the one record it belongs to.
     pub record: Box<str>,
+    /// Whether the vendor names the record that met it last: then a finding stays with the record it was created with, as long
+    /// as that one is there.
+    pub record_sticky: bool,
     /// The vendor's rule, plugin or check.
     pub rule: Option<Box<str>>,
     /// Branch, where findings differ by it.
@@ -124,6 +127,7 @@ impl Finding {
             key: key.into(),
             alternate_key: None,
             record: record.into(),
+            record_sticky: false,
             rule: None,
             branch: None,
             category,

@@ -229,20 +229,21 @@ impl Connector for SonarQube {
             let why = Kind::Unauthorized(Excerpt::new("the server calls the token not valid"));
             return Err(Error::new("validating the token", why).with_hint(USER_TOKEN));
         }
-        if let Some((fact, warning)) = expiry(&valid.headers, cx) {
-            checked.facts.push(fact);
-            checked.warnings.extend(warning);
-        }
         let mut lists =
             [Projects::Visible, Projects::All, Projects::Components].into_iter().filter(|list| !server.cloud || list.of_cloud());
         let answer = loop {
             let list = lists.next().unwrap_or(Projects::Components);
             match self.list(server, list, 1, 1).send::<Components>(cx).await {
-                Ok(answer) => break answer.body,
+                Ok(answer) => break answer,
                 Err(error) if list == Projects::Components || !next_list(&error) => return Err(self.list_hinted(server, error)),
                 Err(_) => {}
             }
         };
+        if let Some((fact, warning)) = expiry(&answer.headers, cx) {
+            checked.facts.push(fact);
+            checked.warnings.extend(warning);
+        }
+        let answer = answer.body;
         checked.facts.push(format!("{} projects visible", answer.paging.total));
         let Some(first) = answer.components.iter().find_map(|raw| serde_json::from_str::<Key>(raw.get()).ok()?.key) else {
             checked.warnings.push("no project is visible: give the token's account the permission Browse on the projects".into());
@@ -295,7 +296,7 @@ impl SonarQube {
         let next = match () {
             () if page * PAGE >= paging.total => Next::Done(Coverage::Full, None),
             () if list != Projects::All && (page + 1) * PAGE > WINDOW => {
-                cx.warn("more than 10,000 projects: only an account with Administer System can list them all");
+                cx.incomplete("more than 10,000 projects: only an account with Administer System can list them all");
                 Next::Done(Coverage::Delta, None)
             }
             () => Next::More(Cursor::Projects(list, page)),
@@ -433,7 +434,10 @@ impl SonarQube {
         let next = match (walk.slices.is_empty(), walk.left_out) {
             (false, _) => Next::More(Cursor::Slices(walk)),
             (true, false) => Next::Done(Coverage::Full, None),
-            (true, true) => Next::Done(Coverage::Delta, None),
+            (true, true) => {
+                cx.incomplete("some findings are so alike that the list cannot be cut into parts of at most 10,000");
+                Next::Done(Coverage::Delta, None)
+            }
         };
         Ok(Page::new(self.read(cx, server, list, rows).await?, declared, next))
     }

@@ -740,7 +740,7 @@ impl Vendor for AwsSecurityHub {
         }
     }
 
-    fn fields(&self) -> Vec<(&'static str, String)> {
+    fn fields(&self, _: &str) -> Vec<(&'static str, String)> {
         let mut fields =
             vec![("access_key", self.user.key.clone()), ("secret_key", self.user.secret.clone()), ("region", self.region().to_owned())];
         if let Some(token) = &self.user.token {

@@ -14,8 +14,11 @@ pub mod aws_security_hub;
 pub mod burp;
 pub mod checkmarx;
 pub mod dependency_track;
+pub mod probely;
+pub mod semgrep;
 pub mod snyk;
 pub mod sonarqube;
+pub mod tenable;
 
 pub use fault::{Fault, Faults, Odd};
 pub use oracle::{Change, Oracle, Truth};
@@ -32,6 +35,9 @@ pub static VENDORS: &[(&str, Make)] = &[
     ("burp", |size| Arc::new(burp::Burp::new(size))),
     ("checkmarx", |size| Arc::new(checkmarx::Checkmarx::new(size))),
     ("dependency_track", |size| Arc::new(dependency_track::DependencyTrack::new(size))),
+    ("probely", |size| Arc::new(probely::Probely::new(size))),
+    ("semgrep", |size| Arc::new(semgrep::Semgrep::new(size))),
     ("snyk", |size| Arc::new(snyk::Snyk::new(size))),
     ("sonarqube", |size| Arc::new(sonarqube::SonarQube::new(size))),
+    ("tenable", |size| Arc::new(tenable::Tenable::new(size))),
 ];

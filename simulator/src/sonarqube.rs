@@ -232,7 +232,7 @@ impl Vendor for SonarQube {
         }
     }
 
-    fn fields(&self) -> Vec<(&'static str, String)> {
+    fn fields(&self, _: &str) -> Vec<(&'static str, String)> {
         let mut fields = vec![("secret", self.token.0.to_owned())];
         if self.edition.cloud {
             fields.push(("organization", ORGANIZATION.to_owned()));

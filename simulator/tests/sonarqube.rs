@@ -21,7 +21,7 @@ struct Asked {
 
 /// One GET with the tool's own token.
 fn get(tool: &Running, target: &str) -> Asked {
-    let token = &tool.vendor.fields()[0].1;
+    let token = &tool.vendor.fields(&tool.url)[0].1;
     get_as(tool, target, &format!("Authorization: Bearer {token}\r\n"))
 }
 

@@ -155,6 +155,7 @@ struct Before {
     digest: i64,
     light_digest: i64,
     scope_id: i64,
+    record_id: i64,
     source_state: String,
 }
 
@@ -204,7 +205,7 @@ impl<'a> Merge<'a, '_> {
 
     /// Stores one finding; returns the hash under which it counts as seen.
     fn merge(&mut self, row: &'a Row) -> Result<i64> {
-        let (record_id, good) = self.record(&row.finding.record)?;
+        let (mut record_id, mut good) = self.record(&row.finding.record)?;
         let open = row.finding.state == State::Open;
         let wanted = row.finding.severity == Severity::Unknown || row.finding.severity >= self.page.gate.minimum_severity;
         if self.page.mostly_new && good && open && wanted && row.alternate.is_none() && self.insert(row, record_id)? {
@@ -218,6 +219,12 @@ impl<'a> Merge<'a, '_> {
             },
             found => found,
         };
+        if row.finding.record_sticky
+            && let Some(before) = before.as_ref().filter(|before| before.record_id != record_id)
+            && let Some(kept_good) = records::still_there(self.tx, before.record_id)?
+        {
+            (record_id, good) = (before.record_id, kept_good);
+        }
         let hash = before.as_ref().map_or(row.id.hash, |before| before.id.hash);
         if !good {
             self.filtered("record not mapped");
@@ -234,7 +241,7 @@ impl<'a> Merge<'a, '_> {
             }
             Some(before) => {
                 let state_moved = before.source_state != row.finding.state.as_str();
-                if before.digest == row.digest && !state_moved {
+                if before.digest == row.digest && !state_moved && before.record_id == record_id {
                     if before.light_digest != row.light_digest || before.scope_id != self.page.pass.scope_id {
                         self.touch(&before, row)?;
                     }
@@ -255,14 +262,15 @@ impl<'a> Merge<'a, '_> {
     fn before(&self, id: &row::Id) -> Result<Option<Before>> {
         Ok(self
             .tx
-            .prepare_cached("select seq, digest, light_digest, scope_id, source_state from finding_rows where id = ?1")?
+            .prepare_cached("select seq, digest, light_digest, scope_id, record_id, source_state from finding_rows where id = ?1")?
             .query_row([&id.text], |row| {
                 Ok(Before {
                     seq: row.get(0)?,
                     digest: row.get(1)?,
                     light_digest: row.get(2)?,
                     scope_id: row.get(3)?,
-                    source_state: row.get(4)?,
+                    record_id: row.get(4)?,
+                    source_state: row.get(5)?,
                     id: id.clone(),
                 })
             })
@@ -578,7 +586,10 @@ fn advance(tx: &Transaction<'_>, page: &PageCommit, hashes: &[i64], unkeyed: usi
 fn finish(tx: &Transaction<'_>, pass: &Pass, end: &PassEnd) -> Result<Option<String>> {
     let full = end.coverage == Coverage::Full;
     tx.prepare_cached("update passes set ended = ?2 where id = ?1")?.execute(params![pass.id, if full { "full" } else { "delta" }])?;
-    let incomplete = if full { passes::incompleteness(tx, pass.id)? } else { None };
+    let incomplete = match &end.incomplete {
+        None if full => passes::incompleteness(tx, pass.id)?,
+        told => told.clone(),
+    };
     if incomplete.is_none() {
         // The pass may have been resumed: the clock that counts is the one at its very start.
         tx.prepare_cached(

@@ -1,13 +1,12 @@
 //! Scopes and passes: how far each list has been read, and what the walk over it has seen.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Transaction, params};
 use tributary_connectors::{Coverage, Scope};
 
 use super::{Lease, Result, Store, now};
-
-/// A page position older than this is not resumed: the list has moved.
-const POSITION_LIFE: i64 = 3_600_000_000;
 
 /// What the store knows of a scope.
 #[derive(Clone, Debug)]
@@ -53,6 +52,8 @@ pub struct PassEnd {
     pub mark: Option<String>,
     /// How far the next delta steps back behind the vendor's clock at the start of this pass, in microseconds.
     pub overlap_us: i64,
+    /// Why it could not list everything, as the connector says.
+    pub incomplete: Option<String>,
 }
 
 /// Why a finished full pass proves nothing about what it did not list.
@@ -140,12 +141,13 @@ impl Store {
         .await
     }
 
-    /// The pass to walk on: the open one where it can be resumed, else a new one.
+    /// The pass to walk on: the open one where it can be resumed (its cursor is younger than `cursor_life`), else a new one.
     ///
     /// # Errors
     /// When the store cannot be written.
-    pub async fn open_pass(&self, lease: &Lease, scope: &ScopeRow, full: bool, fresh: bool) -> Result<Pass> {
+    pub async fn open_pass(&self, lease: &Lease, scope: &ScopeRow, full: bool, fresh: bool, cursor_life: Duration) -> Result<Pass> {
         let (lease, scope) = (lease.clone(), scope.clone());
+        let cursor_life = i64::try_from(cursor_life.as_micros()).unwrap_or(i64::MAX);
         self.write(move |tx, _| {
             lease.extend(tx)?;
             let open = tx
@@ -169,7 +171,7 @@ impl Store {
                 .optional()?;
             if let Some((pass, cursor_at, ended)) = open {
                 // A delta cannot become the full pass that is wanted now; one that ended and was not closed proves nothing any more.
-                if !fresh && ended.is_none() && (pass.full || !full) && now() - cursor_at < POSITION_LIFE {
+                if !fresh && ended.is_none() && (pass.full || !full) && now() - cursor_at < cursor_life {
                     return Ok(pass);
                 }
                 tx.execute("delete from pass_pages where pass_id = ?1", [pass.id])?;

@@ -67,6 +67,12 @@ pub(crate) fn met(tx: &Transaction<'_>, connection_id: i64, key: &str, auto_map:
     }
 }
 
+/// Whether the findings of a record are stored; `None` when it is missing or deleted, so that none can stay with it.
+pub(crate) fn still_there(tx: &Transaction<'_>, id: i64) -> Result<Option<bool>> {
+    let state: String = tx.prepare_cached("select state from record_rows where id = ?1")?.query_row([id], |row| row.get(0))?;
+    Ok((!matches!(&*state, "missing" | "deleted")).then_some(state == "good"))
+}
+
 /// A deleted record that the vendor still has is met like a new one.
 fn again(tx: &Transaction<'_>, id: i64, name: &str, auto_map: bool, at: i64) -> Result<()> {
     let product_id = if auto_map { Some(product(tx, name, at)?) } else { None };

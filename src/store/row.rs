@@ -107,7 +107,8 @@ fn digest(finding: &Finding, lists: &Lists, text_hash: &str) -> i64 {
     let number = |number: Option<f64>| number.map(|number| number.to_bits().to_string());
     let cvss = finding.cvss.as_ref();
     for text in [
-        Some(&*finding.record),
+        // Which record a sticky finding stays with is the store's business.
+        (!finding.record_sticky).then_some(&*finding.record),
         finding.rule.as_deref(),
         finding.branch.as_deref(),
         Some(finding.category.as_str()),

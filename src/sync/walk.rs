@@ -7,7 +7,7 @@ use std::{
 };
 
 use tokio::sync::OnceCell;
-use tributary_connectors::{Coverage, Cx, Item, Kind, Next, RawAsk, RawPage, Reject, Scope, Stored};
+use tributary_connectors::{Coverage, Cx, Item, Kind, Next, RawAsk, RawPage, Reject, Remedy, Scope, Stored};
 
 use super::{Error, Run};
 use crate::store::{
@@ -69,13 +69,13 @@ impl Walk {
 
     /// Walks to the end, or as far as it goes. Only a store that fails is an error here.
     pub(super) async fn run(self, full: bool) -> Result<Walked, Error> {
-        let store = &self.run.engine.store;
-        let mut pass = store.open_pass(&self.run.lease, &self.row, full, false).await?;
+        let (store, life) = (&self.run.engine.store, self.run.plan.meta.cursor_life);
+        let mut pass = store.open_pass(&self.run.lease, &self.row, full, false, life).await?;
         let mut restarted = false;
         loop {
             let mut walked = self.walk(pass).await?;
-            // A cursor that the vendor no longer knows costs one new pass, not the sync.
-            let expired = matches!(&walked.error, Some(Error::Vendor(error)) if matches!(error.kind, Kind::CursorExpired));
+            // A cursor that the vendor no longer knows, an export that it gave up: that costs one new pass, not the sync.
+            let expired = matches!(&walked.error, Some(Error::Vendor(error)) if error.kind.remedy() == Remedy::Restart);
             if !expired || restarted {
                 if expired {
                     walked.coverage = None;
@@ -83,7 +83,7 @@ impl Walk {
                 return Ok(walked);
             }
             restarted = true;
-            pass = store.open_pass(&self.run.lease, &self.row, full, true).await?;
+            pass = store.open_pass(&self.run.lease, &self.row, full, true, life).await?;
         }
     }
 
@@ -122,7 +122,8 @@ impl Walk {
                 Next::More(next) | Next::Wait(next, _) => (Some(next.to_string()), None),
                 Next::Done(coverage, mark) => {
                     let overlap_us = i64::try_from(self.run.plan.meta.overlap.as_micros()).unwrap_or(i64::MAX);
-                    (None, Some(PassEnd { coverage: *coverage, mark: mark.as_deref().map(str::to_owned), overlap_us }))
+                    let (mark, incomplete) = (mark.as_deref().map(str::to_owned), cx.why_incomplete().map(str::to_owned));
+                    (None, Some(PassEnd { coverage: *coverage, mark, overlap_us, incomplete }))
                 }
             };
             let wait = if let Next::Wait(_, time) = &ready.next { Some(*time) } else { None };

@@ -32,6 +32,8 @@ pub enum Auth {
     BasicToken(Secret),
     /// A header of the vendor's own, holding the bare secret.
     Header(&'static str, Secret),
+    /// A header of the vendor's own with a value made of several secrets, and those secrets.
+    Composed(&'static str, Secret, Vec<Secret>),
     /// OAuth 2: an access token is fetched, kept until 80 % of its life, and fetched anew once when the vendor refuses it.
     OAuth(Arc<Tokens>),
 }
@@ -55,7 +57,7 @@ impl Auth {
             Auth::Basic(user, secret) => (AUTHORIZATION, format!("Basic {}", STANDARD.encode(format!("{user}:{}", secret.expose())))),
             Auth::Scheme(word, secret) => (AUTHORIZATION, format!("{word} {}", secret.expose())),
             Auth::BasicToken(token) => (AUTHORIZATION, format!("Basic {}", STANDARD.encode(format!("{}:", token.expose())))),
-            Auth::Header(name, secret) => (HeaderName::from_static(name), secret.expose().to_owned()),
+            Auth::Header(name, secret) | Auth::Composed(name, secret, _) => (HeaderName::from_static(name), secret.expose().to_owned()),
             Auth::OAuth(tokens) => (AUTHORIZATION, format!("Bearer {}", tokens.get(client).await?.expose())),
         };
         let mut value = HeaderValue::from_str(value.trim()).map_err(|_| {
@@ -78,7 +80,11 @@ impl Auth {
     pub(crate) fn identity(&self) -> String {
         let (user, secret) = match self {
             Auth::None => return String::new(),
-            Auth::Bearer(secret) | Auth::BasicToken(secret) | Auth::Header(_, secret) | Auth::Scheme(_, secret) => ("", secret),
+            Auth::Bearer(secret)
+            | Auth::BasicToken(secret)
+            | Auth::Header(_, secret)
+            | Auth::Scheme(_, secret)
+            | Auth::Composed(_, secret, _) => ("", secret),
             Auth::Basic(user, secret) => (&**user, secret),
             Auth::OAuth(tokens) => tokens.grant.parts(),
         };
@@ -94,6 +100,7 @@ impl Auth {
             | Auth::Header(_, secret)
             | Auth::Scheme(_, secret)
             | Auth::Basic(_, secret) => vec![secret.clone()],
+            Auth::Composed(_, _, secrets) => secrets.clone(),
             Auth::OAuth(tokens) => [tokens.grant.parts().1.clone()].into_iter().chain(tokens.current()).collect(),
         }
     }

@@ -64,12 +64,13 @@ impl Activity {
 pub struct Cx {
     activity: Arc<Activity>,
     vendor_clock: OnceLock<Timestamp>,
+    incomplete: OnceLock<String>,
 }
 
 impl Cx {
     /// A context whose counters go to `activity`.
     pub fn new(activity: Arc<Activity>) -> Self {
-        Cx { activity, vendor_clock: OnceLock::new() }
+        Cx { activity, ..Cx::default() }
     }
 
     /// The vendor's clock at the first answer of this walk (its `Date` header).
@@ -80,6 +81,17 @@ impl Cx {
     /// The time, for a window that has to be fixed before the vendor's clock is known.
     pub fn now(&self) -> Timestamp {
         self.vendor_clock().unwrap_or_else(Timestamp::now)
+    }
+
+    /// Notes why this walk cannot list everything that it should (a cap of the vendor's): the operation ends as partial, with
+    /// this reason, and nothing of the scope is closed.
+    pub fn incomplete(&self, reason: impl Into<String>) {
+        let _ = self.incomplete.set(reason.into());
+    }
+
+    /// Why this walk cannot list everything.
+    pub fn why_incomplete(&self) -> Option<&str> {
+        self.incomplete.get().map(String::as_str)
     }
 
     /// Notes something that works but should be looked at; the operation shows it.

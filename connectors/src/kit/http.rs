@@ -217,7 +217,7 @@ impl Http {
     }
 
     fn request(&self, method: Method, route: &'static str, url: Url) -> Request<'_> {
-        Request { http: self, method, route, url, headers: HeaderMap::new(), body: None, anonymous: false }
+        Request { http: self, method, route, url, headers: HeaderMap::new(), body: None, anonymous: false, also: None }
     }
 
     /// Sends until it succeeds, as the error's kind allows: full-jitter exponential back-off, the vendor's `Retry-After`,
@@ -364,6 +364,7 @@ pub struct Request<'a> {
     headers: HeaderMap,
     body: Option<Bytes>,
     anonymous: bool,
+    also: Option<u16>,
 }
 
 /// What came back, decoded.
@@ -403,6 +404,13 @@ impl Request<'_> {
     #[must_use]
     pub fn anonymous(mut self) -> Self {
         self.anonymous = true;
+        self
+    }
+
+    /// Takes an answer with this status, too, for a good one (409 that names the job under way).
+    #[must_use]
+    pub fn also(mut self, status: u16) -> Self {
+        self.also = Some(status);
         self
     }
 
@@ -461,7 +469,7 @@ impl Request<'_> {
         cx.answered(date(&headers));
         cx.received(body.len());
         tracing::debug!(method = %self.method, route = self.route, status = status.as_u16(), bytes = body.len(), took_ms = started.elapsed().as_millis(), "request");
-        if status.is_success() {
+        if status.is_success() || self.also == Some(status.as_u16()) {
             return Ok((doing, headers, body));
         }
         Err(Error::new(doing, refusal(status, &headers, self.http.excerpt(&body))))

@@ -5,15 +5,17 @@
 
 mod aws_security_hub;
 mod dependency_track;
+mod semgrep;
 mod snyk;
 mod sonarqube;
+mod tenable;
 
 use std::{collections::HashMap, fs, path::PathBuf, pin::Pin, sync::Arc};
 
 use axum::{Router, response::Response};
 use serde_json::Value;
 use tributary_connectors::{
-    Activity, Cx, Entry, Item, Next, RawAsk, Reject, Scope, Stored,
+    Activity, Coverage, Cx, Entry, Item, Next, RawAsk, Reject, Scope, Stored,
     kit::{HttpOptions, Limiters, Link, Location},
     model::Finding,
 };
@@ -60,6 +62,7 @@ struct Read {
     rejects: Vec<Reject>,
     /// The vendor's largest total.
     total: Option<u64>,
+    coverage: Coverage,
     warnings: Vec<String>,
 }
 
@@ -89,7 +92,7 @@ async fn read(connector: &str, settings: Value, scope: &Scope, answers: Router) 
         total = total.max(page.total);
         match page.next {
             Next::More(next) | Next::Wait(next, _) => cursor = Some(next),
-            Next::Done(..) => return Read { items, rejects, total, warnings: activity.warnings() },
+            Next::Done(coverage, _) => return Read { items, rejects, total, coverage, warnings: activity.warnings() },
         }
     }
     panic!("the walk does not end");

@@ -1,0 +1,77 @@
+//! Sets of numbers that mostly follow each other, short enough for a cursor.
+
+use serde::{Deserialize, Serialize};
+
+/// A set of numbers (the chunks of an export) as runs, in order: `[[1,20],[23,23]]` in a cursor.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Numbers(Vec<(u64, u64)>);
+
+impl Numbers {
+    /// Adds a number.
+    pub fn insert(&mut self, number: u64) {
+        let at = self.0.partition_point(|(_, last)| *last < number);
+        if self.0.get(at).is_some_and(|(first, _)| *first <= number) {
+            return;
+        }
+        self.0.insert(at, (number, number));
+        if self.0.get(at + 1).is_some_and(|(first, _)| *first == number.saturating_add(1)) {
+            self.0[at].1 = self.0.remove(at + 1).1;
+        }
+        if at > 0 && self.0[at - 1].1.saturating_add(1) == number {
+            self.0[at - 1].1 = self.0.remove(at).1;
+        }
+    }
+
+    /// The least number of this set that is not in the other.
+    pub fn first_not_in(&self, other: &Numbers) -> Option<u64> {
+        self.0.iter().find_map(|&(first, last)| {
+            let within = other.0.get(other.0.partition_point(|(_, end)| *end < first));
+            match within {
+                Some(&(from, to)) if from <= first => (to < last).then(|| to + 1),
+                _ => Some(first),
+            }
+        })
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> u64 {
+        self.0.iter().map(|(first, last)| last - first + 1).sum()
+    }
+}
+
+impl FromIterator<u64> for Numbers {
+    fn from_iter<I: IntoIterator<Item = u64>>(numbers: I) -> Self {
+        let mut set = Numbers::default();
+        numbers.into_iter().for_each(|number| set.insert(number));
+        set
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_in_any_order_become_runs() {
+        let set: Numbers = [3, 1, 2, 9, 7, 8, 2, 20].into_iter().collect();
+        assert_eq!(serde_json::to_string(&set).expect("plain data"), "[[1,3],[7,9],[20,20]]");
+        assert_eq!(set.count(), 7);
+        assert_eq!(serde_json::from_str::<Numbers>("[[1,3],[7,9],[20,20]]").expect("a set"), set);
+    }
+
+    #[test]
+    fn what_is_left_comes_in_order() {
+        let all: Numbers = (1..=5).chain([8, 9, 12]).collect();
+        let mut done = Numbers::default();
+        let mut order = Vec::new();
+        while let Some(number) = all.first_not_in(&done) {
+            order.push(number);
+            done.insert(number);
+        }
+        assert_eq!(order, [1, 2, 3, 4, 5, 8, 9, 12]);
+        let others: Numbers = [0, 2, 4, 9].into_iter().collect();
+        assert_eq!(all.first_not_in(&others), Some(1));
+        assert_eq!(Numbers::default().first_not_in(&all), None);
+    }
+}

@@ -1,0 +1,118 @@
+//! Assets: the wire form and what it means.
+
+use serde::Deserialize;
+
+use crate::{
+    Item,
+    kit::Loose,
+    model::{Asset, text},
+};
+
+#[derive(Deserialize)]
+pub(super) struct KnownHost {
+    pub(super) id: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Host {
+    id: String,
+    types: Option<Vec<String>>,
+    is_licensed: Option<bool>,
+    is_deleted: Option<bool>,
+    system_types: Option<Vec<String>>,
+    operating_systems: Option<Vec<String>>,
+    #[serde(default)]
+    timestamps: Times,
+    #[serde(default)]
+    network: Network,
+    cloud: Option<Cloud>,
+    ratings: Option<Ratings>,
+    tags: Option<Vec<Tag>>,
+}
+
+#[derive(Default, Deserialize)]
+struct Times {
+    deleted_at: Option<String>,
+    terminated_at: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+struct Network {
+    network_name: Option<String>,
+    ipv4s: Option<Vec<String>>,
+    ipv6s: Option<Vec<String>>,
+    fqdns: Option<Vec<String>>,
+    hostnames: Option<Vec<String>>,
+    mac_addresses: Option<Vec<String>>,
+    netbios_names: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+struct Cloud {
+    aws: Option<Instance>,
+    azure: Option<Instance>,
+    gcp: Option<Instance>,
+}
+
+#[derive(Deserialize)]
+struct Instance {
+    #[serde(alias = "ec2_instance_id", alias = "vm_id")]
+    instance_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Ratings {
+    acr: Option<Rating>,
+}
+
+#[derive(Deserialize)]
+struct Rating {
+    #[serde(default)]
+    score: Loose,
+}
+
+#[derive(Deserialize)]
+struct Tag {
+    key: Option<String>,
+    value: Option<String>,
+}
+
+pub(super) fn asset(host: Host) -> Item {
+    // Order means nothing here, and a list that comes in another order has not changed.
+    let list = |list: Option<Vec<String>>| {
+        let mut list: Vec<Box<str>> = list.into_iter().flatten().filter_map(|text| text::keep(&text)).collect();
+        list.sort_unstable();
+        list.dedup();
+        list
+    };
+    let network = host.network;
+    let instances = host.cloud.into_iter().flat_map(|cloud| [cloud.aws, cloud.azure, cloud.gcp]).flatten();
+    let names = [
+        ("fqdn", list(network.fqdns)),
+        ("hostname", list(network.hostnames)),
+        ("netbios", list(network.netbios_names)),
+        ("ipv4", list(network.ipv4s)),
+        ("ipv6", list(network.ipv6s)),
+        ("mac", list(network.mac_addresses)),
+        ("instance_id", list(Some(instances.filter_map(|instance| instance.instance_id).collect()))),
+    ];
+    let name = names.iter().find_map(|(_, list)| list.first()).cloned().unwrap_or_else(|| host.id.as_str().into());
+    let kind = host.types.iter().flatten().find(|kind| *kind == "host").or(host.types.iter().flatten().next());
+    let licensed = host.is_licensed.map(|yes| if yes { "yes" } else { "no" }.to_owned());
+    let rating = host.ratings.and_then(|ratings| ratings.acr?.score.0);
+    let single = [("network", network.network_name), ("licensed", licensed), ("asset_criticality", rating)];
+    let many = [("operating_system", list(host.operating_systems)), ("system_type", list(host.system_types))];
+    let single = single.into_iter().filter_map(|(name, value)| Some((name, text::keep(&value?)?)));
+    let tags = host.tags.into_iter().flatten().map(|tag| [tag.key.unwrap_or_default(), tag.value.unwrap_or_default()].join(":"));
+    let ended = |time: &Option<String>| time.as_deref().is_some_and(|time| !time.is_empty());
+    Item::Asset(Box::new(Asset {
+        kind: kind.map_or("host".into(), |kind| text::line(kind)),
+        name: text::line(&name),
+        identifiers: names.into_iter().flat_map(|(name, list)| list.into_iter().map(move |value| (name, value))).collect(),
+        attributes: many.into_iter().flat_map(|(name, list)| list.into_iter().map(move |value| (name, value))).chain(single).collect(),
+        tags: list(Some(tags.collect())),
+        gone: host.is_deleted == Some(true) || ended(&host.timestamps.deleted_at) || ended(&host.timestamps.terminated_at),
+        key: host.id.into(),
+        record: None,
+    }))
+}

@@ -8,7 +8,7 @@
 //! A scan holds results of the engines that ran in it and succeeded. So those of each engine are taken from the newest scan
 //! in which it completed: one that failed since, or did not run, closes nothing of its kind and keeps no other from closing.
 
-mod finding;
+mod wire;
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -17,11 +17,11 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use finding::{Around, Engine, Key, finding};
+use wire::{Application, Around, Engine, Key, Listing, Named, Project, Scan, finding};
 
 use crate::{
     Excerpt,
-    kit::{HttpOptions, Location, Loose, Memo, Request, oauth},
+    kit::{HttpOptions, Location, Memo, Request, oauth},
     prelude::*,
 };
 
@@ -77,8 +77,8 @@ pub struct Cursor {
     scans: Vec<Reading>,
     place: Place,
     taken: Taken,
-    /// Something was not listed.
-    lacking: bool,
+    /// What was not listed.
+    lacking: Option<String>,
 }
 
 /// A scan to be read.
@@ -87,7 +87,7 @@ struct Reading {
     scan: Origin,
     /// Whose results are taken from it.
     engines: Vec<Engine>,
-    /// It is remembered from an earlier pass and no longer listed; with `failing`, one of the engines still runs.
+    /// Remembered from an earlier pass and no longer listed; `failing`: one of its engines still runs, in vain.
     old: bool,
     failing: bool,
 }
@@ -203,12 +203,12 @@ impl Connector for Checkmarx {
         let Listing { rows, total, filtered: _ } = match sent {
             Ok(answer) => answer.body,
             Err(error) if reading.old && matches!(error.kind, Kind::Refused { status: 404, .. }) => {
-                cx.warn(format!("a scan of {} whose results were the last of an engine was deleted", project.name));
-                cursor.lacking = true;
-                if !reading.failing {
+                if reading.failing {
+                    cursor.lacking = Some("the last scan in which an engine completed was deleted, and it fails since".to_owned());
+                } else {
                     cursor.taken.scans.retain(|_, origin| *origin != reading.scan);
                 }
-                return Ok(Page::new((Vec::new(), Vec::new()), None, cursor.after_scan()));
+                return Ok(Page::new((Vec::new(), Vec::new()), None, cursor.after_scan(cx)));
             }
             Err(error) => return Err(self.told(error, "view-results")),
         };
@@ -237,8 +237,10 @@ impl Connector for Checkmarx {
         let next = match next {
             Some(place) => Next::More(Cursor { place, ..cursor }),
             None => {
-                cursor.lacking |= rows < total;
-                cursor.after_scan()
+                if rows < total {
+                    cursor.lacking = Some(format!("the vendor declares {total} results and delivered {rows}"));
+                }
+                cursor.after_scan(cx)
             }
         };
         Ok(Page::new(read, None, next))
@@ -341,7 +343,11 @@ impl Checkmarx {
         let (next, count) = place.after(&ids(&rows), rows.len() as u64, total, ROWS).ok_or_else(|| repeated("/api/projects"))?;
         let next = match next {
             Some(place) => Next::More(Cursor { place, ..Cursor::default() }),
-            None => Next::Done(if count < total { Coverage::Delta } else { Coverage::Full }, None),
+            None if count < total => {
+                cx.incomplete(format!("the vendor declares {total} projects and delivered {count}"));
+                Next::Done(Coverage::Delta, None)
+            }
+            None => Next::Done(Coverage::Full, None),
         };
         let read = items(rows, &[], |project| Ok(self.record(&project)), |named: Named| named.id);
         Ok(Page::new(read, None, next))
@@ -462,13 +468,15 @@ fn readings(scans: &[Scan], mut taken: BTreeMap<Engine, Origin>) -> (Vec<Reading
 
 impl Cursor {
     /// What comes after a scan that was read to its end.
-    fn after_scan(mut self) -> Next<Cursor> {
+    fn after_scan(mut self, cx: &Cx) -> Next<Cursor> {
         self.scans.remove(0);
-        if self.scans.is_empty() {
-            let mark = serde_json::to_string(&self.taken).expect("a mark is plain data");
-            return Next::Done(if self.lacking { Coverage::Delta } else { Coverage::Full }, Some(mark.into()));
+        if !self.scans.is_empty() {
+            return Next::More(Cursor { place: Place::default(), ..self });
         }
-        Next::More(Cursor { place: Place::default(), ..self })
+        let mark = serde_json::to_string(&self.taken).expect("a mark is plain data");
+        let Some(reason) = self.lacking else { return Next::Done(Coverage::Full, Some(mark.into())) };
+        cx.incomplete(reason);
+        Next::Done(Coverage::Delta, Some(mark.into()))
     }
 }
 
@@ -603,82 +611,5 @@ impl Claims {
         };
         let (host, realm) = audience.split_once("/auth/realms/")?;
         Some((host, realm.trim_end_matches('/'))).filter(|(_, realm)| !realm.is_empty() && !realm.contains('/'))
-    }
-}
-
-/// A page of any list; an empty one may be null.
-#[derive(Deserialize)]
-struct Listing {
-    #[serde(alias = "projects", alias = "applications", alias = "scans", alias = "results", deserialize_with = "Option::deserialize")]
-    rows: Option<Vec<Box<RawValue>>>,
-    #[serde(rename = "totalCount")]
-    total: Option<u64>,
-    #[serde(rename = "filteredTotalCount")]
-    filtered: Option<u64>,
-}
-
-impl Listing {
-    fn declared(&self) -> u64 {
-        self.filtered.or(self.total).unwrap_or_default()
-    }
-}
-
-#[derive(Deserialize)]
-struct Named {
-    id: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Application {
-    id: String,
-    name: String,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Project {
-    id: String,
-    name: String,
-    repo_url: Option<String>,
-    main_branch: Option<String>,
-    origin: Option<String>,
-    #[serde(default)]
-    criticality: Loose,
-    tags: Option<BTreeMap<String, Option<String>>>,
-    application_ids: Option<Vec<String>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Scan {
-    id: Box<str>,
-    status: Option<String>,
-    branch: Option<Box<str>>,
-    engines: Option<Vec<String>>,
-    status_details: Option<Vec<StatusDetail>>,
-}
-
-#[derive(Deserialize)]
-struct StatusDetail {
-    name: Option<String>,
-    status: Option<String>,
-}
-
-impl Scan {
-    fn origin(&self) -> Origin {
-        Origin { scan: self.id.clone(), branch: self.branch.clone().filter(|branch| !branch.is_empty()) }
-    }
-
-    /// Whether an engine completed in it; `None` when it did not run.
-    fn completed(&self, engine: Engine) -> Option<bool> {
-        let whole = |status: &Option<String>| status.as_deref().is_some_and(|status| status.eq_ignore_ascii_case("completed"));
-        let is = |name: &str| Engine::named(name) == Some(engine);
-        let mut details = self.status_details.iter().flatten().filter(|detail| detail.name.as_deref().is_some_and(is)).peekable();
-        if details.peek().is_some() {
-            return Some(details.all(|detail| whole(&detail.status)));
-        }
-        // A scan that does not say which engines ran ran all that it ever does.
-        let ran = self.engines.as_ref().map_or(self.status_details.is_none(), |engines| engines.iter().any(|name| is(name)));
-        ran.then(|| whole(&self.status))
     }
 }

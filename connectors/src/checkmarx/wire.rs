@@ -1,7 +1,10 @@
-//! One result of a scan: what Checkmarx sends, and the finding that it becomes.
+//! What Checkmarx sends, and the finding that a result becomes.
+
+use std::collections::BTreeMap;
 
 use serde::de::IgnoredAny;
 
+use super::Origin;
 use crate::{kit::Loose, prelude::*};
 
 /// Who found a result: what succeeds or fails in a scan on its own.
@@ -432,4 +435,81 @@ struct Metrics {
     #[serde(alias = "availability_impact")]
     availability: Option<String>,
     authentication: Option<String>,
+}
+
+/// A page of any list; an empty one may be null.
+#[derive(Deserialize)]
+pub(super) struct Listing {
+    #[serde(alias = "projects", alias = "applications", alias = "scans", alias = "results", deserialize_with = "Option::deserialize")]
+    pub(super) rows: Option<Vec<Box<RawValue>>>,
+    #[serde(rename = "totalCount")]
+    pub(super) total: Option<u64>,
+    #[serde(rename = "filteredTotalCount")]
+    pub(super) filtered: Option<u64>,
+}
+
+impl Listing {
+    pub(super) fn declared(&self) -> u64 {
+        self.filtered.or(self.total).unwrap_or_default()
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct Named {
+    pub(super) id: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Application {
+    pub(super) id: String,
+    pub(super) name: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Project {
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) repo_url: Option<String>,
+    pub(super) main_branch: Option<String>,
+    pub(super) origin: Option<String>,
+    #[serde(default)]
+    pub(super) criticality: Loose,
+    pub(super) tags: Option<BTreeMap<String, Option<String>>>,
+    pub(super) application_ids: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Scan {
+    pub(super) id: Box<str>,
+    status: Option<String>,
+    pub(super) branch: Option<Box<str>>,
+    engines: Option<Vec<String>>,
+    status_details: Option<Vec<StatusDetail>>,
+}
+
+#[derive(Deserialize)]
+struct StatusDetail {
+    name: Option<String>,
+    status: Option<String>,
+}
+
+impl Scan {
+    pub(super) fn origin(&self) -> Origin {
+        Origin { scan: self.id.clone(), branch: self.branch.clone().filter(|branch| !branch.is_empty()) }
+    }
+
+    /// Whether an engine completed in it; `None` when it did not run.
+    pub(super) fn completed(&self, engine: Engine) -> Option<bool> {
+        let whole = |status: &Option<String>| status.as_deref().is_some_and(|status| status.eq_ignore_ascii_case("completed"));
+        let is = |name: &str| Engine::named(name) == Some(engine);
+        let mut details = self.status_details.iter().flatten().filter(|detail| detail.name.as_deref().is_some_and(is)).peekable();
+        if details.peek().is_some() {
+            return Some(details.all(|detail| whole(&detail.status)));
+        }
+        // A scan that does not say which engines ran ran all that it ever does.
+        let ran = self.engines.as_ref().map_or(self.status_details.is_none(), |engines| engines.iter().any(|name| is(name)));
+        ran.then(|| whole(&self.status))
+    }
 }

@@ -613,3 +613,69 @@ impl Claims {
         Some((host, realm.trim_end_matches('/'))).filter(|(_, realm)| !realm.is_empty() && !realm.contains('/'))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_iam_host_follows_from_what_was_typed_and_from_the_key() {
+        const EU: &str = "https://eu.iam.checkmarx.net";
+        for (typed, iam_url, audience, api, iam, tenant, noted) in [
+            ("https://eu.ast.checkmarx.net/", None, None, "https://eu.ast.checkmarx.net", EU, "acme", ""),
+            ("ast.checkmarx.net/api/", None, None, "https://ast.checkmarx.net", "https://iam.checkmarx.net", "acme", ""),
+            ("https://eu.ast.checkmarx.net/projects/x/overview", None, None, "https://eu.ast.checkmarx.net", EU, "acme", ""),
+            ("https://eu.iam.checkmarx.net/auth", None, None, "https://eu.ast.checkmarx.net", EU, "acme", "is the IAM host"),
+            ("https://acme.cxone.cloud", None, None, "https://acme.cxone.cloud", "https://acme.cxone.cloud", "acme", ""),
+            ("https://cx.acme.example/api", None, None, "https://cx.acme.example", "https://cx.acme.example", "acme", ""),
+            (
+                "https://cx.acme.example",
+                Some("https://iam.acme.example/auth/realms/acme"),
+                None,
+                "https://cx.acme.example",
+                "https://iam.acme.example",
+                "acme",
+                "",
+            ),
+            // A key names its realm: of another region, of another tenant.
+            ("https://ast.checkmarx.net", None, Some(EU), "https://eu.ast.checkmarx.net", EU, "acme", "another region"),
+            ("https://cx.acme.example", None, Some(EU), "https://cx.acme.example", EU, "acme", ""),
+            // But it leads to no other hosts.
+            ("https://eu.ast.checkmarx.net", None, Some("https://evil.example"), "https://eu.ast.checkmarx.net", EU, "acme", ""),
+            (
+                "https://eu.ast.checkmarx.net",
+                None,
+                Some("https://ast.checkmarx.net.evil.example"),
+                "https://eu.ast.checkmarx.net",
+                EU,
+                "acme",
+                "",
+            ),
+            ("https://eu.ast.checkmarx.net", None, Some("https://evilast.checkmarx.net"), "https://eu.ast.checkmarx.net", EU, "acme", ""),
+        ] {
+            let claims = audience.map(|host| Claims { aud: Some(Audience::One([host, "/auth/realms/acme"].concat())), azp: None });
+            let location = Location::parse(typed, false).expect("a location");
+            let home = Home::find(&location, " ACME ", iam_url, claims.as_ref(), &HttpOptions::default()).expect("a home");
+            assert_eq!((&*home.api.to_string(), &*home.iam.to_string(), &*home.tenant), (api, iam, tenant), "{typed} {audience:?}");
+            assert!(
+                home.note.as_deref().map_or(noted.is_empty(), |note| note.contains(noted) && !noted.is_empty()),
+                "{typed}: {:?}",
+                home.note
+            );
+        }
+        let claims = Claims { aud: Some(Audience::Many(vec![String::new(), [EU, "/auth/realms/other"].concat()])), azp: None };
+        let location = Location::parse("https://eu.ast.checkmarx.net", false).expect("a location");
+        let home = Home::find(&location, "acme", None, Some(&claims), &HttpOptions::default()).expect("a home");
+        assert_eq!((&*home.tenant, home.note.as_deref().is_some_and(|note| note.contains("belongs to tenant `other`"))), ("other", true));
+    }
+
+    #[test]
+    fn what_a_key_says_is_read_and_anything_else_is_no_claim() {
+        let key = |claims: &str| ["e30", &URL_SAFE_NO_PAD.encode(claims), "x"].join(".");
+        let claims = Claims::of(&key(r#"{"azp":"app","aud":["","https://iam.checkmarx.net/auth/realms/acme/"]}"#)).expect("claims");
+        assert_eq!((claims.azp.as_deref(), claims.realm()), (Some("app"), Some(("https://iam.checkmarx.net", "acme"))));
+        for odd in ["no jwt", "a.b.c", &key("[1]"), &key(r#"{"aud":"https://x/auth/realms/a/b"}"#), &key(r#"{"aud":"account"}"#)] {
+            assert_eq!(Claims::of(odd).and_then(|claims| claims.realm().map(|_| ())), None, "{odd}");
+        }
+    }
+}

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod aws_security_hub;
+mod checkmarx;
 mod dependency_track;
 mod semgrep;
 mod snyk;

@@ -2,8 +2,9 @@
 
 mod common;
 
-use common::{Bench, SIZE, assert_outcome};
 use std::time::Duration;
+
+use common::{Bench, SIZE, assert_outcome};
 use tributary::store::Outcome;
 use tributary_simulator::{Change, checkmarx::Checkmarx, start};
 

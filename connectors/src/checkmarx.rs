@@ -381,13 +381,13 @@ impl Checkmarx {
         let request = self.list(ROUTE, 0, ROWS).query("project-id", Some(project)).query("statuses", Some("Completed,Partial"));
         let request = request.query("sort", Some("-created_at")).query("branches", branch);
         let rows = request.send::<Listing>(cx).await.map_err(|error| self.told(error, "view-scans"))?.body.rows.unwrap_or_default();
-        let read = |raw: &Box<RawValue>| {
+        let read = |raw: &RawValue| {
             serde_json::from_str(raw.get()).map_err(|error| {
                 let kind = Kind::Shape { path: "scans".into(), reason: Excerpt::new(&error.to_string()).to_string().into() };
                 Error::new("reading GET /api/scans", kind)
             })
         };
-        rows.iter().map(read).collect()
+        rows.iter().map(|raw| read(raw)).collect()
     }
 
     /// Which scans are to be read for a project.

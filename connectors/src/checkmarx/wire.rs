@@ -204,7 +204,7 @@ fn is_cve(name: &str) -> bool {
 fn cwe(id: &Loose) -> Option<Box<str>> {
     let text = id.text()?.trim();
     let number = text.strip_prefix("CWE-").unwrap_or(text);
-    (number.bytes().all(|byte| byte.is_ascii_digit()) && number.trim_matches('0') != "").then(|| ["CWE-", number].concat().into())
+    (number.bytes().all(|byte| byte.is_ascii_digit()) && !number.trim_matches('0').is_empty()).then(|| ["CWE-", number].concat().into())
 }
 
 /// The score, with a vector when every base metric is there: all letters are the first of their words.

@@ -254,6 +254,7 @@ async fn results_of_a_report_are_mapped_by_the_same_rules() {
     assert_eq!(states, [(State::FalsePositive, "NOT_EXPLOITABLE".to_owned()), (State::Open, "TO_VERIFY".to_owned())]);
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "a literal at nearly every call")]
 fn result(kind: &str, id: &str, data: Value) -> Value {
     json!({ "type": kind, "id": id, "similarityId": format!("similar-{id}"), "status": "RECURRENT", "state": "TO_VERIFY",
         "severity": "HIGH", "firstFoundAt": "2026-01-02T03:04:05Z", "foundAt": "2026-02-03T04:05:06Z", "description": "d", "data": data })

@@ -196,5 +196,8 @@ conformance!(sonarqube, tributary_simulator::sonarqube::SonarQube::new(SIZE));
 conformance!(sonarqube_standard, tributary_simulator::sonarqube::SonarQube::new(SIZE).standard());
 conformance!(sonarqube_old, tributary_simulator::sonarqube::SonarQube::new(SIZE).old());
 conformance!(sonarqube_cloud, tributary_simulator::sonarqube::SonarQube::new(SIZE).cloud());
+conformance!(checkmarx, tributary_simulator::checkmarx::Checkmarx::new(SIZE));
+conformance!(checkmarx_in_rows, tributary_simulator::checkmarx::Checkmarx::new(SIZE).offset_in_items().oauth());
+conformance!(checkmarx_failing, tributary_simulator::checkmarx::Checkmarx::new(SIZE).with_failing_engine());
 conformance!(tenable, tributary_simulator::tenable::Tenable::new(SIZE));
 conformance!(tenable_in_chunks, tributary_simulator::tenable::Tenable::new(SIZE).joined().in_chunks(7));

@@ -133,6 +133,8 @@ fn cannot_be(id: &str, show: &Fault) -> Option<&'static str> {
     match (id, show) {
         ("dependency_track" | "probely" | "sonarqube", Fault::RepeatedCursor | Fault::ExpiredCursor) => Some("page numbers"),
         ("burp" | "checkmarx", Fault::RepeatedCursor) | ("checkmarx", Fault::ExpiredCursor) => Some("offsets"),
+        ("tenable", Fault::DuplicatePage | Fault::ShiftedPage | Fault::RepeatedCursor) => Some("numbered chunks of a fixed set"),
+        ("aws_security_hub", Fault::ShiftedPage) | ("snyk", Fault::ShiftedPage) => Some("cursors that stand still"),
         _ => None,
     }
 }

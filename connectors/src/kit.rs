@@ -15,6 +15,7 @@ mod limit;
 mod location;
 mod memo;
 mod numbers;
+pub(crate) mod oauth;
 mod secret;
 
 pub use auth::Auth;
@@ -27,4 +28,5 @@ pub use limit::Limiters;
 pub use location::Location;
 pub use memo::Memo;
 pub use numbers::Numbers;
+pub use oauth::{Grant, Tokens};
 pub use secret::Secret;

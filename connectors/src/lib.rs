@@ -8,6 +8,7 @@
 #[cfg(feature = "aws")]
 pub mod aws_security_hub;
 pub mod burp;
+pub mod checkmarx;
 mod connector;
 pub mod dependency_track;
 mod error;
@@ -30,6 +31,7 @@ pub static SOURCES: &[Entry] = &[
     #[cfg(feature = "aws")]
     Entry::of::<aws_security_hub::AwsSecurityHub>(),
     Entry::of::<burp::Burp>(),
+    Entry::of::<checkmarx::Checkmarx>(),
     Entry::of::<dependency_track::DependencyTrack>(),
     Entry::of::<probely::Probely>(),
     Entry::of::<semgrep::Semgrep>(),

@@ -1,15 +1,20 @@
 //! How a request proves who sends it.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
-use serde::Deserialize;
 use sha2::{Digest, Sha256};
-use tokio::{sync::Mutex, time::Instant};
+use tokio::time::Instant;
 use url::Url;
 
-use crate::{Error, Excerpt, Kind, Result, kit::Secret};
+use crate::{
+    Error, Kind, Result,
+    kit::{
+        Secret,
+        oauth::{Grant, Tokens},
+    },
+};
 
 /// The kinds of authentication that vendors ask for.
 #[derive(Clone, Debug)]
@@ -29,15 +34,19 @@ pub enum Auth {
     Header(&'static str, Secret),
     /// A header of the vendor's own with a value made of several secrets, and those secrets.
     Composed(&'static str, Secret, Vec<Secret>),
-    /// OAuth 2 client credentials: a token is fetched from this URL, kept until 80 % of its life, and fetched anew once
-    /// when the vendor refuses it.
-    ClientCredentials(Arc<ClientCredentials>),
+    /// OAuth 2: an access token is fetched, kept until 80 % of its life, and fetched anew once when the vendor refuses it.
+    OAuth(Arc<Tokens>),
 }
 
 impl Auth {
     /// OAuth 2 client credentials (RFC 6749 section 4.4), sent as a form with `client_id` and `client_secret`.
     pub fn client_credentials(token_url: Url, id: &str, secret: Secret) -> Self {
-        Auth::ClientCredentials(Arc::new(ClientCredentials { token_url, id: id.into(), secret, token: Mutex::new(None) }))
+        Auth::OAuth(Arc::new(Tokens::new(token_url, Grant::ClientCredentials { id: id.into(), secret })))
+    }
+
+    /// An OAuth 2 refresh token that stays valid (an offline token), exchanged for access tokens as the client `id`.
+    pub fn refresh_token(token_url: Url, id: &str, token: Secret) -> Self {
+        Auth::OAuth(Arc::new(Tokens::new(token_url, Grant::RefreshToken { id: id.into(), token })))
     }
 
     /// Adds the credential to a request's headers.
@@ -49,9 +58,7 @@ impl Auth {
             Auth::Scheme(word, secret) => (AUTHORIZATION, format!("{word} {}", secret.expose())),
             Auth::BasicToken(token) => (AUTHORIZATION, format!("Basic {}", STANDARD.encode(format!("{}:", token.expose())))),
             Auth::Header(name, secret) | Auth::Composed(name, secret, _) => (HeaderName::from_static(name), secret.expose().to_owned()),
-            Auth::ClientCredentials(client_credentials) => {
-                (AUTHORIZATION, format!("Bearer {}", client_credentials.token(client).await?.expose()))
-            }
+            Auth::OAuth(tokens) => (AUTHORIZATION, format!("Bearer {}", tokens.get(client).await?.expose())),
         };
         let mut value = HeaderValue::from_str(value.trim()).map_err(|_| {
             Error::new("preparing the request", Kind::Settings("the secret holds characters that no header can carry".into()))
@@ -61,10 +68,10 @@ impl Auth {
         Ok(())
     }
 
-    /// Forgets what can be fetched anew; true when a refused request is worth sending once more.
-    pub(crate) async fn refresh(&self) -> bool {
+    /// Forgets what can be fetched anew; true when a refused request, begun at `sent`, is worth sending once more.
+    pub(crate) async fn refresh(&self, sent: Instant) -> bool {
         match self {
-            Auth::ClientCredentials(client_credentials) => client_credentials.token.lock().await.take().is_some(),
+            Auth::OAuth(tokens) => tokens.refused(sent).await,
             _ => false,
         }
     }
@@ -79,7 +86,7 @@ impl Auth {
             | Auth::Scheme(_, secret)
             | Auth::Composed(_, secret, _) => ("", secret),
             Auth::Basic(user, secret) => (&**user, secret),
-            Auth::ClientCredentials(client_credentials) => (&*client_credentials.id, &client_credentials.secret),
+            Auth::OAuth(tokens) => tokens.grant.parts(),
         };
         fingerprint(user, secret)
     }
@@ -94,7 +101,7 @@ impl Auth {
             | Auth::Scheme(_, secret)
             | Auth::Basic(_, secret) => vec![secret.clone()],
             Auth::Composed(_, _, secrets) => secrets.clone(),
-            Auth::ClientCredentials(client_credentials) => vec![client_credentials.secret.clone()],
+            Auth::OAuth(tokens) => [tokens.grant.parts().1.clone()].into_iter().chain(tokens.current()).collect(),
         }
     }
 }
@@ -103,48 +110,4 @@ impl Auth {
 pub(crate) fn fingerprint(user: &str, secret: &Secret) -> String {
     let hash = Sha256::digest(format!("{user}\n{}", secret.expose()));
     hash[..8].iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// A client whose access tokens are fetched when needed, by one request however many wait for it.
-#[derive(Debug)]
-pub struct ClientCredentials {
-    token_url: Url,
-    id: Box<str>,
-    secret: Secret,
-    token: Mutex<Option<(Secret, Instant)>>,
-}
-
-impl ClientCredentials {
-    async fn token(&self, client: &reqwest::Client) -> Result<Secret> {
-        // The lock is held over the request on purpose: whoever waits for it finds the fresh token.
-        let mut token = self.token.lock().await;
-        if let Some((secret, until)) = &*token
-            && Instant::now() < *until
-        {
-            return Ok(secret.clone());
-        }
-        let doing = "fetching an access token";
-        let form = [("grant_type", "client_credentials"), ("client_id", &*self.id), ("client_secret", self.secret.expose())];
-        let answer = client.post(self.token_url.clone()).form(&form).send().await.map_err(|error| super::http::network(doing, error))?;
-        let status = answer.status();
-        if !status.is_success() {
-            let kind = match status.as_u16() {
-                429 => Kind::Throttled(None),
-                400..=499 => Kind::Unauthorized(Excerpt::new(&format!("status {status} from the token endpoint"))),
-                other => Kind::Vendor { status: other, body: Excerpt::new("token endpoint") },
-            };
-            return Err(Error::new(doing, kind));
-        }
-        let shape = |_| Error::new(doing, Kind::Shape { path: "access_token".into(), reason: "no token in the answer".into() });
-        let granted: Granted = answer.json().await.map_err(shape)?;
-        let life = Duration::from_secs(granted.expires_in.unwrap_or(300)).mul_f64(0.8);
-        *token = Some((granted.access_token.clone(), Instant::now() + life));
-        Ok(granted.access_token)
-    }
-}
-
-#[derive(Deserialize)]
-struct Granted {
-    access_token: Secret,
-    expires_in: Option<u64>,
 }

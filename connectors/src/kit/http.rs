@@ -247,6 +247,7 @@ impl Http {
                 None => None,
             };
             cx.sent(number);
+            let sent = tokio::time::Instant::now();
             let error = match attempt().await {
                 Ok(done) => {
                     standing.inspect(|standing| standing.accepted());
@@ -255,7 +256,7 @@ impl Http {
                 Err(error) => error.after(number),
             };
             let refused = matches!(error.kind, Kind::Unauthorized(_));
-            if refused && !refreshed && self.0.auth.refresh().await {
+            if refused && !refreshed && self.0.auth.refresh(sent).await {
                 refreshed = true;
                 continue;
             }

@@ -5,6 +5,7 @@
 
 mod aws_security_hub;
 mod burp;
+mod checkmarx;
 mod dependency_track;
 mod probely;
 mod semgrep;

@@ -4,14 +4,15 @@
 
 mod common;
 
-use std::{process::Output, time::Duration};
+use std::{process::Output, sync::Arc, time::Duration};
 
 use common::{Bench, SIZE};
 use tributary_simulator::{
     Change, Fault, Size, Vendor,
+    burp::Burp,
     dependency_track::{DependencyTrack, Frontend},
     seed::Seed,
-    start,
+    start, start_any,
 };
 
 /// Runs the binary without blocking the simulator.
@@ -83,67 +84,116 @@ async fn d1_kill_9_at_thirty_random_moments_loses_and_invents_nothing() {
     assert_eq!(bench.number("select count(*) from operations where outcome = 'running'"), 0);
 }
 
+type Tool = fn() -> Arc<dyn Vendor>;
+
+/// The usual mistakes with one tool. A new connector adds a block to [`MISTAKES`].
+struct Mistakes {
+    tool: Tool,
+    /// A tool whose credential lacks a permission, the commands that meet it, and what has to be told of it.
+    lacking: &'static [(Tool, &'static [&'static str], &'static str)],
+    /// Something that is not the tool's API, the path below it that the user took, and what has to be told.
+    elsewhere: &'static [(Tool, &'static str, &'static str)],
+    /// Paths that users paste behind the right address: as good as the address itself.
+    pasted: &'static [&'static str],
+}
+
+const MISTAKES: &[Mistakes] = &[
+    Mistakes {
+        tool: || Arc::new(Burp::new(SMALL)),
+        lacking: &[
+            (|| Arc::new(Burp::new(SMALL).without_permission("view sites")), &["check", "discover"], "role that can view sites"),
+            (|| Arc::new(Burp::old(SMALL).without_permission("view scan results")), &["check", "sync"], "view scan results"),
+        ],
+        elsewhere: &[(|| Arc::new(Burp::new(SMALL)), "/burp", "the address at which the web interface opens")],
+        pasted: &["/graphql/v1/", "/api/v0.1/scan", "/api-internal"],
+    },
+    Mistakes {
+        tool: || Arc::new(DependencyTrack::new(SMALL)),
+        lacking: &[
+            (|| Arc::new(DependencyTrack::new(SMALL).without_permission("VIEW_VULNERABILITY")), &["check", "sync"], "VIEW_VULNERABILITY"),
+            (|| Arc::new(DependencyTrack::new(SMALL).without_permission("VIEW_PORTFOLIO")), &["check", "discover"], "VIEW_PORTFOLIO"),
+        ],
+        elsewhere: &[
+            (|| Arc::new(Frontend { api: "http://dtrack-api.example:8081".into() }), "", "web interface of Dependency-Track"),
+            (|| Arc::new(Frontend { api: "http://dtrack-api.example:8081".into() }), "", "http://dtrack-api.example:8081"),
+        ],
+        pasted: &["/api/v1/", "/api"],
+    },
+];
+
+async fn start_tool(tool: Tool) -> Bench {
+    Bench::new(start_any(tool(), 0).await.unwrap())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_secret_is_told_and_never_shown() {
-    let bench = tool(DependencyTrack::new(SMALL)).await;
     let canary = "odt_C4nary00_5up3r53cr3t5up3r53cr3t5up3r5";
-    let real = bench.tool.vendor.fields(&bench.tool.url)[0].1.clone();
-    change(&bench, &real, canary);
-    for command in [
-        &["check"][..],
-        &["run", "--once", "-vv"],
-        &["sync", "-v", "--log-format", "json"],
-        &["config", "show"],
-        &["connections", "show", "t"],
-    ] {
-        let (code, stdout, stderr) = run(&bench, command).await;
-        let expected = if matches!(command[0], "config" | "connections") { 0 } else { 77 };
-        assert_eq!(code, expected, "{command:?}: {stderr}");
-        if expected == 77 {
-            assert!(stderr.contains("error[E0201]: the credential was refused: connection \"t\""), "{stderr}");
-            assert!(stderr.contains("fix:   check the secret"), "{stderr}");
+    for mistakes in MISTAKES {
+        let bench = start_tool(mistakes.tool).await;
+        let real = bench.tool.vendor.fields(&bench.tool.url)[0].1.clone();
+        change(&bench, &real, canary);
+        for command in [
+            &["check"][..],
+            &["run", "--once", "-vv"],
+            &["sync", "-v", "--log-format", "json"],
+            &["config", "show"],
+            &["connections", "show", "t"],
+        ] {
+            let (code, stdout, stderr) = run(&bench, command).await;
+            let expected = if matches!(command[0], "config" | "connections") { 0 } else { 77 };
+            assert_eq!(code, expected, "{command:?}: {stderr}");
+            if expected == 77 {
+                assert!(stderr.contains("error[E0201]: the credential was refused: connection \"t\""), "{stderr}");
+                assert!(stderr.contains("fix:   check the secret"), "{stderr}");
+            }
+            assert!(!stdout.contains(canary) && !stderr.contains(canary), "K1: {command:?} shows the secret");
         }
-        assert!(!stdout.contains(canary) && !stderr.contains(canary), "K1: {command:?} shows the secret");
-    }
-    for file in ["t.db", "t.db-wal"] {
-        let bytes = std::fs::read(bench.folder.path().join(file)).unwrap_or_default();
-        assert!(!bytes.windows(canary.len()).any(|window| window == canary.as_bytes()), "K1: {file} holds the secret");
+        for file in ["t.db", "t.db-wal"] {
+            let bytes = std::fs::read(bench.folder.path().join(file)).unwrap_or_default();
+            assert!(!bytes.windows(canary.len()).any(|window| window == canary.as_bytes()), "K1: {file} holds the secret");
+        }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_permission_is_named() {
-    for (permission, command) in
-        [("VIEW_VULNERABILITY", "check"), ("VIEW_VULNERABILITY", "sync"), ("VIEW_PORTFOLIO", "check"), ("VIEW_PORTFOLIO", "discover")]
-    {
-        let bench = tool(DependencyTrack::new(SMALL).without_permission(permission)).await;
-        let (code, _, stderr) = run(&bench, &[command]).await;
-        assert_eq!(code, 77, "{command}: {stderr}");
-        assert!(stderr.contains("error[E0202]: a permission is missing") && stderr.contains(permission), "{stderr}");
+    for (tool, commands, told) in MISTAKES.iter().flat_map(|mistakes| mistakes.lacking) {
+        for command in *commands {
+            let (code, _, stderr) = run(&start_tool(*tool).await, &[command]).await;
+            assert_eq!(code, 77, "{command}: {stderr}");
+            assert!(stderr.contains("error[E0202]: a permission is missing") && stderr.contains(told), "{stderr}");
+        }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_url_is_recognized() {
-    let bench = tool(Frontend { api: "http://dtrack-api.example:8081".into() }).await;
-    let (code, _, stderr) = run(&bench, &["check"]).await;
-    assert_eq!(code, 69, "{stderr}");
-    assert!(stderr.contains("web interface of Dependency-Track") && stderr.contains("http://dtrack-api.example:8081"), "{stderr}");
-    // A port on which nobody listens.
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    change(&bench, &bench.tool.url, &format!("http://{free}"));
-    let (code, _, stderr) = run(&bench, &["check"]).await;
-    assert_eq!(code, 69, "{stderr}");
-    assert!(stderr.contains("error[E0203]: the tool cannot be reached"), "{stderr}");
+    for (tool, path, told) in MISTAKES.iter().flat_map(|mistakes| mistakes.elsewhere) {
+        let bench = start_tool(*tool).await;
+        change(&bench, &bench.tool.url, &format!("{}{path}", bench.tool.url));
+        let (code, _, stderr) = run(&bench, &["check"]).await;
+        assert_eq!(code, 69, "{stderr}");
+        assert!(stderr.contains(told), "{stderr}");
+        // A port on which nobody listens.
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        change(&bench, &bench.tool.url, &format!("http://{free}"));
+        let (code, _, stderr) = run(&bench, &["check"]).await;
+        assert_eq!(code, 69, "{stderr}");
+        assert!(stderr.contains("error[E0203]: the tool cannot be reached"), "{stderr}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pasted_api_path_is_as_good_as_the_root() {
-    let bench = tool(DependencyTrack::new(SMALL)).await;
-    change(&bench, &bench.tool.url, &format!("{}/api/v1/", bench.tool.url));
-    let (code, stdout, stderr) = run(&bench, &["check"]).await;
-    assert_eq!(code, 0, "{stderr}");
-    assert!(stdout.contains("Dependency-Track 5.0.4"), "{stdout}");
+    for mistakes in MISTAKES {
+        for path in mistakes.pasted {
+            let bench = start_tool(mistakes.tool).await;
+            change(&bench, &bench.tool.url, &format!("{}{path}", bench.tool.url));
+            let (code, stdout, stderr) = run(&bench, &["check"]).await;
+            assert_eq!(code, 0, "{path}: {stderr}");
+            assert!(stdout.contains(" visible"), "{stdout}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,7 @@ mod common;
 
 use common::{Bench, SIZE, assert_outcome};
 use tributary::store::Outcome;
-use tributary_simulator::{Change, Fault, Running, start};
+use tributary_simulator::{Change, Fault, Running, Size, start};
 
 /// Twice the same: the second run writes no finding.
 async fn same_input_twice_is_no_change(tool: Running) {
@@ -183,6 +183,10 @@ conformance!(dependency_track_4, tributary_simulator::dependency_track::Dependen
 conformance!(burp_new, tributary_simulator::burp::Burp::new(SIZE));
 conformance!(burp_old, tributary_simulator::burp::Burp::old(SIZE));
 conformance!(semgrep, tributary_simulator::semgrep::Semgrep::new(SIZE));
+// Its pages are small.
+const FEWER: Size = Size { findings: 600, ..SIZE };
+conformance!(probely, tributary_simulator::probely::Probely::new(FEWER));
+conformance!(probely_with_short_pages, tributary_simulator::probely::Probely::new(FEWER).with_pages_of(10));
 conformance!(snyk, tributary_simulator::snyk::Snyk::new(SIZE));
 #[cfg(feature = "aws")]
 conformance!(aws_security_hub, tributary_simulator::aws_security_hub::AwsSecurityHub::new(SIZE));

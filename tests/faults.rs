@@ -131,9 +131,8 @@ async fn cell(make: Make, row: Arc<Row>) -> String {
 /// A fault that a protocol cannot have, and why.
 fn cannot_be(id: &str, show: &Fault) -> Option<&'static str> {
     match (id, show) {
-        ("dependency_track", Fault::RepeatedCursor | Fault::ExpiredCursor) => Some("page numbers"),
-        ("sonarqube", Fault::RepeatedCursor | Fault::ExpiredCursor) => Some("page numbers"),
-        ("burp" | "checkmarx", Fault::RepeatedCursor | Fault::ExpiredCursor) => Some("offsets"),
+        ("dependency_track" | "probely" | "sonarqube", Fault::RepeatedCursor | Fault::ExpiredCursor) => Some("page numbers"),
+        ("burp" | "checkmarx", Fault::RepeatedCursor) | ("checkmarx", Fault::ExpiredCursor) => Some("offsets"),
         _ => None,
     }
 }

@@ -11,7 +11,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     Error, Kind, Result,
-    kit::{Cx, Link},
+    kit::{Cx, Link, retain},
     model::{Asset, Finding, Record},
 };
 
@@ -88,6 +88,10 @@ pub struct Meta {
     pub timeout: Duration,
     /// Members that may hold secrets of the scanned thing: cut from whatever is kept of a vendor's item.
     pub cut: &'static [&'static str],
+    /// The only members that may be kept of a vendor's item, as paths (`target.site.host`; lists add nothing to a path). Empty
+    /// = all but `cut`. For vendors whose items are full of the scanned thing's secrets: it holds for what is stored beside a
+    /// finding and for what is quarantined, even an item that is none, and the bodies of answers are not quoted in errors.
+    pub keep: &'static [&'static str],
 }
 
 impl Meta {
@@ -110,6 +114,7 @@ impl Meta {
         body_limit: 64 << 20,
         timeout: Duration::from_secs(120),
         cut: &[],
+        keep: &[],
     };
 }
 
@@ -204,6 +209,11 @@ impl<C> Page<C> {
     pub fn new((items, rejects): (Vec<Item>, Vec<Reject>), total: Option<u64>, next: Next<C>) -> Self {
         Page { items, rejects, total, next }
     }
+
+    /// A page that brings nothing.
+    pub fn empty(next: Next<C>) -> Self {
+        Page { items: Vec::new(), rejects: Vec::new(), total: None, next }
+    }
 }
 
 /// What comes after a page. There is no "none": finished and forgotten cannot be confused.
@@ -256,7 +266,7 @@ pub struct Reject {
     pub path: Box<str>,
     /// What is wrong there.
     pub reason: Box<str>,
-    /// The vendor's item, with the connector's `cut` members removed.
+    /// The vendor's item, with the connector's `cut` members removed, or nothing but its `keep` members.
     pub raw: Box<str>,
 }
 
@@ -296,7 +306,9 @@ impl<T: Connector> Source for T {
             let expired = |_| Error::new("reading the stored cursor", Kind::CursorExpired);
             let cursor = ask.cursor.as_deref().map(serde_json::from_str).transpose().map_err(expired)?.unwrap_or_default();
             let Ask { scope, since, full, mark, stored, .. } = ask;
-            let page = Connector::page(self, cx, Ask { scope, since, full, mark, cursor, stored }).await?;
+            let mut page = Connector::page(self, cx, Ask { scope, since, full, mark, cursor, stored }).await?;
+            // Here and not in the vendor files, so that none can forget it.
+            retain(T::META.keep, &mut page.items, &mut page.rejects);
             let text = |cursor: T::Cursor| serde_json::to_string(&cursor).expect("a cursor is plain data").into_boxed_str();
             let next = match page.next {
                 Next::More(cursor) => Next::More(text(cursor)),

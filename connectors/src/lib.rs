@@ -14,6 +14,7 @@ pub mod dependency_track;
 mod error;
 pub mod kit;
 pub mod model;
+pub mod probely;
 pub mod semgrep;
 pub mod snyk;
 pub mod sonarqube;
@@ -32,6 +33,7 @@ pub static SOURCES: &[Entry] = &[
     Entry::of::<burp::Burp>(),
     Entry::of::<checkmarx::Checkmarx>(),
     Entry::of::<dependency_track::DependencyTrack>(),
+    Entry::of::<probely::Probely>(),
     Entry::of::<semgrep::Semgrep>(),
     Entry::of::<snyk::Snyk>(),
     Entry::of::<sonarqube::SonarQube>(),

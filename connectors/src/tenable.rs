@@ -114,11 +114,21 @@ struct Export {
     start: &'static str,
     status: &'static str,
     chunk: &'static str,
+    cancel: &'static str,
 }
 
-const FINDING_EXPORT: Export = Export { start: "/vulns/export", status: "/vulns/export/{}/status", chunk: "/vulns/export/{}/chunks/{}" };
-const ASSET_EXPORT: Export =
-    Export { start: "/assets/v2/export", status: "/assets/export/{}/status", chunk: "/assets/export/{}/chunks/{}" };
+const FINDING_EXPORT: Export = Export {
+    start: "/vulns/export",
+    status: "/vulns/export/{}/status",
+    chunk: "/vulns/export/{}/chunks/{}",
+    cancel: "/vulns/export/{}/cancel",
+};
+const ASSET_EXPORT: Export = Export {
+    start: "/assets/v2/export",
+    status: "/assets/export/{}/status",
+    chunk: "/assets/export/{}/chunks/{}",
+    cancel: "/assets/export/{}/cancel",
+};
 
 impl Connector for Tenable {
     const META: Meta = Meta {
@@ -198,8 +208,11 @@ impl Connector for Tenable {
             if cursor.ready.first_not_in(&cursor.done).is_some() {
                 return nothing(Next::More(Cursor { asked: 0, ..cursor }));
             }
-            if !(finished && before) {
+            if !finished {
                 return nothing(later(cursor, &status.status)?);
+            }
+            if !before {
+                return nothing(later(Cursor { asked: 0, ..cursor }, &status.status)?);
             }
             // What came of a job that lost a part of itself is stored, but says nothing about the rest.
             if broken > 0 || status.reason.as_deref().is_some_and(|reason| !reason.trim().is_empty()) {
@@ -218,7 +231,15 @@ impl Connector for Tenable {
             Err(error) if matches!(error.kind, Kind::Refused { status: NOT_READY, .. }) => {
                 return nothing(later(cursor, "a chunk that it announced is not")?);
             }
-            Err(error) => return Err(forgotten(error)),
+            Err(error) => {
+                let error = forgotten(error);
+                if matches!(error.kind, Kind::CursorExpired) {
+                    // While it runs, whoever asks for the same is referred to it.
+                    let cancel = self.http.post(export.cancel, &[job], &json!({})).header("user-agent", AGENT);
+                    let _ = cancel.send::<IgnoredAny>(cx).await;
+                }
+                return Err(error);
+            }
         };
         let read = if findings {
             items(rows, &[], |wire: Vulnerability| finding(wire, &cursor.container, cx), |known: Known| known.key())

@@ -559,20 +559,38 @@ fn raw(body: String) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
+/// What a filter finds, remembered for the next page of the same query.
+fn find(world: &mut World, filter: &Filter, params: &Params) -> Result<Arc<Vec<(u32, u32)>>, Refused> {
+    let paging = ["p", "ps", "facets", "additionalFields"];
+    let mut query: Vec<String> =
+        params.iter().filter(|(name, _)| !paging.contains(&name.as_str())).map(|(name, value)| format!("{name}={value}")).collect();
+    query.sort_unstable();
+    let query = query.join("&");
+    if let Some(rows) = world.found.get(&query) {
+        return Ok(Arc::clone(rows));
+    }
+    let rows = Arc::new(filter.rows(world, params)?);
+    if world.found.len() >= 16 {
+        world.found.clear();
+    }
+    world.found.insert(query, Arc::clone(&rows));
+    Ok(rows)
+}
+
 async fn issues(State(server): State<Server>, Query(params): Query<Params>) -> Answer {
     let edition = server.tool.edition;
     let page = Page::read(&params, if edition.cloud { 50 } else { 100 }, 500)?.in_window()?;
-    let world = server.tool.world();
+    let mut world = server.tool.world();
     let filter = Filter::read(&params, edition, &world, |project| server.tool.sees(project))?;
-    let rows = filter.rows(&world, &params)?;
+    let rows = find(&mut world, &filter, &params)?;
     let mut facets = filter.facets(&world, &params, edition)?;
-    let open = page.of(&rows, None).iter().map(|(_, row)| row.is_open());
+    let open = page.of(&rows, None).iter().map(|row| world.row(*row).1.is_open());
     let (fault, odd) = odd(&server, "GET /api/issues/search", page, open);
     let mut total = if edition.cloud { rows.len().min(10_000) } else { rows.len() };
     if fault == Some(Fault::NoRole) {
         (total, facets) = (0, Vec::new());
     }
-    let shown = page.of(&rows, fault.as_ref());
+    let shown: Vec<(&Project, &data::Row)> = page.of(&rows, fault.as_ref()).iter().map(|row| world.row(*row)).collect();
     let more: Vec<&str> = params.get("additionalFields").map(|text| text.split(',').collect()).unwrap_or_default();
     for word in &more {
         known(
@@ -606,7 +624,7 @@ async fn issues_list(State(server): State<Server>, Query(params): Query<Params>)
     let key = params.get("project").or_else(|| params.get("component"));
     let key = key.ok_or_else(|| Refused::bad("Either 'project' or 'component' parameter must be provided"))?;
     let route = "GET /api/issues/list";
-    let world = server.tool.world();
+    let mut world = server.tool.world();
     let project = browse(&server, &world, key, route, "Project")?;
     // Only these parameters are known here.
     let known = ["types", "resolved"].into_iter().filter_map(|name| params.get_key_value(name));
@@ -623,9 +641,9 @@ async fn issues_list(State(server): State<Server>, Query(params): Query<Params>)
         Some(_) => {}
     }
     let filter = Filter::read(&known, server.tool.edition, &world, |project| server.tool.sees(project))?;
-    let rows = filter.rows(&world, &known)?;
-    let (fault, odd) = odd(&server, route, page, page.of(&rows, None).iter().map(|(_, row)| row.is_open()));
-    let shown = page.of(&rows, fault.as_ref());
+    let rows = find(&mut world, &filter, &known)?;
+    let (fault, odd) = odd(&server, route, page, page.of(&rows, None).iter().map(|row| world.row(*row).1.is_open()));
+    let shown: Vec<(&Project, &data::Row)> = page.of(&rows, fault.as_ref()).iter().map(|row| world.row(*row)).collect();
     Ok(raw(format!(
         r#"{{"paging":{},"issues":[{}],"components":[{}]}}"#,
         page.paging(page.size),

@@ -223,6 +223,13 @@ mod tests {
     }
 
     #[test]
+    fn the_record_counts_unless_a_finding_stays_with_its_own() {
+        let of = |record: &str, record_sticky| prepare("c", Finding { record: record.into(), record_sticky, ..finding() }, false).digest;
+        assert_ne!(of("r", false), of("s", false));
+        assert_eq!(of("r", true), of("s", true));
+    }
+
+    #[test]
     fn raw_items_come_back_as_they_were() {
         let raw = r#"{"a":"é","n":1.10}"#;
         assert_eq!(unpack(&pack(raw)).expect("valid"), raw);

@@ -178,7 +178,7 @@ impl Aws {
                 cx.received(body.len());
                 tracing::debug!(doing, bytes = body.len(), took_ms = started.elapsed().as_millis(), "request");
                 let told = |body: &[u8]| self.excerpt(&String::from_utf8_lossy(&body[..body.len().min(16 << 10)]));
-                serde_json::from_slice(body).map_err(|error| Error::new(doing, shape(&headers, body, &error, told)))
+                serde_json::from_slice(body).map_err(|error| Error::new(doing, shape(&headers, body, &error, Some(told))))
             })
             .await
     }

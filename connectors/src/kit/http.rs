@@ -24,7 +24,7 @@ use url::Url;
 
 use crate::{
     Error, Excerpt, Kind, Meta, Remedy, Result,
-    kit::{Auth, Cx, Limiters, Location, Secret, limit::Limit, location::is_forbidden},
+    kit::{Auth, Cx, Limiters, Location, Secret, items::without_values, limit::Limit, location::is_forbidden},
 };
 
 /// How often one request is sent at most.
@@ -82,6 +82,7 @@ impl Link {
             limit,
             standing: Standing::default(),
             body_limit: meta.body_limit,
+            quotes: meta.keep.is_empty(),
         })))
     }
 }
@@ -149,6 +150,8 @@ struct Inner {
     limit: Arc<Limit>,
     standing: Standing,
     body_limit: usize,
+    /// Whether errors may quote the body of an answer that is good, but of another shape.
+    quotes: bool,
 }
 
 /// What the tool has made of the credential so far. Until it has accepted it once, requests go one by one.
@@ -309,7 +312,7 @@ impl Http {
     }
 
     /// The beginning of a body without the credential, should the vendor echo it.
-    fn excerpt(&self, body: &[u8]) -> Excerpt {
+    pub(crate) fn excerpt(&self, body: &[u8]) -> Excerpt {
         let mut text = String::from_utf8_lossy(&body[..body.len().min(16 << 10)]).into_owned();
         for secret in self.0.auth.secrets() {
             text = redact(&text, &secret);
@@ -420,7 +423,7 @@ impl Request<'_> {
     /// # Errors
     /// See [`Kind`].
     pub async fn send<T: DeserializeOwned>(self, cx: &Cx) -> Result<Answer<T>> {
-        let told = |body: &[u8]| self.http.excerpt(body);
+        let told = self.http.0.quotes.then_some(|body: &[u8]| self.http.excerpt(body));
         self.read(cx, |headers, body| serde_json::from_slice(body).map_err(|error| shape(headers, body, &error, told))).await
     }
 
@@ -476,13 +479,14 @@ impl Request<'_> {
     }
 }
 
-/// What a good status means whose body is not the expected JSON.
-pub(crate) fn shape(headers: &HeaderMap, body: &[u8], error: &serde_json::Error, excerpt: impl FnOnce(&[u8]) -> Excerpt) -> Kind {
+/// What a good status means whose body is not the expected JSON. Without `excerpt` nothing of the body is told.
+pub(crate) fn shape(headers: &HeaderMap, body: &[u8], error: &serde_json::Error, excerpt: Option<impl FnOnce(&[u8]) -> Excerpt>) -> Kind {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("nothing said");
-    let reason = match body.first() {
-        None => "the body is empty".to_owned(),
-        Some(b'<') => return Kind::Elsewhere(format!("a web page came instead of JSON ({kind})").into()),
-        _ => format!("{error} (content type {kind}): {}", excerpt(body)),
+    let reason = match (body.first(), excerpt) {
+        (None, _) => "the body is empty".to_owned(),
+        (Some(b'<'), _) => return Kind::Elsewhere(format!("a web page came instead of JSON ({kind})").into()),
+        (_, Some(excerpt)) => format!("{error} (content type {kind}): {}", excerpt(body)),
+        (_, None) => format!("{} (content type {kind}, {} bytes)", without_values(&error.to_string()), body.len()),
     };
     Kind::Shape { path: ".".into(), reason: reason.into() }
 }

@@ -27,8 +27,11 @@ where
     let mut items = Vec::with_capacity(raws.len());
     let mut rejects = Vec::new();
     for raw in raws {
+        // Serde would read a struct from a list as well, and one whose members are all optional from nearly any.
+        let is_object = raw.get().starts_with('{');
         let decoded = match serde_json::from_str::<W>(raw.get()) {
-            Ok(wire) => map(wire).map_err(|reason| ("".to_owned(), reason)),
+            _ if !is_object => Err((String::new(), "not an object".to_owned())),
+            Ok(wire) => map(wire).map_err(|reason| (String::new(), reason)),
             Err(_) => Err(why::<W>(raw.get())),
         };
         match decoded {
@@ -38,7 +41,7 @@ where
             }
             Ok(item) => items.push(item),
             Err((path, reason)) => rejects.push(Reject {
-                key: serde_json::from_str(raw.get()).ok().and_then(&key).map(Into::into),
+                key: serde_json::from_str(raw.get()).ok().filter(|_| is_object).and_then(&key).map(Into::into),
                 path: path.into(),
                 reason: Excerpt::new(&reason).to_string().into(),
                 raw: strip(raw.get(), cut).into(),
@@ -76,8 +79,60 @@ pub fn strip(raw: &str, cut: &[&str]) -> String {
     value.to_string()
 }
 
+/// Leaves nothing in what is kept of a page's items but the members at these paths ([`crate::Meta::keep`]); no paths = no change.
+pub(crate) fn retain(keep: &[&str], items: &mut [Item], rejects: &mut [Reject]) {
+    if keep.is_empty() {
+        return;
+    }
+    for item in items {
+        if let Item::Finding(finding) = item {
+            finding.raw = finding.raw.take().and_then(|raw| RawValue::from_string(only(raw.get(), keep)).ok());
+        }
+    }
+    for reject in rejects {
+        reject.raw = only(&reject.raw, keep).into();
+        reject.reason = without_values(&reject.reason).into();
+    }
+}
+
+/// The same JSON with only the members at these paths. Texts that stand at none of them, as in an item that is a list, become `…`.
+fn only(raw: &str, keep: &[&str]) -> String {
+    fn walk(value: &mut Value, path: &str, keep: &[&str]) {
+        match value {
+            Value::Object(members) => members.retain(|name, member| {
+                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                walk(member, &path, keep);
+                keep.iter().any(|kept| kept.strip_prefix(&*path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+            }),
+            Value::Array(elements) => elements.iter_mut().for_each(|element| walk(element, path, keep)),
+            Value::String(text) if !keep.contains(&path) => "…".clone_into(text),
+            _ => {}
+        }
+    }
+    let Ok(mut value) = serde_json::from_str::<Value>(raw) else { return "null".to_owned() };
+    walk(&mut value, "", keep);
+    value.to_string()
+}
+
+/// A decoder's complaint up to the value that it quotes.
+pub(crate) fn without_values(reason: &str) -> String {
+    let harmless = reason.starts_with("missing field") || reason.starts_with("duplicate field");
+    match reason.find(['"', '`']) {
+        Some(at) if !harmless => format!("{}…", &reason[..at]),
+        _ => reason.to_owned(),
+    }
+}
+
+/// For `deserialize_with`: null counts as absent. Beside `default`, so that a missing member does too.
+///
+/// # Errors
+/// When the member is there and cannot be read.
+pub fn or_default<'de, T: Default + Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
 /// A scalar that vendors write now as text, now as a number: read as text, or as nothing when it is anything else.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Loose(pub Option<String>);
 
 impl Loose {
@@ -170,8 +225,47 @@ mod tests {
         let seen: Vec<_> = rejects.iter().map(|r| (r.key.as_deref(), &*r.path, &*r.raw)).collect();
         assert_eq!(
             seen,
-            [(Some("b"), "level", r#"{"id":"b","level":"x"}"#), (None, "[0]", "[1]"), (Some("c"), "", r#"{"id":"c","level":3}"#)]
+            [(Some("b"), "level", r#"{"id":"b","level":"x"}"#), (None, "", "[1]"), (Some("c"), "", r#"{"id":"c","level":3}"#)]
         );
+    }
+
+    #[test]
+    fn only_listed_members_are_kept_of_an_item_of_whatever_form() {
+        let keep = ["id", "target.site.host", "labels.name"];
+        for (raw, kept) in [
+            (
+                r#"{"id":7,"target":{"id":"t","site":{"host":"h","cookies":["hush"]},"name":"hush"},"labels":[{"name":"a","id":"hush"},"hush"]}"#,
+                r#"{"id":7,"labels":[{"name":"a"},"…"],"target":{"site":{"host":"h"}}}"#,
+            ),
+            (r#"{"id":{"id":"hush"},"target":"hush","identity":"hush","":{"id":"hush"}}"#, r#"{"id":{},"target":"…"}"#),
+            (r#"{"id":["a",["b"]]}"#, r#"{"id":["a",["b"]]}"#),
+            (r#"["hush",{"id":1,"x":"hush"},[1,2]]"#, r#"["…",{"id":1},[1,2]]"#),
+            (r#""hush""#, r#""…""#),
+            (r#"{"id":1e400,"x":"hush"}"#, "null"),
+        ] {
+            assert_eq!(only(raw, &keep), kept, "{raw}");
+        }
+    }
+
+    #[test]
+    fn what_is_kept_holds_for_findings_and_rejects_and_for_their_reasons() {
+        let page = r#"[{"id":"a","level":1,"cookie":"hush"},{"id":"b","level":"hush","cookie":"hush"},"hush",{"id":"c","cookie":"hush"}]"#;
+        let (mut items, mut rejects) = items(
+            serde_json::from_str(page).expect("a list"),
+            &[],
+            |wire: Wire| Ok(Item::Finding(Box::new(Finding::new(wire.id, wire.level.to_string(), Category::Dast)))),
+            |key: Key| key.id,
+        );
+        retain(&["id"], &mut items, &mut rejects);
+        let raws: Vec<_> = items
+            .iter()
+            .map(|item| if let Item::Finding(finding) = item { finding.raw.as_ref().expect("raw").get() } else { "" })
+            .collect();
+        assert_eq!(raws, [r#"{"id":"a"}"#]);
+        let kept: Vec<_> = rejects.iter().map(|reject| (&*reject.raw, &*reject.reason)).collect();
+        let wrong = "invalid type: string …";
+        assert_eq!(kept[..2], [(r#"{"id":"b"}"#, wrong), (r#""…""#, wrong)]);
+        assert!(kept[2].0 == r#"{"id":"c"}"# && kept[2].1.starts_with("missing field `level`"), "{kept:?}");
     }
 
     #[test]

@@ -66,6 +66,15 @@ impl Location {
         self
     }
 
+    /// The same location without its path from the first segment of these names on (users paste whole API addresses).
+    #[must_use]
+    pub fn before(mut self, names: &[&str]) -> Self {
+        let kept: Vec<&str> = self.0.path().split('/').take_while(|segment| !names.contains(segment)).collect();
+        let kept = kept.join("/");
+        self.0.set_path(kept.trim_end_matches('/'));
+        self
+    }
+
     /// The host name or address.
     pub fn host(&self) -> &str {
         self.0.host_str().unwrap_or_default()
@@ -151,6 +160,19 @@ mod tests {
             assert!(Location::parse(text, false).is_ok(), "{text}");
         }
         assert!(Location::parse("http://x.example", true).is_ok());
+    }
+
+    #[test]
+    fn a_pasted_api_address_is_cut_where_the_api_begins() {
+        for (pasted, kept) in [
+            ("https://x.example:8443/graphql/v1/", "https://x.example:8443"),
+            ("x.example/api/key/v0.1/scan?x=1", "https://x.example"),
+            ("https://x.example/proxy/burp/api-internal", "https://x.example/proxy/burp"),
+            ("https://x.example/apis/", "https://x.example/apis"),
+        ] {
+            let location = Location::parse(pasted, false).expect("a location").before(&["graphql", "api", "api-internal"]);
+            assert_eq!(location.to_string(), kept, "{pasted}");
+        }
     }
 
     #[test]

@@ -229,7 +229,9 @@ pub(super) fn finding(wire: Vulnerability, container: &str, cx: &Cx) -> Result<I
             }
             _ => (&mut identifiers, [&text::line(kind), ":", &id].concat().into()),
         };
-        list.extend(Some(id).filter(|id: &Box<str>| !list.contains(id)));
+        if !list.contains(&id) {
+            list.push(id);
+        }
     }
     identifiers.extend(plugin.bid.iter().flatten().filter_map(|bid| Some(["BID:", bid.text()?].concat().into())));
     let vpr = [&plugin.vpr, &plugin.vpr_v2].into_iter().flatten().find_map(|vpr| vpr.score.number());

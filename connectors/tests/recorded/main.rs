@@ -4,8 +4,10 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod aws_security_hub;
+mod burp;
 mod checkmarx;
 mod dependency_track;
+mod probely;
 mod semgrep;
 mod snyk;
 mod sonarqube;

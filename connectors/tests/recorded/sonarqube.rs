@@ -93,13 +93,13 @@ fn by_key<'a>(read: &'a Read, key: &str) -> &'a Finding {
 }
 
 /// An issue of a server in Standard Experience, with these members besides.
-fn issue(key: &str, more: Value) -> Value {
+fn issue(key: &str, more: impl std::borrow::Borrow<Value>) -> Value {
     let mut issue = json!({
         "key": key, "rule": "java:S2077", "severity": "MAJOR", "type": "VULNERABILITY", "component": "p:src/A.java", "project": "p",
         "status": "OPEN", "message": "Use a prepared statement.", "author": "a@b.example", "tags": ["sql"],
         "creationDate": "2024-03-01T10:00:00+0100", "updateDate": "2024-03-02T10:00:00+0100"
     });
-    issue.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    issue.as_object_mut().unwrap().extend(more.borrow().as_object().unwrap().clone());
     issue
 }
 

@@ -26,8 +26,8 @@ fn keys() -> Value {
     json!({ "access_key": "a".repeat(64), "secret_key": "b".repeat(64) })
 }
 
-fn always<T: ToString>(body: T) -> axum::routing::MethodRouter {
-    let body = body.to_string();
+fn always(body: impl Into<Value>) -> axum::routing::MethodRouter {
+    let body = body.into().to_string();
     get(move || std::future::ready(body.clone()))
 }
 
@@ -62,7 +62,8 @@ fn least(members: Value) -> Value {
         "finding_id": "f-1", "asset": { "uuid": "a-1", "hostname": "h" }, "plugin": { "id": 7, "name": "P" }, "port": { "port": 0, "protocol": "TCP" },
         "severity": "high", "severity_id": 3, "severity_default_id": 3, "severity_modification_type": "NONE", "state": "OPEN",
     });
-    finding.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+    let Value::Object(members) = members else { panic!("no members") };
+    finding.as_object_mut().unwrap().extend(members);
     finding
 }
 
@@ -75,7 +76,8 @@ async fn one(members: Value) -> Finding {
 
 async fn of_plugin(members: Value) -> Finding {
     let mut plugin = json!({ "id": 7, "name": "P" });
-    plugin.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+    let Value::Object(members) = members else { panic!("no members") };
+    plugin.as_object_mut().unwrap().extend(members);
     one(json!({ "plugin": plugin })).await
 }
 

@@ -1,11 +1,37 @@
-//! As much GraphQL as the simulated server speaks: named operations with variables, arguments, aliases, inline fragments;
-//! validation of the whole query before anything is answered; introspection of one type.
+//! As much GraphQL as the simulated server speaks: named queries with variables, arguments and aliases; validation of the
+//! whole document (fields, arguments, enum words, variables and their types) before anything is answered; introspection of
+//! one type at a time.
+
+use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
+/// What a field is: the type of its value ("" for a scalar) and its arguments with their types.
+#[derive(Debug)]
+struct Field {
+    name: &'static str,
+    kind: &'static str,
+    arguments: Vec<(&'static str, &'static str)>,
+}
+
+/// The types that have fields, and the enums.
+#[derive(Debug, Default)]
+pub(super) struct Schema {
+    types: HashMap<&'static str, Vec<Field>>,
+    enums: HashMap<&'static str, Vec<&'static str>>,
+}
+
+/// A query that has been found valid.
+#[derive(Debug)]
+pub(super) struct Query {
+    pub(super) name: String,
+    declared: Vec<(String, String)>,
+    selections: Vec<Selection>,
+}
+
 /// A field that is asked for.
 #[derive(Debug)]
-pub(super) struct Selection {
+struct Selection {
     alias: String,
     name: String,
     arguments: Vec<(String, Argument)>,
@@ -18,155 +44,192 @@ enum Argument {
     Literal(Value),
 }
 
-/// One type's fields: name, type of the value, names of the arguments.
-pub(super) type Schema = Vec<(&'static str, Vec<(&'static str, &'static str, Vec<&'static str>)>)>;
-
-/// Reads a schema of lines `Type: field=Type(arg arg) field …`.
-pub(super) fn schema(text: &'static str) -> Schema {
-    let field = |word: &'static str| {
-        let (head, arguments) = word.trim_end_matches(')').split_once('(').unwrap_or((word, ""));
-        let (name, kind) = head.split_once('=').unwrap_or((head, ""));
-        (name, kind, arguments.split('|').filter(|name| !name.is_empty()).collect())
-    };
-    text.lines()
-        .filter_map(|line| line.trim().split_once(": "))
-        .map(|(kind, fields)| (kind, fields.split(' ').map(field).collect()))
-        .collect()
-}
-
-/// Parses, validates and answers: `Err` is the list of errors of a query that is not valid.
-pub(super) fn answer(
-    schema: &Schema,
-    body: &Value,
-    resolve: &dyn Fn(&str, &str, &Value, &dyn Fn(&str) -> Value) -> Value,
-) -> Result<Value, Vec<String>> {
-    let query = body["query"].as_str().ok_or(vec!["Query is required".to_owned()])?;
-    let mut tokens = Tokens(lex(query), 0);
-    let wanted = body["operationName"].as_str();
-    while let Some(word) = tokens.next() {
-        if word != "query" {
-            return Err(vec!["Operations must be named queries".to_owned()]);
+impl Schema {
+    /// Adds lines of `Type: field=Type(argument:Type|…) field …` and `enum Name: word …`.
+    pub(super) fn with(mut self, text: &'static str) -> Self {
+        let field = |word: &'static str| {
+            let (head, arguments) = word.trim_end_matches(')').split_once('(').unwrap_or((word, ""));
+            let (name, kind) = head.split_once('=').unwrap_or((head, ""));
+            Field { name, kind, arguments: arguments.split('|').filter_map(|argument| argument.split_once(':')).collect() }
+        };
+        for (kind, words) in text.lines().filter_map(|line| line.trim().split_once(": ")) {
+            match kind.strip_prefix("enum ") {
+                Some(kind) => drop(self.enums.insert(kind, words.split(' ').collect())),
+                None => drop(self.types.insert(kind, words.split(' ').map(field).collect())),
+            }
         }
-        let name =
-            tokens.next().filter(|name| name != "{" && name != "(").ok_or(vec!["Anonymous operations are not allowed".to_owned()])?;
-        let mut required = Vec::new();
-        if tokens.peek() == "(" {
-            while tokens.next().is_some_and(|token| token != ")") {
-                if tokens.peek() == "$" {
-                    tokens.next();
+        self
+    }
+
+    fn field(&self, kind: &str, name: &str) -> Option<&Field> {
+        self.types.get(kind)?.iter().find(|field| field.name == name)
+    }
+
+    /// The query that a request's body wants, or the errors that the server answers instead.
+    pub(super) fn query(&self, body: &Value) -> Result<Query, Vec<String>> {
+        let text = body["query"].as_str().ok_or(vec!["Query is required".to_owned()])?;
+        let mut tokens = Tokens(lex(text), 0);
+        let mut queries = Vec::new();
+        while !tokens.peek().is_empty() {
+            queries.push(read_query(&mut tokens).map_err(|error| vec![error])?);
+        }
+        let mut errors = Vec::new();
+        for query in &queries {
+            let mut used = Vec::new();
+            self.validate("Query", &query.selections, query, &mut used, &mut errors);
+            errors.extend(
+                query
+                    .declared
+                    .iter()
+                    .filter(|(name, _)| !used.contains(name))
+                    .map(|(name, _)| format!("Validation error (UnusedVariable) : Unused variable '{name}'")),
+            );
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let wanted = body["operationName"].as_str();
+        let query = queries.into_iter().find(|query| wanted.is_none_or(|wanted| wanted == query.name));
+        let query = query.ok_or(vec!["Unknown operation".to_owned()])?;
+        let missing = query.declared.iter().filter(|(name, kind)| kind.ends_with('!') && body["variables"][name].is_null());
+        let errors: Vec<String> = missing.map(|(name, kind)| format!("Variable '{name}' of type {kind} is required")).collect();
+        if errors.is_empty() { Ok(query) } else { Err(errors) }
+    }
+
+    fn validate(&self, kind: &str, selections: &[Selection], query: &Query, used: &mut Vec<String>, errors: &mut Vec<String>) {
+        for Selection { name, arguments, inner, .. } in selections {
+            if name == "__typename" || (name == "__type" && kind == "Query") {
+                continue;
+            }
+            let Some(field) = self.field(kind, name) else {
+                errors.push(format!("Validation error (FieldUndefined@[{name}]) : Field '{name}' in type '{kind}' is undefined"));
+                continue;
+            };
+            for (argument, value) in arguments {
+                match field.arguments.iter().find(|(known, _)| known == argument) {
+                    None => errors.push(format!("Validation error (UnknownArgument@[{name}]) : Unknown field argument '{argument}'")),
+                    Some((_, wanted)) => errors.extend(self.mismatch(value, wanted, query, used)),
                 }
-                if tokens.peek_at(1) == ":" {
-                    let variable = tokens.next().unwrap_or_default();
-                    tokens.next();
-                    while !matches!(&*tokens.peek(), "$" | ")" | "") {
-                        if tokens.peek() == "!" && matches!(&*tokens.peek_at(1), "$" | ")") {
-                            required.push(variable.clone());
-                        }
-                        tokens.next();
+            }
+            for (argument, _) in field.arguments.iter().filter(|(_, kind)| kind.ends_with('!')) {
+                if !arguments.iter().any(|(given, _)| given == argument) {
+                    errors.push(format!("Validation error (MissingFieldArgument@[{name}]) : Missing field argument '{argument}'"));
+                }
+            }
+            if field.kind.is_empty() != inner.is_empty() {
+                errors.push(format!("Validation error (SubselectionRequired@[{name}])"));
+            }
+            self.validate(field.kind, inner, query, used, errors);
+        }
+    }
+
+    fn mismatch(&self, value: &Argument, wanted: &str, query: &Query, used: &mut Vec<String>) -> Option<String> {
+        match value {
+            Argument::Variable(name) => {
+                used.push(name.clone());
+                let Some((_, declared)) = query.declared.iter().find(|(known, _)| known == name) else {
+                    return Some(format!("Validation error (UndefinedVariable) : Undefined variable '{name}'"));
+                };
+                let bare = |kind: &str| kind.replace('!', "");
+                let fits = bare(declared) == bare(wanted) && (declared.ends_with('!') || !wanted.ends_with('!'));
+                (!fits).then(|| format!("Validation error (VariableTypeMismatch) : '{declared}' is not '{wanted}'"))
+            }
+            Argument::Literal(value) => {
+                let words = self.enums.get(wanted.trim_matches(['[', ']', '!']))?;
+                let given = value.as_array().cloned().unwrap_or_else(|| vec![value.clone()]);
+                let wrong = given.iter().find(|word| !words.iter().any(|known| *word == known))?;
+                Some(format!("Validation error (WrongType) : {wrong} is no value of '{wanted}'"))
+            }
+        }
+    }
+
+    /// The `data` of a query's answer. `resolve(type, field, parent, argument)` gives each value.
+    pub(super) fn answer(&self, query: &Query, variables: &Value, resolve: Resolve<'_>) -> Value {
+        self.execute("Query", &Value::Null, &query.selections, variables, resolve)
+    }
+
+    fn execute(&self, kind: &str, value: &Value, selections: &[Selection], variables: &Value, resolve: Resolve<'_>) -> Value {
+        let mut object = Map::new();
+        for Selection { alias, name, arguments, inner } in selections {
+            let argument = |name: &str| value_of(arguments, name, variables);
+            let answer = match (name.as_str(), self.field(kind, name)) {
+                ("__type", _) => self.describe(argument("name").as_str().unwrap_or_default()),
+                (_, Some(field)) => {
+                    let project = |value: Value| {
+                        if value.is_object() { self.execute(field.kind, &value, inner, variables, resolve) } else { value }
+                    };
+                    match resolve(kind, name, value, &argument) {
+                        Value::Array(list) => Value::Array(list.into_iter().map(project).collect()),
+                        other => project(other),
                     }
                 }
-                if tokens.peek() == "{" {
-                    break;
-                }
-            }
-        }
-        let selections = selections(&mut tokens);
-        if wanted.is_none_or(|wanted| wanted == name) {
-            let mut errors: Vec<String> = required
-                .iter()
-                .filter(|name| body["variables"][name.as_str()].is_null())
-                .map(|name| format!("Variable '{name}' is required"))
-                .collect();
-            validate(schema, "Query", &selections, &mut errors);
-            return if errors.is_empty() {
-                Ok(execute(schema, "Query", &Value::Null, &selections, &body["variables"], resolve))
-            } else {
-                Err(errors)
+                _ => json!(kind),
             };
+            object.insert(alias.clone(), answer);
         }
+        Value::Object(object)
     }
-    Err(vec!["Unknown operation".to_owned()])
-}
 
-fn validate(schema: &Schema, kind: &str, selections: &[Selection], errors: &mut Vec<String>) {
-    for selection in selections.iter().filter(|selection| selection.name != "__typename") {
-        if selection.name == "__type" {
-            continue;
-        }
-        let fields = schema.iter().find(|(name, _)| *name == kind).map(|(_, fields)| fields);
-        let Some((_, inner, arguments)) = fields.and_then(|fields| fields.iter().find(|(name, ..)| *name == selection.name)) else {
-            errors.push(format!(
-                "Validation error (FieldUndefined@[{}]) : Field '{}' in type '{kind}' is undefined",
-                selection.name, selection.name
-            ));
-            continue;
-        };
-        for (name, _) in selection.arguments.iter().filter(|(name, _)| !arguments.contains(&name.as_str())) {
-            errors.push(format!("Validation error (UnknownArgument@[{}]) : Unknown field argument '{name}'", selection.name));
-        }
-        if inner.is_empty() != selection.inner.is_empty() {
-            errors.push(format!("Validation error (SubselectionRequired@[{}])", selection.name));
-        }
-        validate(schema, inner, &selection.inner, errors);
+    fn describe(&self, kind: &str) -> Value {
+        let Some(fields) = self.types.get(kind) else { return Value::Null };
+        let arguments = |field: &Field| field.arguments.iter().map(|(name, _)| json!({ "name": name })).collect::<Vec<_>>();
+        let fields: Vec<Value> = fields.iter().map(|field| json!({ "name": field.name, "args": arguments(field) })).collect();
+        json!({ "name": kind, "fields": fields })
     }
 }
 
-fn execute(
-    schema: &Schema,
-    kind: &str,
-    value: &Value,
-    selections: &[Selection],
-    variables: &Value,
-    resolve: &dyn Fn(&str, &str, &Value, &dyn Fn(&str) -> Value) -> Value,
-) -> Value {
-    let mut object = Map::new();
-    for selection in selections {
-        let argument = |name: &str| match selection.arguments.iter().find(|(known, _)| known == name) {
-            Some((_, Argument::Variable(variable))) => variables[variable.as_str()].clone(),
-            Some((_, Argument::Literal(literal))) => literal.clone(),
-            None => Value::Null,
-        };
-        let answer = match selection.name.as_str() {
-            "__typename" => json!(kind),
-            "__type" => {
-                let found = schema.iter().find(|(name, _)| argument("name") == json!(name));
-                let named = |names: &[&str]| names.iter().map(|name| json!({ "name": name })).collect::<Vec<_>>();
-                found.map_or(Value::Null, |(name, fields)| {
-                    let fields: Vec<Value> =
-                        fields.iter().map(|(name, _, arguments)| json!({ "name": name, "args": named(arguments) })).collect();
-                    json!({ "name": name, "fields": fields })
-                })
-            }
-            name => {
-                let found = resolve(kind, name, value, &argument);
-                let fields = schema.iter().find(|(known, _)| *known == kind).map(|(_, fields)| fields);
-                let inner = fields.and_then(|fields| fields.iter().find(|(known, ..)| *known == name)).map_or("", |(_, inner, _)| inner);
-                let project = |value: Value| {
-                    if value.is_object() { execute(schema, inner, &value, &selection.inner, variables, resolve) } else { value }
-                };
-                match found {
-                    Value::Array(list) => Value::Array(list.into_iter().map(project).collect()),
-                    other => project(other),
-                }
-            }
-        };
-        object.insert(selection.alias.clone(), answer);
+/// Gives the value of a field of a type, from its parent's value and its arguments.
+pub(super) type Resolve<'a> = &'a dyn Fn(&str, &str, &Value, &dyn Fn(&str) -> Value) -> Value;
+
+impl Query {
+    /// Whether a field of this name is asked for with this member.
+    pub(super) fn lists(&self, name: &str, member: &str) -> bool {
+        fn any(selections: &[Selection], name: &str, member: &str) -> bool {
+            let has = |selection: &Selection| selection.name == name && selection.inner.iter().any(|inner| inner.name == member);
+            selections.iter().any(|selection| has(selection) || any(&selection.inner, name, member))
+        }
+        any(&self.selections, name, member)
     }
-    Value::Object(object)
+
+    /// An argument of a root field.
+    pub(super) fn argument(&self, root: &str, name: &str, variables: &Value) -> Value {
+        let root = self.selections.iter().find(|selection| selection.name == root);
+        root.map_or(Value::Null, |root| value_of(&root.arguments, name, variables))
+    }
+
+    /// Whether a root field of this name is asked for.
+    pub(super) fn asks(&self, name: &str) -> bool {
+        self.selections.iter().any(|selection| selection.name == name)
+    }
+
+    /// Whether it asks for the schema.
+    pub(super) fn introspects(&self) -> bool {
+        self.selections.iter().any(|selection| selection.name.starts_with("__"))
+    }
+}
+
+fn value_of(arguments: &[(String, Argument)], name: &str, variables: &Value) -> Value {
+    match arguments.iter().find(|(known, _)| known == name) {
+        Some((_, Argument::Variable(variable))) => variables[variable.as_str()].clone(),
+        Some((_, Argument::Literal(literal))) => literal.clone(),
+        None => Value::Null,
+    }
 }
 
 struct Tokens(Vec<String>, usize);
 
 impl Tokens {
-    fn next(&mut self) -> Option<String> {
+    fn next(&mut self) -> String {
         self.1 += 1;
-        self.0.get(self.1 - 1).cloned()
+        self.0.get(self.1 - 1).cloned().unwrap_or_default()
     }
-    fn peek(&self) -> String {
-        self.peek_at(0)
+    fn peek(&self) -> &str {
+        self.0.get(self.1).map_or("", String::as_str)
     }
-    fn peek_at(&self, ahead: usize) -> String {
-        self.0.get(self.1 + ahead).cloned().unwrap_or_default()
+    fn take(&mut self, wanted: &str) -> bool {
+        let found = self.peek() == wanted;
+        self.1 += usize::from(found);
+        found
     }
 }
 
@@ -192,45 +255,118 @@ fn lex(text: &str) -> Vec<String> {
     tokens
 }
 
-fn selections(tokens: &mut Tokens) -> Vec<Selection> {
-    let mut found = Vec::new();
-    if tokens.peek() != "{" {
-        return found;
+fn read_query(tokens: &mut Tokens) -> Result<Query, String> {
+    if !tokens.take("query") {
+        return Err(format!("Invalid syntax: '{}' where a named query should begin", tokens.peek()));
     }
-    tokens.next();
-    while let Some(mut name) = tokens.next().filter(|token| token != "}") {
-        let alias = name.clone();
-        if tokens.peek() == ":" {
-            tokens.next();
-            name = tokens.next().unwrap_or_default();
-        }
-        let mut arguments = Vec::new();
-        if tokens.peek() == "(" {
-            tokens.next();
-            while let Some(argument) = tokens.next().filter(|token| token != ")") {
-                tokens.next();
-                arguments.push((argument, value(tokens)));
+    if matches!(tokens.peek(), "{" | "(" | "") {
+        return Err("Anonymous operations are not allowed".to_owned());
+    }
+    let name = tokens.next();
+    let mut declared = Vec::new();
+    if tokens.take("(") {
+        while tokens.take("$") {
+            let variable = tokens.next();
+            tokens.take(":");
+            let mut kind = String::new();
+            while !matches!(tokens.peek(), "$" | ")" | "") {
+                kind.push_str(&tokens.next());
             }
+            declared.push((variable, kind));
         }
-        found.push(Selection { alias, name, arguments, inner: selections(tokens) });
+        if !tokens.take(")") {
+            return Err(format!("Invalid syntax: '{}' among the variables", tokens.peek()));
+        }
     }
-    found
+    let selections = read_selections(tokens)?;
+    Ok(Query { name, declared, selections })
 }
 
-fn value(tokens: &mut Tokens) -> Argument {
-    match tokens.next().unwrap_or_default() {
-        token if token == "$" => Argument::Variable(tokens.next().unwrap_or_default()),
-        token if token == "[" => {
-            let mut list = Vec::new();
-            while tokens.peek() != "]" && !tokens.peek().is_empty() {
-                list.push(json!(tokens.next()));
-            }
-            tokens.next();
-            Argument::Literal(Value::Array(list))
+fn read_selections(tokens: &mut Tokens) -> Result<Vec<Selection>, String> {
+    let mut found = Vec::new();
+    if !tokens.take("{") {
+        return Ok(found);
+    }
+    while !tokens.take("}") {
+        let mut name = tokens.next();
+        if !name.starts_with(|c: char| c.is_alphabetic() || c == '_') {
+            return Err(format!("Invalid syntax: '{name}' where a field should be"));
         }
-        token if token.starts_with('"') => Argument::Literal(json!(token[1..])),
-        token => Argument::Literal(
-            token.parse::<i64>().map_or_else(|_| if token == "true" { json!(true) } else { json!(token) }, |number| json!(number)),
-        ),
+        let alias = name.clone();
+        if tokens.take(":") {
+            name = tokens.next();
+        }
+        let mut arguments = Vec::new();
+        if tokens.take("(") {
+            while !tokens.take(")") {
+                let argument = tokens.next();
+                if !tokens.take(":") {
+                    return Err(format!("Invalid syntax: no value for argument '{argument}'"));
+                }
+                arguments.push((argument, read_value(tokens)));
+            }
+        }
+        found.push(Selection { alias, name, arguments, inner: read_selections(tokens)? });
+    }
+    Ok(found)
+}
+
+fn read_value(tokens: &mut Tokens) -> Argument {
+    let literal = |token: String| match token.strip_prefix('"') {
+        Some(text) => json!(text),
+        None if token == "true" || token == "false" => json!(token == "true"),
+        None => token.parse::<i64>().map_or_else(|_| json!(token), |number| json!(number)),
+    };
+    if tokens.take("$") {
+        return Argument::Variable(tokens.next());
+    }
+    if tokens.take("[") {
+        let mut list = Vec::new();
+        while !tokens.take("]") && !tokens.peek().is_empty() {
+            list.push(literal(tokens.next()));
+        }
+        return Argument::Literal(Value::Array(list));
+    }
+    Argument::Literal(literal(tokens.next()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn errors(query: &str, variables: &Value) -> String {
+        let schema = Schema::default().with(
+            "Query: scan=Scan(id:ID!) scans=Scan(status:[Status]|limit:Int)\nScan: id issues=Issue(start:Int!)\nIssue: path\nenum Status: done failed",
+        );
+        schema.query(&json!({ "query": query, "variables": variables })).map_or_else(|errors| errors.join("\n"), |query| query.name)
+    }
+
+    #[test]
+    fn a_valid_query_is_known_by_its_name() {
+        assert_eq!(errors("query One($id: ID!) { s: scan(id: $id) { id issues(start: 0) { path } } }", &json!({ "id": "7" })), "One");
+        assert_eq!(errors("query All { scans(status: [done failed], limit: 2) { id } }", &json!({})), "All");
+    }
+
+    #[test]
+    fn what_the_real_server_refuses_is_refused() {
+        for (query, told) in [
+            ("{ scans { id } }", "named query"),
+            ("query { scans { id } }", "Anonymous"),
+            ("query Q { scans { id name } }", "FieldUndefined@[name]"),
+            ("query Q { scans(page: 1) { id } }", "Unknown field argument 'page'"),
+            ("query Q { scans(status: [finished]) { id } }", "no value of '[Status]'"),
+            ("query Q { scans { issues { path } } }", "Missing field argument 'start'"),
+            ("query Q($n: String) { scans(limit: $n) { id } }", "VariableTypeMismatch"),
+            ("query Q($n: ID) { scan(id: $n) { id } }", "VariableTypeMismatch"),
+            ("query Q($n: Int) { scans { id } }", "Unused variable 'n'"),
+            ("query Q { scan(id: $id) { id } }", "Undefined variable 'id'"),
+            ("query Q($id: ID!) { scan(id: $id) { id } }", "'id' of type ID! is required"),
+            ("query Q { scans }", "SubselectionRequired@[scans]"),
+            ("query Q { scans { id } } query R { scans { nothing } }", "FieldUndefined@[nothing]"),
+            ("query Q { scans { id }", "Invalid syntax"),
+        ] {
+            let errors = errors(query, &json!({}));
+            assert!(errors.contains(told), "{query}: {errors}");
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! What the tool holds: projects, branches, files, rules, issues and hotspots, with every list prepared as text.
 
+use std::{collections::HashMap, sync::Arc};
+
 use serde_json::{Value, json};
 
 use crate::{Change, Truth, seed::Seed};
@@ -70,6 +72,8 @@ pub(super) struct World {
     edition: Edition,
     pub(super) projects: Vec<Project>,
     pub(super) rules: Vec<Rule>,
+    /// What the last few queries found, so that their further pages need no search.
+    pub(super) found: HashMap<String, Arc<Vec<(u32, u32)>>>,
 }
 
 #[derive(Debug)]
@@ -164,7 +168,7 @@ pub(super) fn now() -> i64 {
 
 impl World {
     pub(super) fn new(size: crate::Size, edition: Edition) -> Self {
-        let mut world = World { seed: size.seed, step: 0, edition, projects: Vec::new(), rules: rules() };
+        let mut world = World { seed: size.seed, step: 0, edition, projects: Vec::new(), rules: rules(), found: HashMap::new() };
         let records = size.records.max(3);
         let mut left = size.findings;
         for number in 0..=records {
@@ -240,8 +244,15 @@ impl World {
         self.projects[project].sort();
     }
 
+    /// A row by the numbers of its project and of itself.
+    pub(super) fn row(&self, (project, row): (u32, u32)) -> (&Project, &Row) {
+        let project = &self.projects[project as usize];
+        (project, &project.rows[row as usize])
+    }
+
     pub(super) fn step(&mut self, change: &Change) {
         self.step += 1;
+        self.found.clear();
         let (edition, step, now) = (self.edition, self.step, now());
         let mut open: Vec<(usize, usize, bool)> = Vec::new();
         for (p, project) in self.projects.iter().enumerate().filter(|(_, project)| !project.hidden) {

@@ -263,8 +263,8 @@ impl Filter {
         known.filter_map(|(project, path)| Some((project, self.branch(project)?, path.as_str())))
     }
 
-    /// All that fit, in the order asked for.
-    pub(super) fn rows<'a>(&'a self, world: &'a World, params: &Params) -> Result<Vec<(&'a Project, &'a Row)>, Refused> {
+    /// All that fit, in the order asked for, as numbers of project and row.
+    pub(super) fn rows(&self, world: &World, params: &Params) -> Result<Vec<(u32, u32)>, Refused> {
         const SORTS: &[&str] = &["CREATION_DATE", "UPDATE_DATE", "CLOSE_DATE", "SEVERITY", "STATUS", "FILE_LINE", "HOTSPOTS"];
         let sort = match params.get("s") {
             Some(word) => known("s", word, SORTS)?,
@@ -273,26 +273,30 @@ impl Filter {
         // The newest first unless an order is asked for, which then ascends.
         let ascends = if sort.is_empty() { false } else { params.get("asc").is_none_or(|word| word == "true" || word == "yes") };
         let mut rows = Vec::new();
-        for (project, branch, path) in self.of(world) {
+        for (p, path) in &self.projects {
+            let project = &world.projects[*p];
+            let Some(branch) = self.branch(project) else { continue };
             let order = if sort == "UPDATE_DATE" { &project.by_update } else { &project.by_creation };
-            let fits = |number: &u32| {
-                let row = &project.rows[*number as usize];
-                self.fits(world, project, branch, path, row).then_some((project, row))
-            };
+            let p = u32::try_from(*p).unwrap_or(0);
+            let fits = |n: &u32| self.fits(world, project, branch, path, &project.rows[*n as usize]).then_some((p, *n));
             if ascends { rows.extend(order.iter().filter_map(fits)) } else { rows.extend(order.iter().rev().filter_map(fits)) }
         }
-        let is_ordered = self.projects.len() == 1;
-        let directed = |order: std::cmp::Ordering| if ascends { order } else { order.reverse() };
+        let mut order = |compare: fn(&Project, &Row, &Project, &Row) -> std::cmp::Ordering| {
+            rows.sort_by(|a, b| {
+                let ((p, a), (q, b)) = (world.row(*a), world.row(*b));
+                let order = compare(p, a, q, b).then_with(|| a.key.cmp(&b.key));
+                if ascends { order } else { order.reverse() }
+            });
+        };
         match sort {
-            "" | "CREATION_DATE" if !is_ordered => rows.sort_by(|(_, a), (_, b)| directed((a.created, &a.key).cmp(&(b.created, &b.key)))),
-            "UPDATE_DATE" if !is_ordered => rows.sort_by(|(_, a), (_, b)| directed((a.updated, &a.key).cmp(&(b.updated, &b.key)))),
-            "CLOSE_DATE" => rows.sort_by(|(_, a), (_, b)| directed((a.closed, &a.key).cmp(&(b.closed, &b.key)))),
-            "SEVERITY" => rows.sort_by(|(_, a), (_, b)| directed((a.severity, &a.key).cmp(&(b.severity, &b.key)))),
-            "STATUS" => rows.sort_by(|(_, a), (_, b)| directed((a.state, &a.key).cmp(&(b.state, &b.key)))),
-            "FILE_LINE" => {
-                rows.sort_by(|(p, a), (q, b)| directed((&p.key, a.file, a.line, &a.key).cmp(&(&q.key, b.file, b.line, &b.key))));
-            }
-            _ => {}
+            "CLOSE_DATE" => order(|_, a, _, b| a.closed.cmp(&b.closed)),
+            "SEVERITY" => order(|_, a, _, b| a.severity.cmp(&b.severity)),
+            "STATUS" => order(|_, a, _, b| a.state.cmp(&b.state)),
+            "FILE_LINE" => order(|p, a, q, b| (&p.key, a.file, a.line).cmp(&(&q.key, b.file, b.line))),
+            // The rows of one project are in these orders already.
+            _ if self.projects.len() == 1 => {}
+            "UPDATE_DATE" => order(|_, a, _, b| a.updated.cmp(&b.updated)),
+            _ => order(|_, a, _, b| a.created.cmp(&b.created)),
         }
         Ok(rows)
     }

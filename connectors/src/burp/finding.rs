@@ -1,0 +1,231 @@
+//! One issue: how it is told from others, and what it becomes.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::{
+    kit::{Loose, or_default},
+    prelude::*,
+};
+
+/// Serial numbers of the issues that have one type, origin and path.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Places(BTreeMap<String, Vec<String>>);
+
+impl Places {
+    /// Adds the places of these issues.
+    pub(super) fn note(&mut self, issues: &[Box<RawValue>]) {
+        for issue in issues.iter().filter_map(|raw| serde_json::from_str::<Known>(raw.get()).ok()).map(Issue::from) {
+            if let (Some(place), Some(serial)) = (issue.place(), issue.serial_number.0) {
+                self.0.entry(place).or_default().push(serial);
+            }
+        }
+    }
+
+    /// Only those that several issues share, their serial numbers in order: numbers of 64 bits as text.
+    pub(super) fn shared(mut self) -> Self {
+        self.0.retain(|_, serials| {
+            serials.sort_by(|a, b| (a.len(), a).cmp(&(b.len(), b)));
+            serials.dedup();
+            serials.len() > 1
+        });
+        self
+    }
+}
+
+/// What an issue does not say itself.
+pub(super) struct Around<'a> {
+    pub(super) site: &'a str,
+    pub(super) types: &'a Types,
+    pub(super) places: &'a Places,
+    pub(super) scan_end: Option<&'a str>,
+}
+
+pub(super) fn finding(issue: &Issue, around: &Around<'_>, cx: &Cx) -> Result<Item, String> {
+    let (key, alternate_key) = issue.keys(around).ok_or("neither a fingerprint nor origin and path")?;
+    let own;
+    let texts = match around.types.0.get(&issue.issue_type.id()) {
+        Some(texts) => texts,
+        None => {
+            own = Texts::of(&issue.issue_type);
+            &own
+        }
+    };
+    let severity = match issue.severity.text() {
+        Some("high") => Severity::High,
+        Some("medium") => Severity::Medium,
+        Some("low") => Severity::Low,
+        Some("info") => Severity::Info,
+        None => Severity::Unknown,
+        Some(other) => {
+            cx.warn(format!("unknown severity `{}`", text::line(other)));
+            Severity::Unknown
+        }
+    };
+    // On older servers a person's word is in the displayed confidence alone.
+    let shown = issue.display_confidence.text().filter(|shown| *shown == "false_positive").or(issue.confidence.text());
+    let accepted = issue.accepted_risk.text() == Some("true");
+    let state = match shown {
+        Some("false_positive") => State::FalsePositive,
+        _ if accepted => State::RiskAccepted,
+        Some("tentative" | "firm" | "certain") | None => State::Open,
+        Some(other) => {
+            cx.warn(format!("unknown confidence `{}`", text::line(other)));
+            State::Open
+        }
+    };
+    let both = |instance: &Loose, kind: &Option<Box<str>>| {
+        let instance = text::from_html(instance.text().unwrap_or_default());
+        text::keep(&[instance.as_deref(), kind.as_deref()].into_iter().flatten().collect::<Vec<_>>().join("\n\n"))
+    };
+    let generators = [&issue.generated_by_extension, &issue.generated_by_bcheck].into_iter().flatten().filter_map(|by| by.name.as_deref());
+    let tags = [issue.confidence.text(), issue.novelty.text()].into_iter().flatten().chain(generators);
+    Ok(Item::Finding(Box::new(Finding {
+        alternate_key: alternate_key.map(Into::into),
+        rule: issue.issue_type.type_index.text().and_then(text::keep),
+        title: text::line(issue.issue_type.name.text().unwrap_or("Issue without a name")),
+        description: both(&issue.description_html, &texts.description),
+        remediation: both(&issue.remediation_html, &texts.remediation),
+        severity,
+        vendor_severity: issue.severity.text().and_then(text::keep),
+        state,
+        vendor_state: text::keep(&format!("{}{}", shown.unwrap_or_default(), if accepted { ", accepted risk" } else { "" })),
+        cwe: texts.cwe.clone(),
+        endpoint: issue.endpoint().as_deref().and_then(text::keep),
+        reference_urls: texts.references.clone(),
+        tags: tags.map(text::line).filter(|tag| !tag.is_empty()).collect(),
+        vendor_last_seen: around.scan_end.and_then(text::time),
+        ..Finding::new(key, around.site, Category::Dast)
+    })))
+}
+
+#[derive(Deserialize)]
+struct TypeGroup {
+    issue_type: Option<IssueType>,
+}
+
+/// The texts of a scan's issue types, by index and name: an extension's issues share one index and differ by name.
+pub(super) struct Types(HashMap<(Loose, Loose), Texts>);
+
+impl Types {
+    pub(super) fn read(groups: Vec<Box<RawValue>>, cx: &Cx) -> Self {
+        let group = |raw: Box<RawValue>| match serde_json::from_str::<TypeGroup>(raw.get()) {
+            Ok(group) => Some(group.issue_type.map(|kind| (kind.id(), Texts::of(&kind)))?),
+            Err(error) => {
+                cx.warn(format!("the texts of an issue type cannot be read: {}", text::line(&error.to_string())));
+                None
+            }
+        };
+        Types(groups.into_iter().filter_map(group).collect())
+    }
+}
+
+/// What all issues of a type say.
+struct Texts {
+    description: Option<Box<str>>,
+    remediation: Option<Box<str>>,
+    cwe: Vec<Box<str>>,
+    references: Vec<Box<str>>,
+}
+
+impl Texts {
+    fn of(kind: &IssueType) -> Self {
+        let html = |html: &Loose| text::from_html(html.text()?);
+        let (classes, references) = (kind.vulnerability_classifications_html.text(), kind.references_html.text());
+        Texts {
+            description: html(&kind.description_html),
+            remediation: html(&kind.remediation_html),
+            cwe: text::cwes(classes.unwrap_or_default()),
+            references: text::links(&[references, classes].into_iter().flatten().collect::<Vec<_>>().join(" ")),
+        }
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct IssueType {
+    type_index: Loose,
+    name: Loose,
+    description_html: Loose,
+    remediation_html: Loose,
+    vulnerability_classifications_html: Loose,
+    references_html: Loose,
+}
+
+impl IssueType {
+    fn id(&self) -> (Loose, Loose) {
+        (self.type_index.clone(), self.name.clone())
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Issue {
+    serial_number: Loose,
+    fingerprint: Loose,
+    severity: Loose,
+    confidence: Loose,
+    display_confidence: Loose,
+    accepted_risk: Loose,
+    path: Loose,
+    origin: Loose,
+    novelty: Loose,
+    description_html: Loose,
+    remediation_html: Loose,
+    #[serde(deserialize_with = "or_default")]
+    issue_type: IssueType,
+    generated_by_extension: Option<Generator>,
+    generated_by_bcheck: Option<Generator>,
+}
+
+/// What an issue is known by, read from one that cannot be read whole.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Known {
+    serial_number: Loose,
+    fingerprint: Loose,
+    path: Loose,
+    origin: Loose,
+    #[serde(deserialize_with = "or_default")]
+    issue_type: IssueType,
+}
+
+impl From<Known> for Issue {
+    fn from(Known { serial_number, fingerprint, path, origin, issue_type }: Known) -> Self {
+        Issue { serial_number, fingerprint, path, origin, issue_type, ..Issue::default() }
+    }
+}
+
+#[derive(Deserialize)]
+struct Generator {
+    name: Option<String>,
+}
+
+impl Issue {
+    fn endpoint(&self) -> Option<String> {
+        Some(format!("{}{}", self.origin.text()?, self.path.text()?))
+    }
+
+    /// Type, origin and path. Several issues may share them.
+    fn place(&self) -> Option<String> {
+        let kind = self.issue_type.type_index.text().or(self.issue_type.name.text());
+        Some(format!("{}/{}", kind.unwrap_or_default(), self.endpoint()?))
+    }
+
+    /// The key, and the other one under which a server without fingerprints delivers the same issue.
+    pub(super) fn keys(&self, around: &Around<'_>) -> Option<(String, Option<String>)> {
+        let site = around.site;
+        let by_place = self.place().map(|place| {
+            let number = around
+                .places
+                .0
+                .get(&place)
+                .and_then(|serials| serials.iter().position(|serial| Some(&**serial) == self.serial_number.text()));
+            let ordinal = number.filter(|before| *before > 0).map(|before| format!("#{}", before + 1));
+            format!("{site}/{place}{}", ordinal.unwrap_or_default())
+        });
+        match self.fingerprint.text() {
+            Some(fingerprint) => Some((format!("{site}/fp/{fingerprint}"), by_place)),
+            None => Some((by_place?, None)),
+        }
+    }
+}

@@ -196,7 +196,7 @@ impl Connector for Checkmarx {
         }
         let Some(reading) = cursor.scans.first() else {
             // Without a scan nothing is proved: retention deletes scans too.
-            return Ok(Page::new((Vec::new(), Vec::new()), None, Next::Done(Coverage::Delta, ask.mark.map(Into::into))));
+            return Ok(Page::empty(Next::Done(Coverage::Delta, ask.mark.map(Into::into))));
         };
         let request = self.list("/api/results", cursor.place.offset, RESULTS);
         let sent = request.query("scan-id", Some(&reading.scan.scan)).query("sort", Some("-severity")).send::<Listing>(cx).await;
@@ -208,7 +208,7 @@ impl Connector for Checkmarx {
                 } else {
                     cursor.taken.scans.retain(|_, origin| *origin != reading.scan);
                 }
-                return Ok(Page::new((Vec::new(), Vec::new()), None, cursor.after_scan(cx)));
+                return Ok(Page::empty(cursor.after_scan(cx)));
             }
             Err(error) => return Err(self.told(error, "view-results")),
         };
@@ -217,7 +217,9 @@ impl Connector for Checkmarx {
         let count = rows.len() as u64;
         for raw in rows {
             // One that cannot be read is kept too, to be rejected.
-            if let Ok(key) = serde_json::from_str::<Key>(raw.get()) {
+            if raw.get().starts_with('{')
+                && let Ok(key) = serde_json::from_str::<Key>(raw.get())
+            {
                 let engine = key.engine();
                 keys.extend(key.key(&project.id));
                 if !reading.engines.contains(&engine) {

@@ -1,7 +1,5 @@
 //! What holds for vendors that tell what changed: one line per vendor at the end.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 mod common;
 
 use common::{Bench, SIZE, assert_outcome};

@@ -1,7 +1,5 @@
 //! O6: a connector sends the read calls that its vendor documents, and nothing else.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 mod common;
 
 use std::collections::BTreeSet;

@@ -1124,7 +1124,8 @@ mod tests {
                 assert_eq!(truth.record, format!("{}:{}", body["AwsAccountId"].as_str().unwrap(), body["Region"].as_str().unwrap()));
             }
             let Some(old) = before.get(&key) else {
-                assert!(recent.contains(&key) && state == Some("open"));
+                // It may have been fixed by the second step already.
+                assert!(recent.contains(&key), "{key} {state:?}");
                 seen.insert("new");
                 continue;
             };

@@ -146,7 +146,8 @@ async fn pass(tool: &Tool, fields: Value, mark: Option<&str>) -> Result<Pass, Er
     let record = RecordRef { key: "p-1".into(), name: "shop".into(), kind: "project".into() };
     let scopes = source.scopes(&cx, Job::Sync(&[record])).await?;
     let [scope] = &scopes[..] else { panic!("one scope a project") };
-    let mut read = Read { items: Vec::new(), rejects: Vec::new(), total: None, coverage: Coverage::Delta, warnings: Vec::new() };
+    let mut read =
+        Read { items: Vec::new(), rejects: Vec::new(), total: None, coverage: Coverage::Delta, warnings: Vec::new(), incomplete: None };
     let mut cursor = None::<Box<str>>;
     loop {
         let ask = RawAsk { scope, since: None, full: true, mark, cursor: cursor.as_deref().map(Into::into), stored: &Nothing };

@@ -67,6 +67,8 @@ struct Read {
     total: Option<u64>,
     coverage: Coverage,
     warnings: Vec<String>,
+    /// Why the connector says that it cannot list everything.
+    incomplete: Option<String>,
 }
 
 impl Read {
@@ -95,7 +97,10 @@ async fn read(connector: &str, settings: Value, scope: &Scope, answers: Router) 
         total = total.max(page.total);
         match page.next {
             Next::More(next) | Next::Wait(next, _) => cursor = Some(next),
-            Next::Done(coverage, _) => return Read { items, rejects, total, coverage, warnings: activity.warnings() },
+            Next::Done(coverage, _) => {
+                let incomplete = cx.why_incomplete().map(str::to_owned);
+                return Read { items, rejects, total, coverage, warnings: activity.warnings(), incomplete };
+            }
         }
     }
     panic!("the walk does not end");

@@ -224,7 +224,7 @@ async fn an_item_that_cannot_be_read_is_rejected_with_its_key_and_without_its_se
     assert_eq!(read.findings().len(), 1);
     let told: Vec<_> = read.rejects.iter().map(|reject| (reject.key.as_deref(), &*reject.reason)).collect();
     assert_eq!(told[0].0, Some("t-1/9"));
-    assert_eq!(told[1..], [(None, "invalid type: string …"), (None, "the finding has no id")]);
+    assert_eq!(told[1..], [(None, "not an object"), (None, "the finding has no id")]);
     assert!(read.rejects[0].raw.contains(r#""state":{}"#) && &*read.rejects[1].raw == "\"…\"");
 }
 

@@ -490,7 +490,7 @@ fn asset(seed: &mut Seed, number: usize, scan: usize, now: i64) -> Asset {
         2 => brief["netbios_workgroup"] = json!(["CORP"]),
         3 => {
             full["cloud"] =
-                json!({ "aws": { "ec2_instance_id": format!("i-{number:017x}"), "region": "eu-west-1", "owner_id": "123456789012" } })
+                json!({ "aws": { "ec2_instance_id": format!("i-{number:017x}"), "region": "eu-west-1", "owner_id": "123456789012" } });
         }
         4 => full["ratings"] = json!({ "acr": { "score": 5 }, "aes": { "score": 600 } }),
         5 => {

@@ -418,7 +418,6 @@ async fn scans(Extract(server): Extract<Server>, Query(query): Query<Map<String,
 }
 
 /// What is asked of an export: the whole body, and its filters.
-/// A request's members, and those of its `filters`.
 type Asked = (Map<String, Value>, Map<String, Value>);
 
 fn read(body: &Bytes) -> Result<Asked, Refused> {

@@ -378,3 +378,29 @@ async fn d12_a_backup_is_whole_and_a_restored_one_catches_up() {
     assert_eq!(run(&bench, &["db", "restore", file]).await.0, 2);
     assert_eq!(run(&bench, &["db", "check"]).await.0, 0, "nothing was changed");
 }
+
+#[cfg(feature = "aws")]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_usual_mistakes_with_aws_are_told() {
+    use tributary_simulator::aws_security_hub::AwsSecurityHub;
+    let canary = "C4naryC4naryC4naryC4naryC4naryC4naryC4na";
+    let bench = tool(AwsSecurityHub::new(SMALL)).await;
+    let fields = bench.tool.vendor.fields(&bench.tool.url);
+    let secret = &fields.iter().find(|(name, _)| *name == "secret_key").unwrap().1;
+    change(&bench, secret, canary);
+    for command in [&["check"][..], &["sync", "-vv"]] {
+        let (code, stdout, stderr) = run(&bench, command).await;
+        assert_eq!(code, 77, "{stderr}");
+        assert!(stderr.contains("error[E0201]: the credential was refused: connection \"t\""), "{stderr}");
+        assert!(!stdout.contains(canary) && !stderr.contains(canary), "K1: {command:?} shows the secret");
+    }
+    let bench = tool(AwsSecurityHub::new(SMALL).without_permission("securityhub:GetFindings")).await;
+    let (code, _, stderr) = run(&bench, &["check"]).await;
+    assert_eq!(code, 77, "{stderr}");
+    assert!(stderr.contains("error[E0202]: a permission is missing") && stderr.contains("securityhub:GetFindings"), "{stderr}");
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    change(&bench, &bench.tool.url, &format!("http://{free}"));
+    let (code, _, stderr) = run(&bench, &["check"]).await;
+    assert_eq!(code, 69, "{stderr}");
+    assert!(stderr.contains("error[E0203]: the tool cannot be reached"), "{stderr}");
+}

@@ -5,6 +5,9 @@
 
 pub mod cli;
 pub mod config;
-pub mod schedule;
+pub mod daemon;
+pub mod http;
+mod notify;
+pub mod status;
 pub mod store;
 pub mod sync;

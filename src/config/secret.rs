@@ -12,7 +12,7 @@ use std::{
 const LONGEST: u64 = 64 << 10;
 
 /// Where a secret is.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum SecretRef {
     /// An environment variable.
     Env(String),

@@ -36,8 +36,8 @@ use crate::{
     sync::{self, Engine, Progress, Report},
 };
 
-pub use lock::{Holder, Lock, Taken, holder};
 pub(crate) use credentials::{days_left, is_refused, mark};
+pub use lock::{Holder, Lock, Taken, holder};
 pub(crate) use shared::Shared;
 use timetable::{Block, Running, Timetable};
 
@@ -186,8 +186,7 @@ impl Daemon {
         let stored = if self.timetable.rows().is_empty() { self.shared.store.due_rows()? } else { self.timetable.rows() };
         let store = self.shared.store.clone();
         let last = |name: &str, kind| store.last_operation(name, kind).ok().flatten();
-        self.timetable =
-            Timetable::new(self.connections.values().map(AsRef::as_ref), &stored, last, self.shared.began, Timestamp::now());
+        self.timetable = Timetable::new(self.connections.values().map(AsRef::as_ref), &stored, last, self.shared.began, Timestamp::now());
         self.save(self.timetable.rows()).await;
         Ok(())
     }
@@ -263,13 +262,21 @@ impl Daemon {
                     log(report);
                 }
                 self.follow_up(&name, &run, &reports, error.as_ref()).await;
-                if reports.iter().any(|report| report.counts.created + report.counts.updated + report.counts.reopened + report.counts.closed > 0) {
+                if reports
+                    .iter()
+                    .any(|report| report.counts.created + report.counts.updated + report.counts.reopened + report.counts.closed > 0)
+                {
                     self.shared.count_again();
                 }
             }
             // What a panic says may hold anything: it is not repeated.
             Err(_) => {
-                tracing::error!(connection = name, kind = run.kind.as_str(), code = "E0302", "a defect of this program ended the operation");
+                tracing::error!(
+                    connection = name,
+                    kind = run.kind.as_str(),
+                    code = "E0302",
+                    "a defect of this program ended the operation"
+                );
                 if let Err(error) = self.shared.store.end_abandoned().await {
                     tracing::error!(%error, "the database cannot be written");
                 }
@@ -282,13 +289,20 @@ impl Daemon {
         match error {
             None => {}
             Some(sync::Error::Store(crate::store::Error::Busy(who))) => {
-                tracing::info!(connection = name, kind = run.kind.as_str(), by = who, "another process runs an operation on it: once more in a minute");
+                tracing::info!(
+                    connection = name,
+                    kind = run.kind.as_str(),
+                    by = who,
+                    "another process runs an operation on it: once more in a minute"
+                );
                 let _ = self.shared.store.skip(name, run.kind, Trigger::Schedule, format!("another operation ran, started by {who}")).await;
                 let soon = Timestamp::now().checked_add(Duration::from_secs(60)).unwrap_or(Timestamp::MAX);
                 let moved = self.timetable.set(name, Some(run.kind), soon);
                 self.save(moved).await;
             }
-            Some(error) => tracing::error!(connection = name, kind = run.kind.as_str(), code = "E0301", %error, "the operation did not run"),
+            Some(error) => {
+                tracing::error!(connection = name, kind = run.kind.as_str(), code = "E0301", %error, "the operation did not run")
+            }
         }
         // The secret may have been rotated while the operation ran: the new one deserves its own try, at once.
         if reports.iter().any(credentials::is_refused)

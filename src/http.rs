@@ -106,10 +106,7 @@ async fn scrape(State(shared): State<Arc<Shared>>) -> Response {
     answer(read.await, |text| ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text))
 }
 
-fn answer<T, R: IntoResponse>(
-    read: Result<crate::store::Result<T>, tokio::task::JoinError>,
-    show: impl FnOnce(T) -> R,
-) -> Response {
+fn answer<T, R: IntoResponse>(read: Result<crate::store::Result<T>, tokio::task::JoinError>, show: impl FnOnce(T) -> R) -> Response {
     match read {
         Ok(Ok(read)) => show(read).into_response(),
         failed => {
@@ -161,8 +158,8 @@ pub(crate) async fn bind(setting: &str, address: &str) -> anyhow::Result<Option<
         return Ok(None);
     }
     let parsed: SocketAddr = address.parse()?;
-    let listener = TcpListener::bind(parsed).await.map_err(|error| {
-        anyhow::anyhow!("server.{setting}: cannot listen on {address}: {error}; set another address, or \"off\"")
-    })?;
+    let listener = TcpListener::bind(parsed)
+        .await
+        .map_err(|error| anyhow::anyhow!("server.{setting}: cannot listen on {address}: {error}; set another address, or \"off\""))?;
     Ok(Some(listener))
 }

@@ -174,7 +174,8 @@ pub fn read(store: &Store, config: &Config, now: Timestamp) -> store::Result<Vec
         "select c.name, '', count(*) from held_closes h join scopes s on s.id = h.scope_id join connections c on c.id = s.connection_id group by 1",
     )?;
     let quarantine = counts(&reader, "select connection, '', count(*) from quarantine group by 1")?;
-    let one = |counts: &BTreeMap<String, BTreeMap<String, i64>>, name: &str| counts.get(name).and_then(|of| of.get("")).copied().unwrap_or(0);
+    let one =
+        |counts: &BTreeMap<String, BTreeMap<String, i64>>, name: &str| counts.get(name).and_then(|of| of.get("")).copied().unwrap_or(0);
     config
         .connections
         .iter()
@@ -236,7 +237,8 @@ pub fn summary(connections: &[ConnectionStatus]) -> String {
         *words.entry(connection.status).or_default() += 1;
     }
     let mut parts: Vec<String> = words.iter().map(|(word, count)| format!("{count} {}", word.as_str())).collect();
-    let next = connections.iter().filter(|one| one.status != Word::Paused).flat_map(|one| [one.discover.next, one.sync.next]).flatten().min();
+    let next =
+        connections.iter().filter(|one| one.status != Word::Paused).flat_map(|one| [one.discover.next, one.sync.next]).flatten().min();
     if let Some(next) = next {
         parts.push(format!("next {}", next.to_zoned(jiff::tz::TimeZone::UTC).strftime("%H:%M UTC")));
     }
@@ -283,10 +285,8 @@ fn word(
 
 fn line(reader: &Reader, connection: &str, kind: OperationKind, due: &[DueRow]) -> store::Result<Line> {
     let kind_word = kind.as_str();
-    let mut line = Line {
-        next: due.iter().find(|row| row.connection == connection && row.kind == kind).map(|row| row.due),
-        ..Line::default()
-    };
+    let mut line =
+        Line { next: due.iter().find(|row| row.connection == connection && row.kind == kind).map(|row| row.due), ..Line::default() };
     let ended = reader
         .prepare_cached(
             "select outcome, ended_at, error, detail from operations where connection = ?1 and kind = ?2 and outcome not in ('running', 'skipped')
@@ -304,9 +304,7 @@ fn line(reader: &Reader, connection: &str, kind: OperationKind, due: &[DueRow]) 
     }
     line.last_success = time(
         reader
-            .prepare_cached(
-                "select max(ended_at) from operations where connection = ?1 and kind = ?2 and outcome in ('success', 'held')",
-            )?
+            .prepare_cached("select max(ended_at) from operations where connection = ?1 and kind = ?2 and outcome in ('success', 'held')")?
             .query_row(params![connection, kind_word], |row| row.get(0))?,
     );
     let (failures, since): (i64, Option<i64>) = reader

@@ -50,12 +50,20 @@ impl Daemon {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// Whether it catches SIGTERM by now.
+    fn hears_signals(&self) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+        u64::from_str_radix(caught.trim(), 16).unwrap() & (1 << 14) != 0
+    }
+
     fn signal(&self, signal: Signal) {
         kill_process(Pid::from_raw(self.child.id().try_into().unwrap()).unwrap(), signal).unwrap();
     }
 
     async fn get(&self, path: &str) -> (u16, String) {
-        let answer = reqwest::Client::builder().no_proxy().build().unwrap().get(format!("http://{}{path}", self.address)).send().await.unwrap();
+        let answer =
+            reqwest::Client::builder().no_proxy().build().unwrap().get(format!("http://{}{path}", self.address)).send().await.unwrap();
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
@@ -209,9 +217,11 @@ async fn s2_sigterm_at_any_moment_ends_with_exit_0_and_loses_nothing() {
         let log = bench.folder.path().join(format!("log-{round}"));
         let child = bench.command(&["run"]).stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
         let daemon = Daemon { child, log, address: String::new() };
-        // From the first instruction on: reading the configuration, migrating, syncing, idle.
-        let handler = Duration::from_millis(60);
-        tokio::time::sleep(handler + Duration::from_millis(seed.below(500) as u64)).await;
+        // From the moment on at which it listens to signals: reading the configuration, migrating, syncing, idle.
+        while !daemon.hears_signals() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(seed.below(500) as u64)).await;
         let (code, took, log) = daemon.end(Signal::TERM).await;
         assert_eq!(code, Some(0), "round {round}: {log}");
         assert!(took < Duration::from_secs(20), "{took:?}");
@@ -331,7 +341,13 @@ async fn a_refused_credential_is_not_sent_again_before_it_is_another_one() {
     // K6: the secret is rotated; no restart, no reload.
     write(&good);
     daemon.until("t", succeeded).await;
-    assert!(daemon.get("/metrics").await.1.contains("tributary_connection_status{connection=\"t\",connector=\"dependency_track\",status=\"auth\"} 0"));
+    assert!(
+        daemon
+            .get("/metrics")
+            .await
+            .1
+            .contains("tributary_connection_status{connection=\"t\",connector=\"dependency_track\",status=\"auth\"} 0")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -94,7 +94,9 @@ fn line(one: &ConnectionStatus, now: Timestamp) -> Vec<Value> {
         one.status.as_str().into(),
         ago(one.since, now),
         ago(one.sync.last_success, now),
-        next.map_or(Value::Null, |at| Value::String(if at <= now { "now".to_owned() } else { format!("in {}", span(at.duration_since(now))) })),
+        next.map_or(Value::Null, |at| {
+            Value::String(if at <= now { "now".to_owned() } else { format!("in {}", span(at.duration_since(now))) })
+        }),
         records.join(", ").into(),
         notes.join("\n").into(),
     ]

@@ -190,7 +190,8 @@ pub(crate) async fn one(
         let mark = daemon::mark(&opening, &secrets, "");
         Ok((opening.open_with(secrets, &budgets)?, mark))
     });
-    let opened = opened.await.unwrap_or_else(|_| Err(Error::new("opening the connection", Kind::Settings("a defect of the connector".into()))));
+    let opened =
+        opened.await.unwrap_or_else(|_| Err(Error::new("opening the connection", Kind::Settings("a defect of the connector".into()))));
     let (source, mark) = match opened {
         Ok(opened) => opened,
         Err(error) => return (Vec::new(), Some(error.into())),

@@ -16,7 +16,8 @@ pub(super) fn of(operation: &Value) -> String {
     let mut out = format!("{} of {}: {}\n", text("kind"), text("connection"), text("outcome"));
     let _ = writeln!(out, "  id       {}", text("id"));
     let _ = writeln!(out, "  trigger  {}", text("trigger"));
-    let took = began.zip(time(&operation["ended_at"])).map(|(began, ended)| format!(" ({})", seconds(ended.duration_since(began).as_secs_f64())));
+    let took =
+        began.zip(time(&operation["ended_at"])).map(|(began, ended)| format!(" ({})", seconds(ended.duration_since(began).as_secs_f64())));
     let _ = writeln!(out, "  time     {} to {}{}", text("started_at"), text("ended_at"), took.unwrap_or_default());
     let _ = writeln!(
         out,
@@ -49,7 +50,10 @@ pub(super) fn of(operation: &Value) -> String {
         let _ = writeln!(out, "  held     {held} closes wait: tributary operations approve {}", text("id"));
     }
     if let Some(once) = detail["absent_once"].as_i64().filter(|once| *once > 0) {
-        let _ = writeln!(out, "  absent   {once} findings were not listed; a second full pass decides, because the list can shift while it is read");
+        let _ = writeln!(
+            out,
+            "  absent   {once} findings were not listed; a second full pass decides, because the list can shift while it is read"
+        );
     }
     if let Value::Object(drift) = &detail["drift"] {
         let words: Vec<String> = drift.iter().map(|(what, count)| format!("{count} {what}")).collect();

@@ -44,9 +44,7 @@ impl Lock {
         let file = file.map_err(|error| anyhow::anyhow!("cannot open {}: {error}", path.display()))?;
         match file.try_lock() {
             Ok(()) => Ok(Lock(file)),
-            Err(TryLockError::WouldBlock) => {
-                Err(Taken { database: database.to_owned(), holder: read(file).unwrap_or_default() }.into())
-            }
+            Err(TryLockError::WouldBlock) => Err(Taken { database: database.to_owned(), holder: read(file).unwrap_or_default() }.into()),
             Err(TryLockError::Error(error)) => Err(anyhow::anyhow!("cannot lock {}: {error}", path.display())),
         }
     }

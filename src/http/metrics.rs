@@ -85,7 +85,8 @@ pub(crate) fn ended(connector: &'static str, report: &Report) {
     let connection = report.connection.clone();
     let (operation, outcome) = (report.kind.as_str(), report.outcome.as_str());
     counter!("tributary_operations_total", "connection" => connection.clone(), "operation" => operation, "outcome" => outcome).increment(1);
-    histogram!("tributary_operation_duration_seconds", "connector" => connector, "operation" => operation).record(report.took.as_secs_f64());
+    histogram!("tributary_operation_duration_seconds", "connector" => connector, "operation" => operation)
+        .record(report.took.as_secs_f64());
     let counts = report.counts;
     let kind = if operation == "discover" { "record" } else { "finding" };
     for (result, count) in [

@@ -85,11 +85,7 @@ impl Store {
 pub(crate) fn standings(reader: &rusqlite::Connection) -> Result<BTreeMap<String, Standing>> {
     let mut statement = reader.prepare("select name, paused_at, refused_at, refused_mark, expires_at from connections")?;
     let rows = statement.query_map([], |row| {
-        let standing = Standing {
-            paused: time(row.get(1)?),
-            refused: time(row.get(2)?).zip(row.get(3)?),
-            expires: time(row.get(4)?),
-        };
+        let standing = Standing { paused: time(row.get(1)?), refused: time(row.get(2)?).zip(row.get(3)?), expires: time(row.get(4)?) };
         Ok((row.get(0)?, standing))
     })?;
     Ok(rows.collect::<Result<_, _>>()?)

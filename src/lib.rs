@@ -5,6 +5,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod notify;
 pub mod schedule;
 pub mod store;
 pub mod sync;

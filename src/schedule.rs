@@ -14,6 +14,7 @@ use tributary_connectors::kit::Limiters;
 use crate::{
     cli::{Exit, Work, one, tell_all},
     config::{Config, Connection, Schedule},
+    notify,
     store::{OperationKind, Trigger},
     sync::{Engine, Progress},
 };
@@ -41,6 +42,9 @@ pub async fn run(config: Config, engine: &Engine) -> anyhow::Result<Exit> {
 
     let mut due = plan(config, engine)?;
     tracing::info!(schedules = due.len(), "started");
+    notify::status(&format!("{} schedules", due.len()));
+    notify::ready();
+    let mut watchdog = notify::Watchdog::of_manager();
     let limiters = Arc::new(Limiters::default());
     let mut running: BTreeSet<String> = BTreeSet::new();
     let mut runs: JoinSet<String> = JoinSet::new();
@@ -54,6 +58,7 @@ pub async fn run(config: Config, engine: &Engine) -> anyhow::Result<Exit> {
             },
             () = engine.stop.cancelled() => break,
         }
+        watchdog.turn(&engine.store).await;
         let now = Timestamp::now();
         for due in &mut due {
             let name = &due.connection.name;
@@ -70,6 +75,7 @@ pub async fn run(config: Config, engine: &Engine) -> anyhow::Result<Exit> {
             });
         }
     }
+    notify::stopping();
     while runs.join_next().await.is_some() {}
     scheduler.shutdown().await?;
     Ok(Exit::Ok)

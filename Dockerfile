@@ -1,4 +1,4 @@
-# docker build -t tributary .        or        buildah bud --format docker -t tributary .
+# docker build -t tributary .        or        buildah bud --layers --format docker -t tributary .
 # (without `--format docker` buildah makes an OCI image, which cannot hold the HEALTHCHECK)
 
 FROM rust:1.95-bookworm AS build

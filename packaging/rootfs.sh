@@ -14,7 +14,7 @@ ldd "$binary" | awk '$2 == "=>" { print $3 } $1 ~ "^/" { print $1 }' | while rea
 done
 test -e "$root$(ldd "$binary" | awk '$1 ~ "^/" { print $1 }')"
 
-mkdir -p "$root/etc/tributary" "$root/run" "$root/dev" "$root/proc" "$root/sys"
+mkdir -p "$root/etc/ssl" "$root/etc/tributary" "$root/run" "$root/dev" "$root/proc" "$root/sys"
 install -d -m 0700 -o 65532 -g 65532 "$root/var/lib/tributary"
 echo 'nonroot:x:65532:65532:nonroot:/var/lib/tributary:/sbin/nologin' > "$root/etc/passwd"
 echo 'nonroot:x:65532:' > "$root/etc/group"

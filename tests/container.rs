@@ -94,9 +94,16 @@ daemon=$!
 port=$(sed 's/.*"dependency_track":\([0-9]*\).*/\1/' "$volume/demo.demo.json")
 sed "s/PORT/$port/" "$config/template" > "$config/tributary.toml"
 tries=0
-until $inside check; do tries=$((tries + 1)); test "$tries" -lt 60; sleep 1; done
+until $inside check dtrack; do tries=$((tries + 1)); test "$tries" -lt 60; sleep 1; done
 grep -E '^(Uid|CapEff|CapPrm|CapInh|NoNewPrivs)' "$root/proc/$daemon/status"
-$inside run --once
+$inside run --once --connection dtrack
+# A TLS client is made with the certificates of the image, and with those of the binary where a mount hides them: it tries
+# again and again to reach nobody (stopped: 124), and does not say at once that it cannot be made (78).
+for with in image binary; do
+  code=0; timeout 5 $inside check nobody || code=$?
+  test "$code" = 124
+  mount -t tmpfs none "$root/etc/ssl"
+done
 kill -TERM "$daemon"
 wait "$daemon"
 "#;
@@ -130,7 +137,8 @@ fn p4_the_root_file_system_works_read_only_without_rights_and_without_a_network(
     fs::write(
         config.join("template"),
         "strict_secrets = true\n[connections.dtrack]\nconnector = \"dependency_track\"\nlocation = \"http://localhost:PORT\"\n\
-         timezone = \"Europe/Berlin\"\nsecret = { file = \"dtrack\" }\n",
+         timezone = \"Europe/Berlin\"\nsecret = { file = \"dtrack\" }\n\
+         [connections.nobody]\nconnector = \"dependency_track\"\nlocation = \"https://localhost:1\"\nsecret = { file = \"dtrack\" }\n",
     )
     .unwrap();
 

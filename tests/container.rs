@@ -125,6 +125,9 @@ fn p4_the_root_file_system_works_read_only_without_rights_and_without_a_network(
     let [root, volume, config] = ["root", "volume", "config"].map(|name| folder.path().join(name));
     let built = Command::new(here("packaging/rootfs.sh")).arg(env!("CARGO_BIN_EXE_tributary")).arg(&root).output().unwrap();
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    // A new volume is made like the image's folder.
+    let own = root.join("var/lib/tributary").metadata().unwrap();
+    assert_eq!((own.uid(), own.gid(), own.mode() & 0o777), (65532, 65532, 0o700));
     for folder in [&volume, &config] {
         fs::create_dir(folder).unwrap();
         std::os::unix::fs::chown(folder, Some(65532), Some(65532)).unwrap();

@@ -145,7 +145,7 @@ impl Daemon {
         scheduler.add(Job::new_repeated(Duration::from_secs(1), move |_, _| told.notify_one())?).await?;
         scheduler.start().await?;
         let mut hangup = signal(SignalKind::hangup())?;
-        let mut watchdog = notify::watchdog().map(|time| tokio::time::interval(time / 3));
+        let mut watchdog = notify::Watchdog::of_manager();
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
         // Said once a minute at most.
         let mut told_status = (Instant::now(), String::new());
@@ -153,6 +153,7 @@ impl Daemon {
             self.shared.looped();
             tokio::select! {
                 () = tick.notified() => {
+                    watchdog.turn(&self.shared.store).await;
                     self.look().await;
                     if told_status.1.is_empty() || told_status.0.elapsed() >= Duration::from_secs(30) {
                         told_status.0 = Instant::now();
@@ -161,11 +162,6 @@ impl Daemon {
                 }
                 Some(ended) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => self.ended(ended).await,
                 Some(()) = hangup.recv() => self.reload().await,
-                () = beat(watchdog.as_mut()) => {
-                    if self.shared.store_age() < Duration::from_secs(120) {
-                        notify::alive();
-                    }
-                }
                 _ = housekeeping.tick() => self.keep_house().await,
                 () = self.stop.cancelled() => break,
             }
@@ -467,12 +463,5 @@ fn log(report: &Report) {
     }
     if report.outcome == Outcome::Held {
         tracing::warn!(connection, operation = %report.operation, "closes are held: tributary operations approve ID");
-    }
-}
-
-async fn beat(watchdog: Option<&mut tokio::time::Interval>) {
-    match watchdog {
-        Some(interval) => drop(interval.tick().await),
-        None => std::future::pending().await,
     }
 }

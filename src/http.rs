@@ -18,6 +18,8 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+pub use metrics::{ALL as METRICS, Sort};
+
 use crate::{
     daemon::Shared,
     status::{self, ConnectionStatus, FindingCount},

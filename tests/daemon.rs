@@ -115,15 +115,8 @@ fn rand_name() -> String {
 
 async fn bench(more: &str) -> Bench {
     let bench = Bench::new(start(DependencyTrack::new(SMALL), 0).await.unwrap());
-    configure(&bench, more);
-    bench
-}
-
-/// The bench's configuration with a server on a free port, and these lines for the connection.
-fn configure(bench: &Bench, more: &str) {
     bench.configure(more);
-    let text = std::fs::read_to_string(bench.config()).unwrap();
-    std::fs::write(bench.config(), format!("[server]\nlisten = \"127.0.0.1:0\"\n{text}")).unwrap();
+    bench
 }
 
 async fn run(bench: &Bench, arguments: &[&str]) -> (i32, String, String) {

@@ -53,7 +53,12 @@ fn the_example_configuration_is_valid_with_and_without_its_comments() {
     let folder = tempfile::tempdir().unwrap();
     for (text, connections) in [(text, 0), (uncommented, 1)] {
         let path = folder.path().join("example.toml");
-        fs::write(&path, text).unwrap();
+        let mut table: toml::Table = text.parse().unwrap();
+        if Config::schema()["properties"].get("server").is_none() {
+            // It comes with the daemon's HTTP server.
+            table.remove("server");
+        }
+        fs::write(&path, table.to_string()).unwrap();
         let config = Config::load(&[path]).unwrap_or_else(|errors| panic!("{errors}"));
         assert_eq!(config.connections.len(), connections);
     }

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Every metric, with what it means.
-pub(crate) const ALL: &[(&str, Sort, &str)] = &[
+pub const ALL: &[(&str, Sort, &str)] = &[
     ("tributary_build_info", Sort::Gauge, "1, with the version"),
     ("tributary_config_last_reload_successful", Sort::Gauge, "Whether the last reload of the configuration was taken"),
     ("tributary_config_last_reload_success_timestamp_seconds", Sort::Gauge, "When a configuration was last taken"),
@@ -43,7 +43,7 @@ pub(crate) const ALL: &[(&str, Sort, &str)] = &[
 
 /// What sort of metric it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sort {
+pub enum Sort {
     /// Only grows.
     Counter,
     /// As it stands.

@@ -36,7 +36,7 @@ impl Bench {
     /// Writes the configuration, with further lines for the connection.
     pub(crate) fn configure(&self, more: &str) {
         let mut text = format!(
-            "[store]\nurl = \"sqlite:t.db\"\n[connections.t]\nconnector = \"{}\"\nlocation = \"{}\"\n{more}\n[connections.t.fields]\n",
+            "[store]\nurl = \"sqlite:t.db\"\n[server]\nlisten = \"127.0.0.1:0\"\n[connections.t]\nconnector = \"{}\"\nlocation = \"{}\"\n{more}\n[connections.t.fields]\n",
             self.tool.vendor.id(),
             self.tool.url
         );

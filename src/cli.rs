@@ -20,7 +20,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{CommandFactory, Parser, Subcommand};
 
 pub use exit::Exit;
-pub(crate) use exit::code_of;
+pub(crate) use exit::{code_of, code_of_store};
 use output::Format;
 
 use crate::store::RecordAction;

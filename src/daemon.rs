@@ -297,7 +297,7 @@ impl Daemon {
                 self.save(moved).await;
             }
             Some(error) => {
-                tracing::error!(connection = name, kind = run.kind.as_str(), code = "E0301", %error, "the operation did not run")
+                tracing::error!(connection = name, kind = run.kind.as_str(), code = code_of(error), %error, "the operation did not run")
             }
         }
         // The secret may have been rotated while the operation ran: the new one deserves its own try, at once.
@@ -428,6 +428,16 @@ impl Daemon {
     }
 }
 
+/// The stable code of an error, as docs/runbook.md explains it.
+pub(crate) fn code_of(error: &sync::Error) -> &'static str {
+    match error {
+        sync::Error::Vendor(error) => crate::cli::code_of(error),
+        sync::Error::Store(error) => crate::cli::code_of_store(error),
+        sync::Error::Stopped => "E0303",
+        sync::Error::Panicked => "E0302",
+    }
+}
+
 /// One operation's end, for the log.
 fn log(report: &Report) {
     let (connection, kind, outcome) = (&report.connection, report.kind.as_str(), report.outcome.as_str());
@@ -455,11 +465,7 @@ fn log(report: &Report) {
         tracing::warn!(connection, kind, warning, "look at this");
     }
     for (scope, error) in report.errors.iter().take(3) {
-        let code = match error {
-            sync::Error::Vendor(error) => crate::cli::code_of(error),
-            _ => "E0301",
-        };
-        tracing::error!(connection, kind, scope, code, %error, "failed");
+        tracing::error!(connection, kind, scope, code = code_of(error), %error, "failed");
     }
     if report.outcome == Outcome::Held {
         tracing::warn!(connection, operation = %report.operation, "closes are held: tributary operations approve ID");

@@ -67,5 +67,35 @@ fn the_example_configuration_is_valid_with_and_without_its_comments() {
 #[test]
 fn the_schema_file_is_the_programs_own() {
     let current: serde_json::Value = serde_json::from_str(&read("config/schema.json")).unwrap();
-    assert_eq!(current, Config::schema(), "run: tributary config schema > config/schema.json");
+    assert!(current == Config::schema(), "run: tributary config schema > config/schema.json");
+}
+
+/// Every `E0123` in the sources, from their text.
+fn codes(folder: &std::path::Path, found: &mut std::collections::BTreeSet<String>) {
+    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let path = entry.path();
+        if path.is_dir() {
+            codes(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(&path).unwrap();
+            let words = text.split(|c: char| !c.is_ascii_alphanumeric());
+            found.extend(
+                words.filter(|word| word.len() == 5 && word.starts_with("E0") && word[1..].parse::<u16>().is_ok()).map(str::to_owned),
+            );
+        }
+    }
+}
+
+#[test]
+fn the_runbook_explains_every_error_code_and_no_other() {
+    let mut used = std::collections::BTreeSet::new();
+    codes(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut used);
+    let runbook = read("docs/runbook.md");
+    let explained: std::collections::BTreeSet<String> = runbook
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split(' ').next())
+        .filter(|word| word.starts_with("E0"))
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(used, explained);
 }

@@ -163,7 +163,10 @@ fn the_alert_rules_are_about_metrics_that_exist_and_commands_that_exist() {
         let expression = rule["expr"].as_str().unwrap();
         let metrics: Vec<&str> =
             expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| word.starts_with("tributary_")).collect();
-        assert!(!metrics.is_empty() && metrics.iter().all(|metric| tributary::http::METRICS.iter().any(|(name, ..)| name == metric)), "{name}: {metrics:?}");
+        assert!(
+            !metrics.is_empty() && metrics.iter().all(|metric| tributary::http::METRICS.iter().any(|(name, ..)| name == metric)),
+            "{name}: {metrics:?}"
+        );
         about.extend(metrics);
         assert!(rule["annotations"]["summary"].is_string() && rule["labels"]["severity"].is_string(), "{name}");
         for text in rule["annotations"].as_object().unwrap().values().filter_map(Value::as_str) {

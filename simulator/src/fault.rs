@@ -1,6 +1,11 @@
 //! The script of faults: what goes wrong, on which route, after how many good answers, how often.
 
-use std::{sync::Mutex, time::Duration};
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use crate::seed::Seed;
 
 /// Something odd in an item: as the value of its text ([`crate::Vendor::text_member`]), or beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,7 +141,11 @@ struct Rule {
 
 /// The faults a running simulator still has to show.
 #[derive(Debug, Default)]
-pub struct Faults(Mutex<Vec<Rule>>);
+pub struct Faults {
+    rules: Mutex<Vec<Rule>>,
+    /// How many of a hundred requests fail by chance, and the chance.
+    chance: Mutex<Option<(f64, Seed)>>,
+}
 
 impl Faults {
     /// Shows `fault` on requests whose route contains `route` ("" = every request): the first `skip` of them are answered
@@ -148,9 +157,27 @@ impl Faults {
         self.rules().push(Rule { route: route.to_owned(), skip, times, fault });
     }
 
+    /// Lets `percent` of a hundred requests fail in one of the ways that pass: overload, a limit of a second, a cut body.
+    pub fn by_chance(&self, percent: f64, seed: u64) {
+        *self.chance() = Some((percent, Seed::of(&[seed])));
+    }
+
     /// Forgets all faults that are left.
     pub fn clear(&self) {
         self.rules().clear();
+        *self.chance() = None;
+    }
+
+    /// For the server: a fault by chance.
+    pub(crate) fn chanced(&self) -> Option<Fault> {
+        let mut chance = self.chance();
+        let (percent, seed) = chance.as_mut()?;
+        if !seed.chance(*percent) {
+            return None;
+        }
+        let ways =
+            [Fault::Status(503, None), Fault::Status(500, None), Fault::Status(429, Some("1".to_owned())), Fault::Truncated, Fault::Broken];
+        ways.get(seed.below(ways.len())).cloned()
     }
 
     /// For a vendor's handler: the next fault of a kind that only the handler can show. Counts the request.
@@ -173,7 +200,11 @@ impl Faults {
         shown
     }
 
-    fn rules(&self) -> std::sync::MutexGuard<'_, Vec<Rule>> {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn rules(&self) -> MutexGuard<'_, Vec<Rule>> {
+        self.rules.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn chance(&self) -> MutexGuard<'_, Option<(f64, Seed)>> {
+        self.chance.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -124,7 +124,7 @@ async fn answer(State(front): State<Front>, request: Request, next: Next) -> Res
     let method = request.method().to_string();
     let target = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
     let route = format!("{method} {}", request.uri().path());
-    let fault = front.faults.next(&route, Fault::is_transport);
+    let fault = front.faults.next(&route, Fault::is_transport).or_else(|| front.faults.chanced());
     let response = match fault {
         None => next.run(request).await,
         Some(Fault::Slow(time)) => {

@@ -116,23 +116,47 @@ pub(super) fn report(error: &anyhow::Error) -> ExitCode {
     if io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe) {
         return Exit::Ok.into();
     }
-    let exit = if let Some(error) = error.downcast_ref::<sync::Error>() {
-        Exit::of_sync(error)
-    } else if let Some(error) = error.downcast_ref::<tributary_connectors::Error>() {
-        Exit::of_vendor(error)
-    } else {
-        match error.downcast_ref::<store::Error>() {
-            Some(store::Error::Damaged(_)) => Exit::Damaged,
-            Some(store::Error::Busy(_)) => Exit::Busy,
-            _ if error.is::<crate::daemon::Taken>() => Exit::Busy,
-            _ if error.is::<super::daemon::NoDaemon>() => Exit::Unreachable,
-            _ if error.is::<NotFound>() => Exit::NotFound,
-            _ if error.is::<Usage>() => Exit::Usage,
-            _ => Exit::Failed,
-        }
-    };
-    say(&format!("error: {error:#}"));
+    let (code, exit) = class(error);
+    say(&format!("error[{code}]: {error:#}"));
     exit.into()
+}
+
+/// The stable code and the exit code of an error that ends a command.
+fn class(error: &anyhow::Error) -> (&'static str, Exit) {
+    if let Some(error) = error.downcast_ref::<sync::Error>() {
+        return (crate::daemon::code_of(error), Exit::of_sync(error));
+    }
+    if let Some(error) = error.downcast_ref::<tributary_connectors::Error>() {
+        return (code_of(error), Exit::of_vendor(error));
+    }
+    if let Some(error) = error.downcast_ref::<store::Error>() {
+        let exit = match error {
+            store::Error::Damaged(_) => Exit::Damaged,
+            store::Error::Busy(_) => Exit::Busy,
+            _ => Exit::Failed,
+        };
+        return (code_of_store(error), exit);
+    }
+    match () {
+        () if error.is::<NotFound>() => ("E0401", Exit::NotFound),
+        () if error.is::<Usage>() => ("E0402", Exit::Usage),
+        () if error.is::<crate::daemon::Taken>() => ("E0403", Exit::Busy),
+        () if error.is::<super::daemon::NoDaemon>() => ("E0404", Exit::Unreachable),
+        () => ("E0400", Exit::Failed),
+    }
+}
+
+/// The stable code of an error of the store.
+pub(crate) fn code_of_store(error: &store::Error) -> &'static str {
+    match error {
+        store::Error::Damaged(_) => "E0501",
+        store::Error::Busy(_) => "E0502",
+        store::Error::Full => "E0503",
+        store::Error::Newer(_) => "E0504",
+        store::Error::Open { .. } => "E0505",
+        store::Error::LeaseLost => "E0506",
+        store::Error::Sqlite(_) | store::Error::Stopped => "E0500",
+    }
 }
 
 /// Tells what a vendor did wrong on one connection.

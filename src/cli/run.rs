@@ -280,7 +280,10 @@ fn tell(report: &Report) {
 fn tell_error(connection: &str, doing: &str, error: &crate::sync::Error) {
     match error {
         crate::sync::Error::Vendor(error) => exit::say_vendor(connection, doing, error),
-        error => exit::say(&format!("error[E0301]: connection \"{connection}\": {error}")),
+        crate::sync::Error::Store(error) => {
+            exit::say(&format!("error[{}]: connection \"{connection}\": {error}", exit::code_of_store(error)))
+        }
+        error => exit::say(&format!("error[E0302]: connection \"{connection}\": {error}")),
     }
 }
 

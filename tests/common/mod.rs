@@ -73,52 +73,12 @@ impl Bench {
 
     /// What the store holds, in the oracle's words.
     pub(crate) fn stored(&self) -> Oracle {
-        let reader = self.engine.store.reader().unwrap();
-        let mut records = reader.prepare("select key, name from records where state = 'good'").unwrap();
-        let records = records.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().collect::<Result<_, _>>().unwrap();
-        let mut findings = reader.prepare("select key, record_key, severity, state from findings").unwrap();
-        let word = |text: String| -> &'static str {
-            [
-                "critical",
-                "high",
-                "medium",
-                "low",
-                "info",
-                "unknown",
-                "open",
-                "fixed",
-                "false_positive",
-                "risk_accepted",
-                "suppressed",
-                "gone",
-            ]
-            .into_iter()
-            .find(|word| *word == text)
-            .unwrap()
-        };
-        let findings: BTreeMap<String, Truth> = findings
-            .query_map([], |row| Ok((row.get(0)?, Truth { record: row.get(1)?, severity: word(row.get(2)?), state: word(row.get(3)?) })))
-            .unwrap()
-            .collect::<Result<_, _>>()
-            .unwrap();
-        let mut assets = reader.prepare("select key, state from assets").unwrap();
-        let assets = assets
-            .query_map([], |row| Ok((row.get(0)?, if row.get::<_, String>(1)? == "gone" { "gone" } else { "present" })))
-            .unwrap()
-            .collect::<Result<_, _>>()
-            .unwrap();
-        Oracle { records, findings, assets }
+        stored(&self.engine.store.reader().unwrap(), "t")
     }
 
     /// Fails with the first few differences, not with thousands of lines.
     pub(crate) fn assert_oracle(&self, when: &str) {
-        let (stored, oracle) = (self.stored(), self.tool.vendor.oracle());
-        assert_eq!(stored.records, oracle.records, "records {when}");
-        assert_eq!(stored.assets, oracle.assets, "assets {when}");
-        let keys = stored.findings.keys().chain(oracle.findings.keys());
-        let wrong: Vec<_> = keys.filter(|key| stored.findings.get(*key) != oracle.findings.get(*key)).collect();
-        let shown: Vec<_> = wrong.iter().take(3).map(|key| (*key, stored.findings.get(*key), oracle.findings.get(*key))).collect();
-        assert!(wrong.is_empty(), "{} findings differ {when}; (key, stored, oracle): {shown:#?}", wrong.len());
+        assert_equal(&self.stored(), &self.tool.vendor.oracle(), when);
     }
 
     pub(crate) fn number(&self, sql: &str) -> i64 {
@@ -131,6 +91,43 @@ impl Bench {
         command.args(arguments).arg("--config").arg(self.config()).env_clear();
         command
     }
+}
+
+/// What a store holds of a connection, in the oracle's words.
+pub(crate) fn stored(reader: &rusqlite::Connection, connection: &str) -> Oracle {
+    let mut records = reader.prepare("select key, name from records where state = 'good' and connection = ?1").unwrap();
+    let records = records.query_map([connection], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().collect::<Result<_, _>>().unwrap();
+    let mut findings = reader.prepare("select key, record_key, severity, state from findings where connection = ?1").unwrap();
+    let word = |text: String| -> &'static str {
+        ["critical", "high", "medium", "low", "info", "unknown", "open", "fixed", "false_positive", "risk_accepted", "suppressed", "gone"]
+            .into_iter()
+            .find(|word| *word == text)
+            .unwrap()
+    };
+    let findings: BTreeMap<String, Truth> = findings
+        .query_map([connection], |row| {
+            Ok((row.get(0)?, Truth { record: row.get(1)?, severity: word(row.get(2)?), state: word(row.get(3)?) }))
+        })
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    let mut assets = reader.prepare("select key, state from assets where connection = ?1").unwrap();
+    let assets = assets
+        .query_map([connection], |row| Ok((row.get(0)?, if row.get::<_, String>(1)? == "gone" { "gone" } else { "present" })))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    Oracle { records, findings, assets }
+}
+
+/// Fails with the first few differences, not with thousands of lines.
+pub(crate) fn assert_equal(stored: &Oracle, oracle: &Oracle, when: &str) {
+    assert_eq!(stored.records, oracle.records, "records {when}");
+    assert_eq!(stored.assets, oracle.assets, "assets {when}");
+    let keys = stored.findings.keys().chain(oracle.findings.keys());
+    let wrong: Vec<_> = keys.filter(|key| stored.findings.get(*key) != oracle.findings.get(*key)).collect();
+    let shown: Vec<_> = wrong.iter().take(3).map(|key| (*key, stored.findings.get(*key), oracle.findings.get(*key))).collect();
+    assert!(wrong.is_empty(), "{} findings differ {when}; (key, stored, oracle): {shown:#?}", wrong.len());
 }
 
 pub(crate) fn assert_adds_up(counts: &Counts) {

@@ -166,6 +166,9 @@ fn the_compose_sidecar_shares_user_and_a_writable_volume_with_the_application() 
         assert!(words(&service["volumes"]).contains(&data.to_owned()), "{service:#}");
     }
     assert_eq!(application["depends_on"]["tributary"]["condition"], "service_healthy");
+    let health = words(&tributary["healthcheck"]["test"]);
+    assert_eq!(health[..2], ["CMD", "tributary"], "there is no shell in the image");
+    assert_command(&health[1..], "config/examples/compose.yaml");
     let config = assert_config(&read("config/examples/tributary.toml"), "config/examples/tributary.toml");
     for name in words(&tributary["secrets"]) {
         assert!(documents[0]["secrets"][&name]["file"].is_string(), "{name}");

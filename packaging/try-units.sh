@@ -64,6 +64,23 @@ user=$(inside stat -c %u "/proc/$(property MainPID)")
 test "$user" != 0
 test "$(inside stat -c '%a %u' /var/lib/private/tributary /var/lib/tributary/tributary.db | tr '\n' ' ')" = "700 $user 600 $user "
 
+inside tributary health --ready
+inside tributary status
+
+say "a reload: a changed configuration is taken, an invalid one is not"
+cp "$debian/etc/tributary/tributary.toml" "$work/good.toml"
+main=$(property MainPID)
+echo 'label = "changed"' >> "$debian/etc/tributary/tributary.toml"
+inside systemctl reload tributary.service
+within 10 is_ready
+echo 'nonsense = 1' >> "$debian/etc/tributary/tributary.toml"
+inside systemctl reload tributary.service || true
+within 10 is_ready
+test "$(property MainPID)" = "$main"
+cp "$work/good.toml" "$debian/etc/tributary/tributary.toml"
+inside systemctl reload tributary.service
+inside journalctl -u tributary.service --no-pager -n 12
+
 say "killed, and hanging: started again"
 main=$(property MainPID)
 inside kill -KILL "$main"
@@ -85,7 +102,6 @@ inside systemctl start tributary.service
 inside systemctl stop tributary.service
 
 say "an invalid configuration: no restart"
-cp "$debian/etc/tributary/tributary.toml" "$work/good.toml"
 echo 'nonsense = 1' | cat - "$work/good.toml" > "$debian/etc/tributary/tributary.toml"
 ! inside systemctl start tributary.service 2>/dev/null
 sleep 7

@@ -1,6 +1,7 @@
 //! The container image: the Dockerfile's rules, and its root file system at work with no network but its own loopback.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::print_stderr, reason = "what is skipped is told")]
 
 use std::{
     fs,

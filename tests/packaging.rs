@@ -248,7 +248,7 @@ fn commands(shell: &str) -> Vec<Vec<String>> {
         let line = line.split(" #").next().unwrap_or_default();
         for part in line.split(['|', ';', '&', '>', '<']) {
             let words: Vec<&str> = part.split_whitespace().collect();
-            let Some(at) = words.iter().rposition(|word| ours(&word)) else { continue };
+            let Some(at) = words.iter().rposition(ours) else { continue };
             if words[..at].iter().any(|word| NOT_RUN.contains(word)) {
                 continue;
             }

@@ -146,6 +146,9 @@ fn the_compose_sidecar_shares_user_and_a_writable_volume_with_the_application() 
         assert!(words(&service["volumes"]).contains(&data.to_owned()), "{service:#}");
     }
     assert_eq!(application["depends_on"]["tributary"]["condition"], "service_healthy");
+    let health = words(&tributary["healthcheck"]["test"]);
+    assert_eq!(health[..2], ["CMD", "tributary"], "there is no shell in the image");
+    assert_command(&health[1..], "config/examples/compose.yaml");
     let config = assert_config(&read("config/examples/tributary.toml"), "config/examples/tributary.toml");
     for name in words(&tributary["secrets"]) {
         assert!(documents[0]["secrets"][&name]["file"].is_string(), "{name}");
@@ -199,7 +202,7 @@ fn commands(shell: &str) -> Vec<Vec<String>> {
         let line = line.split(" #").next().unwrap_or_default();
         for part in line.split(['|', ';', '&', '>', '<']) {
             let words: Vec<&str> = part.split_whitespace().collect();
-            let Some(at) = words.iter().rposition(|word| ours(&word)) else { continue };
+            let Some(at) = words.iter().rposition(ours) else { continue };
             if words[..at].iter().any(|word| NOT_RUN.contains(word)) {
                 continue;
             }

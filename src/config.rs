@@ -9,13 +9,13 @@ mod secret;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use jiff::tz::TimeZone;
+use jiff::{Timestamp, tz::TimeZone};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use tributary_connectors::{
     Entry, Error, Kind, SOURCES, Source,
-    kit::{HttpOptions, Limiters, Link, Location},
+    kit::{HttpOptions, Limiters, Link, Location, Secret},
     model::Severity,
 };
 
@@ -67,9 +67,9 @@ impl Default for StoreSettings {
 
 impl StoreSettings {
     /// Operations that ended before this time are pruned.
-    pub fn keep_since(&self) -> jiff::Timestamp {
+    pub fn keep_since(&self) -> Timestamp {
         let keep = read::duration(&self.keep_operations).expect("checked when the configuration was read");
-        jiff::Timestamp::now().checked_sub(keep).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
+        Timestamp::now().checked_sub(keep).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
     /// The file that the URL names.
@@ -119,23 +119,47 @@ pub struct Connection {
     pub full_sync_every: Duration,
     /// The way to the tool.
     pub http: HttpOptions,
+    /// When the credential stops being accepted, as its owner noted.
+    pub credential_expires: Option<Timestamp>,
     pub(crate) fields: Map<String, Value>,
     pub(crate) secrets: Vec<(String, SecretRef)>,
 }
 
 impl Connection {
-    /// Resolves the secrets and opens the connection. No request is sent.
+    /// Resolves the secrets, each anew, and opens the connection. No request is sent. Blocks while a command gives a secret:
+    /// [`Connection::opened`] is for tasks.
     ///
     /// # Errors
     /// `Kind::Settings` that names the secret or field at fault.
     pub fn open(&self, limiters: &Arc<Limiters>) -> Result<Arc<dyn Source>, Error> {
+        self.open_with(resolve(&self.secrets)?, limiters)
+    }
+
+    /// The same without holding up the runtime.
+    ///
+    /// # Errors
+    /// As [`Connection::open`].
+    pub async fn opened(&self, limiters: &Arc<Limiters>) -> Result<Arc<dyn Source>, Error> {
+        let secrets = self.secrets.clone();
+        let resolved = tokio::task::spawn_blocking(move || resolve(&secrets)).await;
+        let resolved = resolved.unwrap_or_else(|_| Err(Error::new("resolving the secrets", Kind::Settings("it was given up".into()))));
+        self.open_with(resolved?, limiters)
+    }
+
+    fn open_with(&self, secrets: Vec<(String, Secret)>, limiters: &Arc<Limiters>) -> Result<Arc<dyn Source>, Error> {
         let mut settings = self.fields.clone();
-        for (field, reference) in &self.secrets {
-            let secret = reference.resolve().map_err(|why| Error::new(format!("resolving `{field}`"), Kind::Settings(why.into())))?;
-            settings.insert(field.clone(), Value::String(secret));
+        for (field, secret) in secrets {
+            // Decoding moves the text from here into the connector's own `Secret`, which wipes it.
+            settings.insert(field, Value::String(secret.expose().to_owned()));
         }
         let link = Link { location: self.location.clone(), options: self.http.clone(), limiters: Arc::clone(limiters) };
         self.entry.open(Value::Object(settings), link).map(Arc::from)
+    }
+
+    /// When the credential stops being accepted: what the vendor said ([`tributary_connectors::Activity::credential_expires`])
+    /// or what the configuration says, whichever is sooner.
+    pub fn expiry(&self, told: Option<Timestamp>) -> Option<Timestamp> {
+        [told, self.credential_expires].into_iter().flatten().min()
     }
 
     /// What the engine needs to know.
@@ -151,6 +175,14 @@ impl Connection {
             settings,
         }
     }
+}
+
+fn resolve(secrets: &[(String, SecretRef)]) -> Result<Vec<(String, Secret)>, Error> {
+    let one = |(field, reference): &(String, SecretRef)| match reference.resolve() {
+        Ok(secret) => Ok((field.clone(), secret)),
+        Err(why) => Err(Error::new(format!("resolving `{field}`"), Kind::Settings(why.into()))),
+    };
+    secrets.iter().map(one).collect()
 }
 
 impl Config {
@@ -178,6 +210,9 @@ impl Config {
                 connection.minimum_severity,
                 connection.import_closed
             );
+            if let Some(time) = connection.credential_expires {
+                let _ = writeln!(text, "credential_expires = {time}");
+            }
             for (field, value) in &connection.fields {
                 let _ = writeln!(text, "fields.{field} = {value}");
             }
@@ -234,7 +269,8 @@ impl Config {
                 "defaults": defaults(&[]),
                 "connections": { "type": "object", "additionalProperties": defaults(&[
                     ("connector", json!({ "enum": ids })), ("vendor", text.clone()), ("location", text.clone()), ("label", text),
-                    ("enabled", json!({ "type": "boolean" })), ("secret", reference), ("http", object.clone()),
+                    ("enabled", json!({ "type": "boolean" })), ("secret", reference),
+                    ("credential_expires", json!({ "type": "string", "description": "When the credential expires: 2027-01-31, or with a time" })), ("http", object.clone()),
                     ("fields", object.clone()), ("credentials", object.clone()), ("options", object),
                 ]) },
             },

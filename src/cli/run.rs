@@ -152,7 +152,7 @@ pub(crate) async fn one(
     progress: &Progress,
 ) -> (Vec<Report>, Option<crate::sync::Error>) {
     let plan = connection.plan();
-    let source = match connection.open(limiters) {
+    let source = match connection.opened(limiters).await {
         Ok(source) => source,
         Err(error) => return (Vec::new(), Some(error.into())),
     };

@@ -19,6 +19,7 @@ pub struct Activity {
     bytes: AtomicU64,
     waiting_until: Mutex<Option<Timestamp>>,
     warnings: Mutex<Vec<String>>,
+    credential_expires: Mutex<Option<Timestamp>>,
     skips_waits: bool,
 }
 
@@ -51,6 +52,11 @@ impl Activity {
     /// Until when the operation waits for the vendor, if it does.
     pub fn waiting_until(&self) -> Option<Timestamp> {
         *self.waiting_until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// When the credential stops being accepted, where the vendor says so.
+    pub fn credential_expires(&self) -> Option<Timestamp> {
+        *self.credential_expires.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What worked but should be looked at, each once.
@@ -102,6 +108,12 @@ impl Cx {
             tracing::warn!(warning = %text, "vendor");
             warnings.push(text);
         }
+    }
+
+    /// Notes when the credential stops being accepted: of several, the first to do so counts.
+    pub fn credential_expires(&self, at: Timestamp) {
+        let mut known = self.activity.credential_expires.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = Some(known.map_or(at, |known| known.min(at)));
     }
 
     pub(crate) fn sent(&self, attempt: u32) {

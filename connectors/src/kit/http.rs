@@ -163,7 +163,7 @@ impl Resolve for Resolver {
             let found = found.await?;
             // One bad address among good ones is no accident.
             if found.iter().any(|address| location::is_forbidden(address.ip())) {
-                return Err(io::Error::other("the name resolves to a link-local or metadata address, which is never contacted").into());
+                return Err(io::Error::other("the name resolves to a link-local or metadata address").into());
             }
             Ok(Box::new(found.into_iter()) as Addrs)
         })

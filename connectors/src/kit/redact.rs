@@ -21,11 +21,12 @@ pub(crate) fn redact(text: &str, secret: &Secret) -> String {
         return text.to_owned();
     }
     let json = serde_json::to_string(secret).unwrap_or_default();
+    let json = json.get(1..json.len().saturating_sub(1)).unwrap_or_default();
     let form: String = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
     let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
     let mut text = text.to_owned();
     // Letters change their case in a host name, and in what an escape is written with.
-    for form in [secret, json.trim_matches('"'), &form, &form.replace('+', "%20"), &hex] {
+    for form in [secret, json, &form, &form.replace('+', "%20"), &hex] {
         text = cut(&text, form);
     }
     for form in coded(secret.as_bytes()) {
@@ -36,6 +37,9 @@ pub(crate) fn redact(text: &str, secret: &Secret) -> String {
 
 /// The text without any spelling of `form` in large and small letters.
 fn cut(text: &str, form: &str) -> String {
+    if form.is_empty() {
+        return text.to_owned();
+    }
     let (haystack, needle) = (text.to_ascii_lowercase(), form.to_ascii_lowercase());
     let (mut kept, mut from) = (String::with_capacity(text.len()), 0);
     for (at, _) in haystack.match_indices(&needle) {

@@ -4,6 +4,7 @@
 
 mod change;
 mod command;
+mod daemon;
 mod db;
 #[cfg(feature = "demo")]
 mod demo;
@@ -12,16 +13,18 @@ mod output;
 mod progress;
 mod run;
 mod show;
+mod timeline;
 
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{CommandFactory, Parser, Subcommand};
 
 pub use exit::Exit;
+pub(crate) use exit::code_of;
 use output::Format;
 
 use crate::store::RecordAction;
-pub(crate) use run::{Work, one, tell_all};
+pub(crate) use run::{Work, one};
 
 /// Keeps a faithful local copy of what your security tools say.
 #[derive(Debug, Parser)]
@@ -75,12 +78,20 @@ enum Command {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Shows how every connection stands: how its last operation ended, what runs, what is due.
+    Status,
+    /// Asks the running daemon whether it lives; for probes of containers.
+    Health {
+        /// Whether it is ready, too.
+        #[arg(long)]
+        ready: bool,
+    },
     /// Shows what is supported, or one connector's fields and least permissions.
     Connectors {
         /// A connector's id.
         id: Option<String>,
     },
-    /// Shows the configured connections.
+    /// Shows the configured connections, and pauses or resumes their schedules.
     #[command(subcommand)]
     Connections(ConnectionsCommand),
     /// Shows product records, and maps, ignores or deletes them.
@@ -92,7 +103,7 @@ enum Command {
     /// Shows products, and deletes them.
     #[command(subcommand)]
     Products(ProductsCommand),
-    /// Shows operations, and approves what they held.
+    /// Shows operations, stops them, and approves what they held.
     #[command(subcommand)]
     Operations(OperationsCommand),
     /// Shows items that could not be read.
@@ -122,6 +133,18 @@ enum ConnectionsCommand {
     Show {
         /// Its name.
         name: String,
+    },
+    /// Lets schedules rest; what becomes due meanwhile runs once when they are resumed.
+    Pause {
+        /// Connections.
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
+    /// Takes schedules up again, also after a refused credential.
+    Resume {
+        /// Connections.
+        #[arg(required = true)]
+        names: Vec<String>,
     },
 }
 
@@ -177,6 +200,11 @@ enum OperationsCommand {
     List,
     /// One, with everything known of it.
     Show {
+        /// Its id.
+        id: String,
+    },
+    /// Stops a running operation at its next page; the next one goes on from there.
+    Cancel {
         /// Its id.
         id: String,
     },
@@ -283,6 +311,8 @@ enum ConfigCommand {
     Show,
     /// Prints the JSON Schema of a configuration file.
     Schema,
+    /// Has the running daemon take the configuration as it is now, all of it or nothing, and says what changed.
+    Reload,
 }
 
 /// Runs the command line of this process.
@@ -306,9 +336,13 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Check { names } => command::check(&config, &names).await?,
         Command::Discover { names } => run::discover(&config, &names, output).await?,
         Command::Sync { names, full, dry_run } => run::sync(&config, &names, full, dry_run, output).await?,
+        Command::Status => daemon::status(&config, output)?,
+        Command::Health { ready } => daemon::health(&config, ready).await?,
         Command::Connectors { id } => show::connectors(id.as_deref(), output)?,
         Command::Connections(ConnectionsCommand::List) => show::connections(&config, output)?,
         Command::Connections(ConnectionsCommand::Show { name }) => show::connection(&config, &name, output)?,
+        Command::Connections(ConnectionsCommand::Pause { names }) => daemon::pause(&config, &names, true).await?,
+        Command::Connections(ConnectionsCommand::Resume { names }) => daemon::pause(&config, &names, false).await?,
         Command::Records(RecordsCommand::List { connection, state }) => {
             show::records(&config, connection.as_deref(), state.as_deref(), output)?
         }
@@ -334,6 +368,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Findings(FindingsCommand::Show { id }) => show::finding(&config, &id, output)?,
         Command::Operations(OperationsCommand::List) => show::operations(&config, output)?,
         Command::Operations(OperationsCommand::Show { id }) => show::operation(&config, &id, output)?,
+        Command::Operations(OperationsCommand::Cancel { id }) => daemon::cancel(&config, &id).await?,
         Command::Operations(OperationsCommand::Approve { id }) => change::approve(&config, &id).await?,
         Command::Quarantine(QuarantineCommand::List { connection }) => show::quarantine(&config, connection.as_deref(), output)?,
         Command::Quarantine(QuarantineCommand::Show { id }) => show::quarantined(&config, id, output)?,
@@ -341,7 +376,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::State(StateCommand::Show { connection }) => show::state(&config, &connection, output)?,
         Command::State(StateCommand::Reset { connection }) => change::reset(&config, &connection).await?,
         Command::Db(what) => db::run(&config, &what, output)?,
-        Command::Config(what) => command::config(&config, &what)?,
+        Command::Config(what) => command::config(&config, &what).await?,
         #[cfg(feature = "demo")]
         Command::Demo(demo) => demo.run(output).await?,
         Command::Version => {

@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use tributary_connectors::{
     Entry, Error, Kind, SOURCES, Source,
-    kit::{HttpOptions, Limiters, Link, Location, Secret},
+    kit::{HttpOptions, Limiters, Link, Location},
     model::Severity,
 };
 
@@ -30,7 +30,7 @@ pub struct Config {
     /// Settings of the process.
     pub daemon: Daemon,
     /// The connections, by name.
-    pub connections: Vec<Connection>,
+    pub connections: Vec<Arc<Connection>>,
     /// What works but should be mended.
     pub warnings: Vec<String>,
     /// The files that were read.
@@ -45,6 +45,8 @@ pub struct Daemon {
     pub strict_secrets: bool,
     /// Where things are kept.
     pub store: StoreSettings,
+    /// The HTTP server of the daemon.
+    pub server: ServerSettings,
 }
 
 /// The `[store]` table.
@@ -57,6 +59,22 @@ pub struct StoreSettings {
     pub keep_raw: bool,
     /// Operations older than this are pruned.
     pub keep_operations: String,
+}
+
+/// The `[server]` table.
+#[derive(Clone, Debug, Deserialize, serde::Serialize)]
+#[serde(default)]
+pub struct ServerSettings {
+    /// Loopback address and port, or `off`.
+    pub listen: String,
+    /// Address and port that only serves `/livez`, `/readyz` and `/metrics`, or `off`.
+    pub probe_listen: String,
+}
+
+impl Default for ServerSettings {
+    fn default() -> Self {
+        ServerSettings { listen: "127.0.0.1:8420".into(), probe_listen: "off".into() }
+    }
 }
 
 impl Default for StoreSettings {
@@ -80,7 +98,7 @@ impl StoreSettings {
 }
 
 /// When something runs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Schedule {
     /// Never.
     Off,
@@ -132,26 +150,39 @@ impl Connection {
     /// # Errors
     /// `Kind::Settings` that names the secret or field at fault.
     pub fn open(&self, limiters: &Arc<Limiters>) -> Result<Arc<dyn Source>, Error> {
-        self.open_with(resolve(&self.secrets)?, limiters)
+        self.open_with(self.resolve()?, limiters)
     }
 
-    /// The same without holding up the runtime.
+    /// The secrets as they are now, each read anew, by field. Reads files and runs commands, so it can take seconds.
+    ///
+    /// # Errors
+    /// `Kind::Settings` that names the secret at fault.
+    pub(crate) fn resolve(&self) -> Result<Map<String, Value>, Error> {
+        let resolve = |(field, reference): &(String, SecretRef)| {
+            let secret = reference.resolve().map_err(|why| Error::new(format!("resolving `{field}`"), Kind::Settings(why.into())))?;
+            // Decoding moves the text from here into the connector's own `Secret`, which wipes it.
+            Ok((field.clone(), Value::String(secret.expose().to_owned())))
+        };
+        self.secrets.iter().map(resolve).collect()
+    }
+
+    /// Like [`Connection::open`], for tasks: the runtime is not held up.
     ///
     /// # Errors
     /// As [`Connection::open`].
-    pub async fn opened(&self, limiters: &Arc<Limiters>) -> Result<Arc<dyn Source>, Error> {
-        let secrets = self.secrets.clone();
-        let resolved = tokio::task::spawn_blocking(move || resolve(&secrets)).await;
-        let resolved = resolved.unwrap_or_else(|_| Err(Error::new("resolving the secrets", Kind::Settings("it was given up".into()))));
-        self.open_with(resolved?, limiters)
+    pub async fn opened(self: &Arc<Self>, limiters: &Arc<Limiters>) -> Result<Arc<dyn Source>, Error> {
+        let (connection, limiters) = (Arc::clone(self), Arc::clone(limiters));
+        let opened = tokio::task::spawn_blocking(move || connection.open(&limiters)).await;
+        opened.unwrap_or_else(|_| Err(Error::new("opening the connection", Kind::Settings("a defect of the connector".into()))))
     }
 
-    fn open_with(&self, secrets: Vec<(String, Secret)>, limiters: &Arc<Limiters>) -> Result<Arc<dyn Source>, Error> {
+    /// Opens the connection with these secrets.
+    ///
+    /// # Errors
+    /// `Kind::Settings` that names the field at fault.
+    pub(crate) fn open_with(&self, secrets: Map<String, Value>, limiters: &Arc<Limiters>) -> Result<Arc<dyn Source>, Error> {
         let mut settings = self.fields.clone();
-        for (field, secret) in secrets {
-            // Decoding moves the text from here into the connector's own `Secret`, which wipes it.
-            settings.insert(field, Value::String(secret.expose().to_owned()));
-        }
+        settings.extend(secrets);
         let link = Link { location: self.location.clone(), options: self.http.clone(), limiters: Arc::clone(limiters) };
         self.entry.open(Value::Object(settings), link).map(Arc::from)
     }
@@ -175,14 +206,6 @@ impl Connection {
             settings,
         }
     }
-}
-
-fn resolve(secrets: &[(String, SecretRef)]) -> Result<Vec<(String, Secret)>, Error> {
-    let one = |(field, reference): &(String, SecretRef)| match reference.resolve() {
-        Ok(secret) => Ok((field.clone(), secret)),
-        Err(why) => Err(Error::new(format!("resolving `{field}`"), Kind::Settings(why.into()))),
-    };
-    secrets.iter().map(one).collect()
 }
 
 impl Config {
@@ -266,6 +289,7 @@ impl Config {
                 "strict_secrets": { "type": "boolean" },
                 "store": { "type": "object", "additionalProperties": false, "properties": {
                     "url": text, "keep_raw": { "type": "boolean" }, "keep_operations": text } },
+                "server": { "type": "object", "additionalProperties": false, "properties": { "listen": text, "probe_listen": text } },
                 "defaults": defaults(&[]),
                 "connections": { "type": "object", "additionalProperties": defaults(&[
                     ("connector", json!({ "enum": ids })), ("vendor", text.clone()), ("location", text.clone()), ("label", text),

@@ -5,7 +5,10 @@
 
 pub mod cli;
 pub mod config;
+pub mod daemon;
+pub mod http;
+mod notify;
 mod process;
-pub mod schedule;
+pub mod status;
 pub mod store;
 pub mod sync;

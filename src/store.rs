@@ -6,6 +6,8 @@
 
 mod assets;
 mod close;
+mod daemon;
+mod due;
 mod lease;
 mod mapping;
 mod merge;
@@ -13,6 +15,7 @@ mod operations;
 mod passes;
 mod records;
 mod row;
+mod standing;
 mod triage;
 
 use std::{
@@ -28,12 +31,16 @@ use tokio::sync::oneshot;
 
 pub use assets::{AssetCounts, AssetRow, prepare_asset};
 pub use close::{Approved, Closing, ScopeClosing};
+pub use daemon::Reload;
+pub use due::DueRow;
 pub use lease::Lease;
+pub(crate) use lease::is_alive;
 pub use mapping::{RecordAction, RecordChange, RecordFilter};
 pub use merge::{Counts, Gate, PageCommit, Stored};
 pub use operations::{Kind as OperationKind, Outcome, Trigger};
 pub use passes::{Pass, PassEnd, ScopeRow};
 pub use row::{Row, hash_of, prepare};
+pub use standing::Standing;
 pub use triage::{Decision, FindingFilter, Triage, Triaged};
 
 mod migrations {
@@ -199,7 +206,9 @@ impl Store {
         F: FnOnce(&Transaction<'_>, &mut merge::TextCache) -> Result<T> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
+        let asked = std::time::Instant::now();
         let job: Work = Box::new(move |writer| {
+            metrics::histogram!("tributary_store_write_wait_seconds").record(asked.elapsed().as_secs_f64());
             let _ = reply.send(writer.transaction(run));
         });
         // Sent now, not at the first poll: the order of calls is the order of transactions.
@@ -256,14 +265,19 @@ pub(crate) fn now() -> i64 {
     Timestamp::now().as_microsecond()
 }
 
+/// Creates the folder of a database, for its owner alone.
+pub(crate) fn make_folder(path: &Path) -> Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.exists()) else { return Ok(()) };
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(|error| Error::Open { path: path.to_owned(), reason: error.to_string() })
+}
+
 /// Creates a file that its owner alone can read, whatever the umask, with its folder.
 fn create_private(path: &Path) -> Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
     let open_error = |error: std::io::Error| Error::Open { path: path.to_owned(), reason: error.to_string() };
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.exists()) {
-        use std::os::unix::fs::DirBuilderExt;
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(open_error)?;
-    }
+    make_folder(path)?;
     std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path).map_err(open_error)?;
     Ok(())
 }

@@ -11,12 +11,18 @@ use std::{sync::Arc, time::Duration};
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use tracing::Instrument;
 use tributary_connectors::{Activity, Cx, Job, Scope, Source, model::Severity};
 use uuid::Uuid;
 
 use crate::store::{self, AssetCounts, Closing, Counts, Gate, Lease, OperationKind, Outcome, ScopeClosing, ScopeRow, Store, Trigger};
 pub use progress::{Progress, Snapshot};
-use walk::{Walk, Walked};
+use walk::{Walk, Walked, Wants};
+
+/// How often the holder of a lease shows that it lives.
+const BEAT: Duration = Duration::from_secs(15);
+/// How often it looks whether somebody asked to stop the operation.
+const GLANCE: Duration = Duration::from_secs(2);
 
 /// Why an operation did not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +33,9 @@ pub enum Error {
     /// The store.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// It was told to stop before it knew what to read.
+    #[error("the operation was stopped; the next one goes on where it stopped")]
+    Stopped,
     /// A defect of this program.
     #[error("a defect of the connector stopped the operation; what was stored before stands")]
     Panicked,
@@ -74,6 +83,10 @@ pub struct Report {
     pub warnings: Vec<String>,
     /// The vendor's own total.
     pub vendor_total: Option<u64>,
+    /// How long it took.
+    pub took: Duration,
+    /// What periodic full passes found that the deltas had missed; `None` when there was no such pass.
+    pub drift: Option<Counts>,
 }
 
 /// The engine of one process.
@@ -91,9 +104,11 @@ impl Engine {
     /// # Errors
     /// When the connection is busy or the store fails; what the vendor does wrong is in the report.
     pub async fn discover(&self, source: &Arc<dyn Source>, plan: &Plan, trigger: Trigger, progress: &Progress) -> Result<Report, Error> {
-        let lease = self.store.lease(&plan.connection, plan.meta.id).await?;
-        let done = self.under(&lease, self.operation(source, plan, &lease, OperationKind::Discover, trigger, false, progress)).await;
-        self.store.release(lease).await?;
+        let this = self.for_one();
+        let lease = this.store.lease(&plan.connection, plan.meta.id).await?;
+        let work = this.operation(source, plan, &lease, OperationKind::Discover, trigger, false, progress);
+        let done = this.under(&lease, plan, progress, work).await;
+        this.store.release(lease).await?;
         done
     }
 
@@ -109,31 +124,55 @@ impl Engine {
         full: bool,
         progress: &Progress,
     ) -> Result<Vec<Report>, Error> {
-        let lease = self.store.lease(&plan.connection, plan.meta.id).await?;
+        let this = self.for_one();
+        let lease = this.store.lease(&plan.connection, plan.meta.id).await?;
         let both = async {
             let mut reports = Vec::new();
-            if !self.store.is_discovered(&lease).await? {
-                reports.push(self.operation(source, plan, &lease, OperationKind::Discover, trigger, false, progress).await?);
+            if !this.store.is_discovered(&lease).await? {
+                reports.push(this.operation(source, plan, &lease, OperationKind::Discover, trigger, false, progress).await?);
                 if matches!(reports[0].outcome, Outcome::Failed | Outcome::Interrupted) {
                     return Ok(reports);
                 }
             }
-            reports.push(self.operation(source, plan, &lease, OperationKind::Sync, trigger, full, progress).await?);
+            reports.push(this.operation(source, plan, &lease, OperationKind::Sync, trigger, full, progress).await?);
             Ok(reports)
         };
-        let done = self.under(&lease, both).await;
-        self.store.release(lease).await?;
+        let done = this.under(&lease, plan, progress, both).await;
+        this.store.release(lease).await?;
         done
     }
 
-    /// Keeps the lease alive while the work runs.
-    async fn under<T>(&self, lease: &Lease, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-        let mut beat = tokio::time::interval(Duration::from_secs(15));
+    /// The engine of one run: it can be stopped alone.
+    fn for_one(&self) -> Engine {
+        Engine { store: self.store.clone(), stop: self.stop.child_token() }
+    }
+
+    /// Keeps the lease alive while the work runs, and stops the work when somebody asks for that.
+    async fn under<T>(
+        &self,
+        lease: &Lease,
+        plan: &Plan,
+        progress: &Progress,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let (mut beat, mut glance) = (tokio::time::interval(BEAT), tokio::time::interval(GLANCE));
+        let mut shown = None;
         let mut work = std::pin::pin!(work);
         loop {
             tokio::select! {
                 done = &mut work => return done,
-                _ = beat.tick() => self.store.keep_lease(lease).await?,
+                _ = beat.tick() => self.store.keep_lease(lease, shown).await?,
+                _ = glance.tick() => {
+                    let waiting = progress.look().waiting_until;
+                    if waiting != shown {
+                        shown = waiting;
+                        self.store.keep_lease(lease, shown).await?;
+                    }
+                    if !self.stop.is_cancelled() && Store::is_cancelled(&self.store.reader()?, &plan.connection)? {
+                        tracing::info!(connection = %plan.connection, "somebody asked to stop the operation");
+                        self.stop.cancel();
+                    }
+                }
             }
         }
     }
@@ -161,7 +200,7 @@ impl Engine {
             lease: lease.clone(),
             operation,
             kind,
-            activity: progress.begin(kind),
+            activity: progress.begin(kind, &plan.connection),
             progress: progress.clone(),
         });
         let mut report = Report {
@@ -177,15 +216,21 @@ impl Engine {
             incomplete: Vec::new(),
             warnings: Vec::new(),
             vendor_total: None,
+            took: Duration::ZERO,
+            drift: None,
         };
         let mut scopes = serde_json::Map::new();
-        match run.walk_all(full, &mut report, &mut scopes).await {
+        let span = tracing::info_span!("operation", connection = %plan.connection, kind = kind.as_str(), id = %operation);
+        match run.walk_all(full, &mut report, &mut scopes).instrument(span).await {
             Ok(walked) => run.conclude(walked, began, &mut report).await?,
             Err(Error::Store(error)) => return Err(error.into()),
             Err(error) => {
-                report.outcome = Outcome::Failed;
+                report.outcome = if matches!(error, Error::Stopped) { Outcome::Interrupted } else { Outcome::Failed };
                 report.errors.push((String::new(), error));
             }
+        }
+        if let Some(at) = run.activity.credential_expires() {
+            self.store.expires(&plan.connection, at).await?;
         }
         report.warnings = run.activity.warnings();
         if report.closing.held > 0 {
@@ -194,10 +239,17 @@ impl Engine {
                 report.closing.held
             ));
         }
+        if let Some(drift) = report.drift.filter(|drift| drift.created + drift.updated + drift.reopened > 0) {
+            report.warnings.push(format!(
+                "drift: the full pass found {} new, {} changed and {} reopened findings that reading only changes had missed",
+                drift.created, drift.updated, drift.reopened
+            ));
+        }
         let detail = serde_json::json!({
             "scopes": scopes,
             "assets": report.assets.detail(),
             "filtered": report.filtered,
+            "drift": report.drift.map(|drift| drift.detail()),
             "held": report.closing.held,
             "absent_once": report.closing.absent_once,
             "incomplete": report.incomplete,
@@ -205,11 +257,13 @@ impl Engine {
             "warnings": report.warnings,
             "requests": run.activity.requests(),
             "retries": run.activity.retries(),
+            "waits": run.activity.waits().iter().map(|(at, time)| serde_json::json!({ "at": at.to_string(), "seconds": time.as_secs() })).collect::<Vec<_>>(),
             "waited_ms": u64::try_from(run.activity.waited().as_millis()).unwrap_or(u64::MAX),
             "bytes": run.activity.bytes(),
         });
         let error = report.errors.first().map(|(_, error)| error.to_string());
         report.counts = self.store.end_operation(operation, report.outcome, error, detail, report.vendor_total).await?;
+        report.took = Timestamp::now().duration_since(began).unsigned_abs();
         progress.end(&report);
         Ok(report)
     }
@@ -244,13 +298,17 @@ impl Run {
             }
         };
         let cx = Cx::new(Arc::clone(&self.activity));
-        let scopes = self.source.scopes(&cx, job).await?;
+        let scopes = tokio::select! {
+            scopes = self.source.scopes(&cx, job) => scopes?,
+            () = self.engine.stop.cancelled() => return Err(Error::Stopped),
+        };
         let scopes = self.engine.store.scopes(&self.lease, scopes).await?;
         self.progress.scopes(scopes.len());
         let walks = scopes.into_iter().map(|(scope, row)| {
-            let full = self.wants_full(full, &row);
+            let wants = self.wants(full, &row);
             let walk = Walk::new(Arc::clone(self), scope.clone(), row);
-            async move { (scope, AbortOnDropHandle::new(tokio::spawn(walk.run(full))).await) }
+            let span = tracing::info_span!("scope", list = scope.list, key = %scope.key);
+            async move { (scope, AbortOnDropHandle::new(tokio::spawn(walk.run(wants).instrument(span))).await) }
         });
         let mut walks = stream::iter(walks).buffer_unordered(self.plan.meta.concurrency.max(1));
         let mut done = Vec::new();
@@ -261,6 +319,9 @@ impl Run {
                 *report.filtered.entry(reason).or_default() += count;
             }
             report.assets += walked.assets;
+            if let Some(drift) = walked.drift {
+                *report.drift.get_or_insert_default() += drift;
+            }
             if let Some(total) = walked.total {
                 report.vendor_total = Some(report.vendor_total.unwrap_or(0) + total);
             }
@@ -270,9 +331,14 @@ impl Run {
         Ok(done)
     }
 
-    fn wants_full(&self, asked: bool, scope: &ScopeRow) -> bool {
-        let due = |at: Timestamp| Timestamp::now().duration_since(at).unsigned_abs() >= self.plan.full_sync_every;
-        asked || scope.full_due || scope.full_at.is_none_or(due)
+    fn wants(&self, full: bool, scope: &ScopeRow) -> Wants {
+        let long_ago = |at: Timestamp| Timestamp::now().duration_since(at).unsigned_abs() >= self.plan.full_sync_every;
+        match scope.full_at {
+            _ if full || scope.full_due => Wants::Full,
+            None => Wants::Full,
+            Some(at) if long_ago(at) => Wants::Periodic,
+            Some(_) => Wants::Changes,
+        }
     }
 
     /// The last step: closes what is proved to be gone, and says how the operation ended.

@@ -214,6 +214,8 @@ const OUTPUTS: &[&[&str]] = &[
     &["config", "validate"],
     &["connections", "list", "-o", "json"],
     &["connections", "show", "t"],
+    &["status"],
+    &["status", "-o", "json"],
     &["operations", "list", "-o", "json"],
     &["quarantine", "list", "-o", "json"],
     &["state", "show", "t"],
@@ -492,7 +494,7 @@ async fn k4_a_file_with_a_secret_that_everybody_can_read_is_refused_on_a_disk_an
         let shown = check(&path).await;
         assert_eq!(shown.code, code, "{mode:o}: {}", shown.out);
         if code == 78 {
-            assert!(shown.out.contains("error[E0114]") && shown.out.contains(&format!("chmod o-r {}", path.display())), "{}", shown.out);
+            assert!(shown.out.contains("error[E0115]") && shown.out.contains(&format!("chmod o-r {}", path.display())), "{}", shown.out);
             assert!(!shown.out.contains(&key), "{}", shown.out);
         } else {
             assert!(shown.out.contains("`secret` is a literal secret"), "{}", shown.out);

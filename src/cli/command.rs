@@ -40,9 +40,10 @@ pub(super) async fn check(paths: &[PathBuf], names: &[String]) -> anyhow::Result
     Ok(Exit::of_all(&exits))
 }
 
-pub(super) fn config(paths: &[PathBuf], what: &ConfigCommand) -> anyhow::Result<Exit> {
+pub(super) async fn config(paths: &[PathBuf], what: &ConfigCommand) -> anyhow::Result<Exit> {
     match what {
         ConfigCommand::Schema => output::text(&format!("{:#}\n", Config::schema()))?,
+        ConfigCommand::Reload => return super::daemon::reload(paths).await,
         ConfigCommand::Show => output::text(&Config::load(paths)?.show())?,
         ConfigCommand::Validate => {
             let config = Config::load(paths)?;

@@ -11,7 +11,7 @@ use super::{
     run::{self, Work},
     show,
 };
-use crate::{config::Config, schedule, store::Trigger};
+use crate::{config::Config, daemon, store::Trigger};
 
 /// Options of the demo.
 #[derive(Debug, clap::Args)]
@@ -57,7 +57,7 @@ impl Demo {
         }
         let path = folder.join("tributary.toml");
         let mut text = format!(
-            "[store]\nurl = \"sqlite:{}\"\n[defaults]\nsync = {{ every = \"1m\" }}\ndiscover = {{ every = \"10m\" }}\n",
+            "[store]\nurl = \"sqlite:{}\"\n[server]\nlisten = \"127.0.0.1:0\"\n[defaults]\nsync = {{ every = \"1m\" }}\ndiscover = {{ every = \"10m\" }}\n",
             std::path::absolute(&database)?.display()
         );
         for tool in &tools {
@@ -104,7 +104,7 @@ impl Demo {
             "Syncing every minute until Ctrl-C. Look around: sqlite3 {} 'select severity, state, count(*) from findings group by 1, 2'",
             database.display()
         ));
-        schedule::run(config, &engine).await
+        daemon::run(vec![path.to_owned()], config, engine.stop.clone()).await
     }
 }
 

@@ -59,6 +59,7 @@ impl Exit {
             sync::Error::Vendor(error) => Exit::of_vendor(error),
             sync::Error::Store(store::Error::Busy(_)) => Exit::Busy,
             sync::Error::Store(store::Error::Damaged(_)) => Exit::Damaged,
+            sync::Error::Stopped => Exit::Interrupted,
             sync::Error::Store(_) | sync::Error::Panicked => Exit::Failed,
         }
     }
@@ -66,7 +67,7 @@ impl Exit {
     /// What one operation's report means.
     pub fn of_report(report: &Report) -> Exit {
         match report.outcome {
-            Outcome::Success => Exit::Ok,
+            Outcome::Success | Outcome::Skipped => Exit::Ok,
             Outcome::Partial => Exit::Partial,
             Outcome::Held => Exit::Held,
             Outcome::Interrupted => Exit::Interrupted,
@@ -123,6 +124,8 @@ pub(super) fn report(error: &anyhow::Error) -> ExitCode {
         match error.downcast_ref::<store::Error>() {
             Some(store::Error::Damaged(_)) => Exit::Damaged,
             Some(store::Error::Busy(_)) => Exit::Busy,
+            _ if error.is::<crate::daemon::Taken>() => Exit::Busy,
+            _ if error.is::<super::daemon::NoDaemon>() => Exit::Unreachable,
             _ if error.is::<NotFound>() => Exit::NotFound,
             _ if error.is::<Usage>() => Exit::Usage,
             _ => Exit::Failed,
@@ -134,16 +137,7 @@ pub(super) fn report(error: &anyhow::Error) -> ExitCode {
 
 /// Tells what a vendor did wrong on one connection.
 pub(super) fn say_vendor(connection: &str, doing: &str, error: &tributary_connectors::Error) {
-    let (code, what) = match error.kind {
-        Kind::Unauthorized(_) => ("E0201", "the credential was refused"),
-        Kind::Forbidden(_) => ("E0202", "a permission is missing"),
-        Kind::Network(_) | Kind::Tls(_) => ("E0203", "the tool cannot be reached"),
-        Kind::Redirect(_) | Kind::Elsewhere(_) => ("E0204", "the tool's API is not at this location"),
-        Kind::Settings(_) => ("E0205", "the connection's settings cannot work"),
-        Kind::Throttled(_) => ("E0206", "the tool limits the rate of requests"),
-        Kind::Shape { .. } => ("E0207", "the tool answered something unexpected"),
-        _ => ("E0208", "the tool failed"),
-    };
+    let (code, what) = meaning(error);
     let tries = if error.attempts > 1 { format!(" ({} attempts)", error.attempts) } else { String::new() };
     let mut text =
         format!("error[{code}]: {what}: connection \"{connection}\"\n  where: {doing}, {}{tries}\n  why:   {}\n", error.doing, error.kind);
@@ -152,6 +146,24 @@ pub(super) fn say_vendor(connection: &str, doing: &str, error: &tributary_connec
     }
     text.push_str(&format!("  next:  tributary check {connection}"));
     say(&text);
+}
+
+/// The stable code of a vendor's error.
+pub(crate) fn code_of(error: &tributary_connectors::Error) -> &'static str {
+    meaning(error).0
+}
+
+fn meaning(error: &tributary_connectors::Error) -> (&'static str, &'static str) {
+    match error.kind {
+        Kind::Unauthorized(_) => ("E0201", "the credential was refused"),
+        Kind::Forbidden(_) => ("E0202", "a permission is missing"),
+        Kind::Network(_) | Kind::Tls(_) => ("E0203", "the tool cannot be reached"),
+        Kind::Redirect(_) | Kind::Elsewhere(_) => ("E0204", "the tool's API is not at this location"),
+        Kind::Settings(_) => ("E0205", "the connection's settings cannot work"),
+        Kind::Throttled(_) => ("E0206", "the tool limits the rate of requests"),
+        Kind::Shape { .. } => ("E0207", "the tool answered something unexpected"),
+        _ => ("E0208", "the tool failed"),
+    }
 }
 
 /// A line on stderr. Nobody can be told when that fails.

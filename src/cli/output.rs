@@ -90,7 +90,7 @@ pub(super) fn text(text: &str) -> anyhow::Result<()> {
 }
 
 /// A value for people: vendors' text without control characters.
-fn cell(value: &Value) -> String {
+pub(super) fn cell(value: &Value) -> String {
     let text = match value {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),

@@ -2,22 +2,25 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
-use tributary_connectors::kit::Limiters;
+use tributary_connectors::{Error, Kind, kit::Limiters};
 
 use super::{
-    exit::{self, Exit, NotFound},
+    exit::{self, Exit, NotFound, Usage},
     output::{Format, Rows},
     progress,
 };
 use crate::{
     config::{Config, Connection},
-    schedule,
+    daemon,
     store::{OperationKind, Outcome, Store, Trigger},
     sync::{Engine, Progress, Report},
 };
@@ -37,13 +40,24 @@ pub(crate) enum Work {
 }
 
 pub(super) async fn run(config: &[PathBuf], once: bool, names: &[String]) -> anyhow::Result<Exit> {
-    let (config, engine) = open(config)?;
-    engine.store.prune_operations(config.daemon.store.keep_since()).await?;
     if once {
+        let (config, engine) = open(config)?;
+        engine.store.prune_operations(config.daemon.store.keep_since()).await?;
         let (exit, _) = all(&config, &engine, names, Work::Both, Trigger::Once).await?;
         return Ok(exit);
     }
-    schedule::run(config, &engine).await
+    if !names.is_empty() {
+        return Err(Usage("--connection goes with --once; the daemon runs what the configuration enables".into()).into());
+    }
+    let stop = CancellationToken::new();
+    let interrupted = stop_on_signal(stop.clone());
+    let paths = config.to_vec();
+    let config = Config::load(&paths)?;
+    for warning in &config.warnings {
+        tracing::warn!(warning, "configuration");
+    }
+    let exit = daemon::run(paths, config, stop).await?;
+    Ok(if interrupted.load(Ordering::Relaxed) { Exit::Interrupted } else { exit })
 }
 
 pub(super) async fn discover(config: &[PathBuf], names: &[String], format: Format) -> anyhow::Result<Exit> {
@@ -88,25 +102,35 @@ pub(super) fn with(config: Config) -> anyhow::Result<(Config, Engine)> {
 }
 
 /// The first signal stops at a page boundary; the second one ends the process, which is safe too.
-fn stop_on_signal(stop: CancellationToken) {
+///
+/// What is returned becomes true when the first one was an interrupt from the keyboard.
+fn stop_on_signal(stop: CancellationToken) -> Arc<AtomicBool> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else { return };
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+        return interrupted;
+    };
+    let by_keyboard = Arc::clone(&interrupted);
     tokio::spawn(async move {
-        tokio::select! { _ = interrupt.recv() => {} _ = terminate.recv() => {} }
+        tokio::select! {
+            _ = interrupt.recv() => by_keyboard.store(true, Ordering::Relaxed),
+            _ = terminate.recv() => {}
+        }
         stop.cancel();
         tokio::select! { _ = interrupt.recv() => {} _ = terminate.recv() => {} }
         std::process::exit(Exit::Interrupted as i32);
     });
+    interrupted
 }
 
 /// The enabled connections of these names, or all of them.
-pub(super) fn choose<'a>(config: &'a Config, names: &[String]) -> anyhow::Result<Vec<&'a Connection>> {
+pub(super) fn choose<'a>(config: &'a Config, names: &[String]) -> anyhow::Result<Vec<&'a Arc<Connection>>> {
     for name in names {
         if !config.connections.iter().any(|connection| connection.name == *name) {
             return Err(NotFound { kind: "connection", name: name.clone() }.into());
         }
     }
-    let wanted = |connection: &&Connection| if names.is_empty() { connection.enabled } else { names.contains(&connection.name) };
+    let wanted = |connection: &&Arc<Connection>| if names.is_empty() { connection.enabled } else { names.contains(&connection.name) };
     Ok(config.connections.iter().filter(wanted).collect())
 }
 
@@ -118,7 +142,13 @@ pub(super) async fn all(
     work: Work,
     trigger: Trigger,
 ) -> anyhow::Result<(Exit, Vec<Report>)> {
-    let chosen = choose(config, names)?;
+    let mut chosen = choose(config, names)?;
+    if names.is_empty() {
+        let standings = engine.store.standings()?;
+        let paused = |name: &str| standings.get(name).is_some_and(|standing| standing.paused.is_some());
+        chosen.iter().filter(|one| paused(&one.name)).for_each(|one| exit::say(&format!("{}  is paused; name it to run it", one.name)));
+        chosen.retain(|one| !paused(&one.name));
+    }
     if chosen.is_empty() {
         exit::say("No connection is configured and enabled.");
     }
@@ -143,38 +173,63 @@ pub(super) async fn all(
 }
 
 /// Runs the work on one connection: the reports of what ran, and the error that kept the rest from running.
+///
+/// A credential that the vendor refuses is noted, and so is one that works: the schedule leaves the former alone.
 pub(crate) async fn one(
-    connection: &Connection,
+    connection: &Arc<Connection>,
     engine: &Engine,
     limiters: &Arc<Limiters>,
     work: Work,
     trigger: Trigger,
     progress: &Progress,
 ) -> (Vec<Report>, Option<crate::sync::Error>) {
-    let plan = connection.plan();
-    let source = match connection.opened(limiters).await {
-        Ok(source) => source,
+    let (opening, budgets) = (Arc::clone(connection), Arc::clone(limiters));
+    // References to secrets read files and run commands.
+    let opened = tokio::task::spawn_blocking(move || {
+        let secrets = opening.resolve()?;
+        let mark = daemon::mark(&opening, &secrets, "");
+        Ok((opening.open_with(secrets, &budgets)?, mark))
+    });
+    let opened =
+        opened.await.unwrap_or_else(|_| Err(Error::new("opening the connection", Kind::Settings("a defect of the connector".into()))));
+    let (source, mark) = match opened {
+        Ok(opened) => opened,
         Err(error) => return (Vec::new(), Some(error.into())),
     };
     let mut reports = Vec::new();
-    if let Work::Sync(full) = work {
-        return match engine.sync(&source, &plan, trigger, full, progress).await {
-            Ok(reports) => (reports, None),
-            Err(error) => (reports, Some(error)),
-        };
-    }
-    match engine.discover(&source, &plan, trigger, progress).await {
-        Ok(report) => reports.push(report),
-        Err(error) => return (reports, Some(error)),
-    }
-    let goes_on = !matches!(reports[0].outcome, Outcome::Failed | Outcome::Interrupted);
-    if work == Work::Both && goes_on {
-        match engine.sync(&source, &plan, trigger, false, progress).await {
-            Ok(more) => reports.extend(more),
-            Err(error) => return (reports, Some(error)),
+    let failed = run_on(&source, connection, engine, work, trigger, progress, &mut reports).await.err();
+    let refused = reports.iter().any(daemon::is_refused);
+    let noted = match refused {
+        true => engine.store.refuse(&connection.name, Some(mark)).await,
+        false if reports.iter().any(|report| matches!(report.outcome, Outcome::Success | Outcome::Partial | Outcome::Held)) => {
+            engine.store.refuse(&connection.name, None).await
         }
+        false => Ok(()),
+    };
+    (reports, failed.or_else(|| noted.err().map(Into::into)))
+}
+
+async fn run_on(
+    source: &Arc<dyn tributary_connectors::Source>,
+    connection: &Connection,
+    engine: &Engine,
+    work: Work,
+    trigger: Trigger,
+    progress: &Progress,
+    reports: &mut Vec<Report>,
+) -> Result<(), crate::sync::Error> {
+    let plan = connection.plan();
+    if let Work::Sync(full) = work {
+        reports.extend(engine.sync(source, &plan, trigger, full, progress).await?);
+        return Ok(());
     }
-    (reports, None)
+    let report = engine.discover(source, &plan, trigger, progress).await?;
+    let goes_on = !matches!(report.outcome, Outcome::Failed | Outcome::Interrupted);
+    reports.push(report);
+    if work == Work::Both && goes_on {
+        reports.extend(engine.sync(source, &plan, trigger, false, progress).await?);
+    }
+    Ok(())
 }
 
 /// Tells how the operations of one connection ended, and gives the exit code that they mean together.

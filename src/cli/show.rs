@@ -9,6 +9,7 @@ use tributary_connectors::{Entry, SOURCES};
 use super::{
     exit::{Exit, NotFound},
     output::{self, Format, Rows},
+    timeline,
 };
 use crate::{
     config::Config,
@@ -267,7 +268,11 @@ pub(super) fn operation(paths: &[PathBuf], id: &str, format: Format) -> anyhow::
     let (_, reader) = open(paths)?;
     let found = query(&reader, "select * from operations where id = ?1", &[&id])?;
     let operation = found.first().ok_or_else(|| NotFound { kind: "operation", name: id.to_owned() })?;
-    output::object(operation, format)?;
+    if format == Format::Table {
+        output::text(&timeline::of(operation))?;
+    } else {
+        output::object(operation, format)?;
+    }
     Ok(Exit::Ok)
 }
 

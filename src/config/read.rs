@@ -4,9 +4,11 @@ use std::{
     collections::BTreeMap,
     fs,
     io::{self, Read},
+    net::SocketAddr,
     ops::Range,
     path::{Path, PathBuf},
     str::FromStr,
+    sync::Arc,
     time::Duration,
 };
 
@@ -23,12 +25,13 @@ use tributary_connectors::{
 };
 
 use super::{
-    Config, Connection, Daemon, Errors, Problem, Schedule, SecretRef,
+    Config, Connection, Daemon, Errors, Problem, Schedule, SecretRef, ServerSettings,
     secret::{Readers, readers, variable},
 };
 
-const TOP: &[&str] = &["strict_secrets", "store", "defaults", "connections"];
+const TOP: &[&str] = &["strict_secrets", "store", "server", "defaults", "connections"];
 const STORE: &[&str] = &["url", "keep_raw", "keep_operations"];
+const SERVER: &[&str] = &["listen", "probe_listen"];
 const DEFAULTS: &[&str] = &["discover", "sync", "timezone", "auto_map", "minimum_severity", "import_closed", "full_sync_every"];
 const CONNECTION: &[&str] =
     &["connector", "vendor", "location", "secret", "credential_expires", "label", "enabled", "http", "fields", "credentials", "options"];
@@ -83,6 +86,12 @@ pub(super) fn load(paths: &[PathBuf]) -> Result<Config, Errors> {
                 let _ = if wanted { reader.text(store, name).is_some() } else { reader.flag(store, name).is_some() };
             }
         }
+        if let Some(server) = reader.table(table.get_ref(), "server") {
+            reader.known(server, SERVER, "[server]");
+            for name in SERVER {
+                let _ = reader.text(server, name).is_some();
+            }
+        }
         if let Some(table) = reader.table(table.get_ref(), "defaults") {
             reader.known(table, DEFAULTS, "[defaults]");
             defaults = reader.defaults(table, defaults);
@@ -107,7 +116,8 @@ pub(super) fn load(paths: &[PathBuf]) -> Result<Config, Errors> {
         return Err(Errors(problems));
     }
     let files = texts.into_iter().map(|(path, _)| path).collect();
-    Ok(Config { daemon, connections: connections.into_values().filter_map(|(_, connection)| connection).collect(), warnings, files })
+    let connections = connections.into_values().filter_map(|(_, connection)| connection.map(Arc::new)).collect();
+    Ok(Config { daemon, connections, warnings, files })
 }
 
 /// A file and who else can read it.
@@ -189,7 +199,30 @@ fn daemon(texts: &[(PathBuf, String)], problems: &mut Vec<Problem>) -> Daemon {
             "write a time such as 90d",
         ));
     }
+    check_addresses(&daemon.server, problems);
     daemon
+}
+
+/// Without authentication nobody beyond this machine may ask: only the probes may be elsewhere.
+fn check_addresses(server: &ServerSettings, problems: &mut Vec<Problem>) {
+    for (name, value, anywhere) in [("listen", &server.listen, false), ("probe_listen", &server.probe_listen, true)] {
+        if value == "off" {
+            continue;
+        }
+        match value.parse::<SocketAddr>() {
+            Err(_) => problems.push(no_place(
+                "E0114",
+                format!("server.{name} is `{value}`"),
+                "write an address and a port, as 127.0.0.1:8420, or \"off\"",
+            )),
+            Ok(address) if !anywhere && !address.ip().is_loopback() => problems.push(no_place(
+                "E0114",
+                format!("server.{name} is `{value}`, which is reached from other machines, and there is no authentication"),
+                "listen on 127.0.0.1; for scrapers and probes from outside set probe_listen, which only serves /livez, /readyz and /metrics",
+            )),
+            Ok(_) => {}
+        }
+    }
 }
 
 fn no_place(code: &'static str, what: String, hint: &str) -> Problem {
@@ -527,7 +560,7 @@ impl Reader<'_> {
                     let hint =
                         format!("run `chmod o-r {shown}`, or use {{ env = … }}, {{ file = … }}, {{ credential = … }}, {{ command = […] }}");
                     let what = format!("`{field}` is a literal secret in a file that everybody can read");
-                    self.wrong("E0114", value.span(), what, &hint);
+                    self.wrong("E0115", value.span(), what, &hint);
                     return None;
                 }
                 let everybody = if self.readers == Readers::AllInMemory { ", which everybody on this machine can read" } else { "" };

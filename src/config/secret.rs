@@ -21,7 +21,7 @@ const LONGEST: usize = 64 << 10;
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// Where a secret is.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum SecretRef {
     /// An environment variable.
     Env(String),

@@ -60,13 +60,19 @@ impl Store {
         Ok(owners.iter().find(|owner| !is_dead(owner)).map(|owner| describe(owner)))
     }
 
-    /// Shows that the holder lives.
+    /// Shows that the holder lives, and until when it waits for its vendor's quota.
     ///
     /// # Errors
     /// [`Error::LeaseLost`] when it was taken over.
-    pub async fn keep_lease(&self, lease: &Lease) -> Result<()> {
+    pub async fn keep_lease(&self, lease: &Lease, waiting_until: Option<jiff::Timestamp>) -> Result<()> {
         let lease = lease.clone();
-        self.write(move |tx, _| lease.extend(tx)).await
+        self.write(move |tx, _| {
+            lease.extend(tx)?;
+            tx.prepare_cached("update leases set waiting_until = ?2 where connection_id = ?1")?
+                .execute(params![lease.connection_id, waiting_until.map(jiff::Timestamp::as_microsecond)])?;
+            Ok(())
+        })
+        .await
     }
 
     /// Gives the lease back.
@@ -76,7 +82,7 @@ impl Store {
     pub async fn release(&self, lease: Lease) -> Result<()> {
         self.write(move |tx, _| {
             tx.execute(
-                "update leases set held_until = 0 where connection_id = ?1 and fence = ?2",
+                "update leases set held_until = 0, waiting_until = null where connection_id = ?1 and fence = ?2",
                 params![lease.connection_id, lease.fence],
             )?;
             Ok(())
@@ -106,6 +112,11 @@ fn owner() -> String {
 fn describe(owner: &str) -> String {
     let mut parts = owner.split(' ');
     format!("process {} on {}", parts.nth(1).unwrap_or("?"), owner.split(' ').next().unwrap_or("?"))
+}
+
+/// Whether a lease is held by a process that lives, as far as can be seen from here.
+pub(crate) fn is_alive(owner: &str, held_until: i64) -> bool {
+    held_until > now() && !is_dead(owner)
 }
 
 /// Whether the owner was a process of this machine that is no more.

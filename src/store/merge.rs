@@ -32,6 +32,13 @@ pub struct Counts {
     pub closed: u64,
 }
 
+impl Counts {
+    /// The changes among them, for an operation's detail.
+    pub(crate) fn detail(&self) -> serde_json::Value {
+        serde_json::json!({ "created": self.created, "updated": self.updated, "reopened": self.reopened })
+    }
+}
+
 impl std::ops::AddAssign for Counts {
     fn add_assign(&mut self, other: Self) {
         self.fetched += other.fetched;

@@ -57,6 +57,8 @@ words! {
         Interrupted = "interrupted",
         /// Everything was read, but closes wait for an operator.
         Held = "held",
+        /// It was due and did not run.
+        Skipped = "skipped",
     }
 }
 
@@ -145,7 +147,7 @@ impl Store {
         let reader = self.reader()?;
         let started: Option<i64> = reader
             .query_row(
-                "select started_at from operations where connection = ?1 and kind = ?2 order by started_at desc limit 1",
+                "select started_at from operations where connection = ?1 and kind = ?2 and outcome <> 'skipped' order by started_at desc limit 1",
                 params![connection, kind.as_str()],
                 |row| row.get(0),
             )

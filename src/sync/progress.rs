@@ -54,10 +54,11 @@ impl Progress {
         Snapshot { waiting_until: state.activity.waiting_until(), requests: state.activity.requests(), ..state.snapshot.clone() }
     }
 
-    pub(super) fn begin(&self, kind: OperationKind) -> Arc<Activity> {
+    pub(super) fn begin(&self, kind: OperationKind, connection: &str) -> Arc<Activity> {
         let mut state = self.state();
         state.snapshot = Snapshot { running: Some(kind), ..Snapshot::default() };
-        state.activity = Arc::new(if state.skips_waits { Activity::without_waits() } else { Activity::default() });
+        let activity = Activity::of(connection);
+        state.activity = Arc::new(if state.skips_waits { activity.skipping_waits() } else { activity });
         Arc::clone(&state.activity)
     }
 

@@ -4,8 +4,10 @@ use std::{
     collections::{BTreeMap, HashSet},
     pin::Pin,
     sync::Arc,
+    time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
 use tokio::sync::OnceCell;
 use tributary_connectors::{Coverage, Cx, Item, Kind, Next, RawAsk, RawPage, Reject, Remedy, Scope, Stored};
 
@@ -28,9 +30,25 @@ pub(super) struct Walked {
     pub(super) assets: AssetCounts,
     pub(super) filtered: BTreeMap<&'static str, u64>,
     pub(super) total: Option<u64>,
+    /// What the periodic full pass found that the deltas had missed.
+    pub(super) drift: Option<Counts>,
+    pub(super) began: Timestamp,
+    pub(super) took: Duration,
 }
 
 impl Walked {
+    /// Adds what a walk over the same scope before this one counted.
+    fn after(mut self, before: Walked) -> Self {
+        self.counts += before.counts;
+        self.assets += before.assets;
+        for (reason, count) in before.filtered {
+            *self.filtered.entry(reason).or_default() += count;
+        }
+        self.began = before.began;
+        self.took += before.took;
+        self
+    }
+
     pub(super) fn detail(&self) -> serde_json::Value {
         serde_json::json!({
             "coverage": self.coverage.map(|coverage| if coverage == Coverage::Full { "full" } else { "delta" }),
@@ -41,8 +59,26 @@ impl Walked {
             "vendor_total": self.total,
             "incomplete": self.incomplete,
             "error": self.error.as_ref().map(ToString::to_string),
+            "began": self.began.to_string(),
+            "took_ms": u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX),
+            "created": self.counts.created,
+            "updated": self.counts.updated,
+            "reopened": self.counts.reopened,
+            "rejected": self.counts.rejected,
+            "drift": self.drift.map(|drift| drift.detail()),
         })
     }
+}
+
+/// What kind of pass an operation wants of a scope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wants {
+    /// What changed, where the connector can tell.
+    Changes,
+    /// Everything, because the last full pass is long ago.
+    Periodic,
+    /// Everything.
+    Full,
 }
 
 pub(super) struct Walk {
@@ -68,7 +104,23 @@ impl Walk {
     }
 
     /// Walks to the end, or as far as it goes. Only a store that fails is an error here.
-    pub(super) async fn run(self, full: bool) -> Result<Walked, Error> {
+    ///
+    /// A full pass that only its period makes due reads the changes first: what it then still finds is what they had missed.
+    pub(super) async fn run(self, wants: Wants) -> Result<Walked, Error> {
+        if wants != Wants::Periodic {
+            return self.pass(wants == Wants::Full).await;
+        }
+        let changes = self.pass(false).await?;
+        if changes.stopped || changes.coverage == Some(Coverage::Full) {
+            return Ok(changes);
+        }
+        let told = changes.coverage.is_some() && changes.incomplete.is_none();
+        let mut walked = self.pass(true).await?;
+        walked.drift = told.then_some(walked.counts);
+        Ok(walked.after(changes))
+    }
+
+    async fn pass(&self, full: bool) -> Result<Walked, Error> {
         let (store, life) = (&self.run.engine.store, self.run.plan.meta.cursor_life);
         let mut pass = store.open_pass(&self.run.lease, &self.row, full, false, life).await?;
         let mut restarted = false;
@@ -88,6 +140,13 @@ impl Walk {
     }
 
     async fn walk(&self, pass: Pass) -> Result<Walked, Error> {
+        let began = Instant::now();
+        let mut walked = self.pages(pass).await?;
+        walked.took = began.elapsed();
+        Ok(walked)
+    }
+
+    async fn pages(&self, pass: Pass) -> Result<Walked, Error> {
         let cx = Cx::new(Arc::clone(&self.run.activity));
         let known = Known { store: &self.run.engine.store, pass: &pass, keys: OnceCell::new() };
         let mut walked = Walked {
@@ -100,6 +159,9 @@ impl Walk {
             assets: AssetCounts::default(),
             filtered: BTreeMap::new(),
             total: None,
+            drift: None,
+            began: Timestamp::now(),
+            took: Duration::ZERO,
             pass: pass.clone(),
         };
         let mut cursors = HashSet::new();
@@ -186,6 +248,7 @@ impl Walk {
     }
 
     /// The page at a cursor, made ready for the store. `None` when the process is to stop.
+    #[tracing::instrument(level = "debug", name = "page", skip_all, fields(cursor = cursor.unwrap_or("first")))]
     async fn fetch(&self, cx: &Cx, pass: &Pass, cursor: Option<&str>, known: &Known<'_>) -> Result<Option<Ready>, Error> {
         let ask = RawAsk {
             scope: &self.scope,

@@ -1,6 +1,7 @@
 //! What a walk leaves behind besides its items: counters, warnings, waits, the vendor's clock.
 
 use std::{
+    borrow::Cow,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -10,6 +11,8 @@ use std::{
 
 use jiff::Timestamp;
 
+use crate::Kind;
+
 /// What one operation has done on the wire so far; shared by all its scopes and by whoever shows progress.
 #[derive(Debug, Default)]
 pub struct Activity {
@@ -18,15 +21,30 @@ pub struct Activity {
     waited_ms: AtomicU64,
     bytes: AtomicU64,
     waiting_until: Mutex<Option<Timestamp>>,
+    /// Waits of a second and more: since when, for how long.
+    waits: Mutex<Vec<(Timestamp, Duration)>>,
     warnings: Mutex<Vec<String>>,
     credential_expires: Mutex<Option<Timestamp>>,
     skips_waits: bool,
+    /// The connection's name, for metrics.
+    connection: Arc<str>,
 }
 
 impl Activity {
+    /// What a connection of this name does.
+    pub fn of(connection: &str) -> Self {
+        Activity { connection: connection.into(), ..Activity::default() }
+    }
+
     /// For tests: waits are counted, but not waited.
+    #[must_use]
+    pub fn skipping_waits(self) -> Self {
+        Activity { skips_waits: true, ..self }
+    }
+
+    /// For tests: an activity whose waits are counted, but not waited.
     pub fn without_waits() -> Self {
-        Activity { skips_waits: true, ..Activity::default() }
+        Activity::default().skipping_waits()
     }
 
     /// Requests sent.
@@ -57,6 +75,11 @@ impl Activity {
     /// When the credential stops being accepted, where the vendor says so.
     pub fn credential_expires(&self) -> Option<Timestamp> {
         *self.credential_expires.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The waits of a second and more so far, the first two hundred: since when, and for how long.
+    pub fn waits(&self) -> Vec<(Timestamp, Duration)> {
+        self.waits.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What worked but should be looked at, each once.
@@ -129,6 +152,50 @@ impl Cx {
         }
     }
 
+    /// Counts an attempt for the metrics: what came of it, after how long, and on whose behalf.
+    pub(crate) fn measured(&self, connector: &'static str, error: Option<&Kind>, took: Duration) {
+        let code = match error {
+            None => "200".into(),
+            Some(Kind::Unauthorized(_)) => "401".into(),
+            Some(Kind::Forbidden(_)) => "403".into(),
+            Some(Kind::Throttled(_)) => "429".into(),
+            Some(Kind::Vendor { status, .. } | Kind::Refused { status, .. }) => Cow::Owned(status.to_string()),
+            Some(Kind::Network(_) | Kind::Tls(_)) => "none".into(),
+            // An answer that could not be used.
+            Some(_) => Cow::Borrowed("unusable"),
+        };
+        let connection = Arc::clone(&self.activity.connection);
+        metrics::counter!("tributary_vendor_requests_total", "connection" => connection, "code" => code).increment(1);
+        metrics::histogram!("tributary_vendor_request_duration_seconds", "connector" => connector).record(took.as_secs_f64());
+    }
+
+    /// Counts a request that is sent again.
+    pub(crate) fn tries_again(&self, error: &Kind) {
+        let reason = match error {
+            Kind::Throttled(_) => "throttled",
+            Kind::Network(_) => "network",
+            Kind::Vendor { .. } => "vendor",
+            Kind::Unauthorized(_) => "credential",
+            _ => "answer",
+        };
+        let connection = Arc::clone(&self.activity.connection);
+        metrics::counter!("tributary_vendor_retries_total", "connection" => connection, "reason" => reason).increment(1);
+    }
+
+    /// Waits for quota.
+    pub(crate) async fn wait_for_quota(&self, time: Duration) {
+        let connection = Arc::clone(&self.activity.connection);
+        // Whole seconds: the counter takes integers.
+        metrics::counter!("tributary_rate_limit_wait_seconds_total", "connection" => connection).increment(time.as_secs());
+        self.sleep(time).await;
+    }
+
+    /// Notes how many requests the vendor still allows.
+    pub(crate) fn allowed(&self, remaining: u32) {
+        let connection = Arc::clone(&self.activity.connection);
+        metrics::gauge!("tributary_rate_limit_remaining", "connection" => connection).set(f64::from(remaining));
+    }
+
     pub(crate) fn received(&self, bytes: usize) {
         self.activity.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
@@ -142,7 +209,12 @@ impl Cx {
         let shown = time >= Duration::from_secs(1);
         let set = |until| *self.activity.waiting_until.lock().unwrap_or_else(PoisonError::into_inner) = until;
         if shown {
-            set(Timestamp::now().checked_add(time).ok());
+            let now = Timestamp::now();
+            set(now.checked_add(time).ok());
+            let mut waits = self.activity.waits.lock().unwrap_or_else(PoisonError::into_inner);
+            if waits.len() < 200 {
+                waits.push((now, time));
+            }
         }
         if !self.skips_waits() {
             tokio::time::sleep(time).await;

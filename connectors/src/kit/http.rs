@@ -41,7 +41,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 const HEADERS: usize = 64 << 10;
 
 /// What a connection says about its way to the tool.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HttpOptions {
     /// Further certificate authorities, as a PEM file.
     pub ca_file: Option<PathBuf>,
@@ -93,6 +93,7 @@ impl Link {
             standing: Standing::default(),
             body_limit: meta.body_limit,
             expiry_header: meta.expiry_header,
+            connector: meta.id,
             quotes: meta.keep.is_empty(),
         })))
     }
@@ -183,6 +184,8 @@ struct Inner {
     standing: Standing,
     body_limit: usize,
     expiry_header: Option<&'static str>,
+    /// The connector's id, for metrics.
+    connector: &'static str,
     /// Whether errors may quote the body of an answer that is good, but of another shape.
     quotes: bool,
 }
@@ -288,14 +291,17 @@ impl Http {
             let sent = tokio::time::Instant::now();
             let error = match attempt().await {
                 Ok(done) => {
+                    cx.measured(self.0.connector, None, sent.elapsed());
                     standing.inspect(|standing| standing.accepted());
                     return Ok(done);
                 }
                 Err(error) => error.after(number).rewritten(|text| self.without_secrets(text)),
             };
+            cx.measured(self.0.connector, Some(&error.kind), sent.elapsed());
             let refused = matches!(error.kind, Kind::Unauthorized(_));
             if refused && !refreshed && self.0.auth.refresh(sent).await {
                 refreshed = true;
+                cx.tries_again(&error.kind);
                 continue;
             }
             if refused {
@@ -318,14 +324,18 @@ impl Http {
                 Remedy::Fail | Remedy::Operator | Remedy::Restart => return Err(error),
             };
             tracing::debug!(attempt = number, wait_ms = wait.as_millis(), %error, "trying again");
-            cx.sleep(wait).await;
+            cx.tries_again(&error.kind);
+            match error.kind {
+                Kind::Throttled(_) => cx.wait_for_quota(wait).await,
+                _ => cx.sleep(wait).await,
+            }
         }
         unreachable!("the loop returns at the last attempt")
     }
 
     async fn wait_for_budget(&self, cx: &Cx) {
         while let Some(wait) = self.0.limit.wait() {
-            cx.sleep(wait).await;
+            cx.wait_for_quota(wait).await;
             if cx.skips_waits() {
                 break;
             }
@@ -510,7 +520,8 @@ impl Request<'_> {
         if let Some(time) = inner.expiry_header.filter(|_| !self.anonymous).and_then(|name| time_in(&headers, name)) {
             cx.credential_expires(time);
         }
-        tracing::debug!(method = %self.method, route = self.route, status = status.as_u16(), bytes = body.len(), took_ms = started.elapsed().as_millis(), "request");
+        remaining(&headers).inspect(|remaining| cx.allowed(*remaining));
+        tracing::debug!(method = %self.method, route = self.route, status = status.as_u16(), bytes = body.len(), took_ms = started.elapsed().as_millis(), "answer");
         if status.is_success() || self.also == Some(status.as_u16()) {
             return Ok((doing, headers, body));
         }
@@ -589,6 +600,12 @@ pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
         Ok(epoch @ 1_000_000_000..) => Some(since_now(Timestamp::from_second(epoch).ok()?)),
         _ => Some(Duration::from_secs(reset)),
     }
+}
+
+/// How many requests the vendor still allows in its present window.
+fn remaining(headers: &HeaderMap) -> Option<u32> {
+    let names = ["x-ratelimit-remaining", "ratelimit-remaining", "x-rate-limit-remaining"];
+    names.iter().find_map(|name| headers.get(*name)?.to_str().ok()?.trim().parse().ok())
 }
 
 /// The vendor's clock, as its `Date` header tells.

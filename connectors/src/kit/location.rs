@@ -73,6 +73,11 @@ impl Location {
         self
     }
 
+    /// The host name or address, with its port.
+    pub fn authority(&self) -> String {
+        format!("{}:{}", self.host(), self.0.port_or_known_default().unwrap_or_default())
+    }
+
     /// The host name or address.
     pub fn host(&self) -> &str {
         self.0.host_str().unwrap_or_default()

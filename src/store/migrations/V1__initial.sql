@@ -10,7 +10,14 @@ create table connections (
     settings text not null default '',
     minimum_severity integer not null default 0,
     import_closed integer not null default 0,
-    discovered_at bigint
+    discovered_at bigint,
+    -- Since when its schedule rests, because somebody said so.
+    paused_at bigint,
+    -- Since when its credential is refused, and a mark to see whether it is another one now.
+    refused_at bigint,
+    refused_mark text,
+    -- When its credential ends, as the vendor says.
+    expires_at bigint
 );
 
 -- One row per connection: who runs an operation on it. Every commit carries the fence.
@@ -18,7 +25,27 @@ create table leases (
     connection_id integer primary key references connections (id),
     owner text not null,
     held_until bigint not null,
-    fence bigint not null
+    fence bigint not null,
+    -- Until when the operation waits for its vendor's quota.
+    waiting_until bigint
+);
+
+-- When what is due, and the schedule that the time follows from.
+create table due (
+    connection text not null,
+    kind text not null,
+    rule text not null,
+    due_at bigint not null,
+    primary key (connection, kind)
+);
+
+-- One row: the daemon's sign of life, and how its last reload ended.
+create table daemon (
+    id integer primary key,
+    beat_at bigint not null,
+    reload_at bigint,
+    reload_done integer,
+    reload_text text
 );
 
 create table products (
@@ -222,7 +249,9 @@ create table operations (
     closed bigint not null default 0,
     vendor_total bigint,
     error text,
-    detail text not null default '{}'
+    detail text not null default '{}',
+    -- When somebody asked to stop it.
+    cancelled_at bigint
 );
 create index operations_connection on operations (connection, started_at);
 

@@ -1,0 +1,188 @@
+//! How the daemon stands, and what it is told: `status`, `health`, `config reload`, `connections pause`, `operations cancel`.
+
+use std::{path::PathBuf, time::Duration};
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+
+use super::{
+    exit::{self, Exit, NotFound},
+    output::{self, Format, Rows},
+    run,
+};
+use crate::{
+    config::Config,
+    daemon,
+    status::{self, ConnectionStatus, Word},
+    store::Store,
+};
+
+/// The daemon does not run, or does not answer.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct NoDaemon(String);
+
+/// One line per connection, read from the store: also true without a daemon.
+pub(super) fn status(paths: &[PathBuf], format: Format) -> anyhow::Result<Exit> {
+    let config = Config::load(paths)?;
+    let store = Store::open(&config.daemon.store.path(), config.daemon.store.keep_raw)?;
+    let now = Timestamp::now();
+    let connections = status::read(&store, &config, now)?;
+    match daemon::holder(store.path()) {
+        Some(holder) => exit::say(&format!(
+            "daemon: process {}, {}",
+            holder.pid,
+            holder.listen.map_or_else(|| "no HTTP server".to_owned(), |address| format!("http://{address}"))
+        )),
+        None => exit::say("daemon: none runs on this database"),
+    }
+    if format != Format::Table {
+        let rows = connections.iter().map(|one| match serde_json::to_value(one) {
+            Ok(Value::Object(members)) => COLUMNS.iter().map(|name| members.get(*name).cloned().unwrap_or(Value::Null)).collect(),
+            _ => Vec::new(),
+        });
+        Rows { columns: COLUMNS.to_vec(), rows: rows.collect() }.print(format, "connections")?;
+        return Ok(Exit::Ok);
+    }
+    let rows = connections.iter().map(|one| line(one, now)).collect();
+    Rows { columns: vec!["connection", "status", "since", "last_sync", "next", "records", "notes"], rows }.print(format, "connections")?;
+    if !connections.is_empty() {
+        exit::say(&status::summary(&connections));
+    }
+    Ok(Exit::Ok)
+}
+
+/// The members of a connection's status, as machines get them.
+const COLUMNS: &[&str] = &[
+    "connection",
+    "connector",
+    "label",
+    "status",
+    "since",
+    "reason",
+    "running",
+    "discover",
+    "sync",
+    "records",
+    "vendor_total",
+    "held_closes",
+    "quarantine",
+    "credential_expires",
+];
+
+fn line(one: &ConnectionStatus, now: Timestamp) -> Vec<Value> {
+    let next = [one.discover.next, one.sync.next].into_iter().flatten().min();
+    let next = next.filter(|_| !matches!(one.status, Word::Paused | Word::Disabled | Word::Auth));
+    let mut notes = Vec::new();
+    if let Some(running) = &one.running {
+        notes.push(format!("{} {} read", running.kind, running.fetched));
+        notes.extend(running.waiting_until.filter(|until| *until > now).map(|until| format!("waiting until {until:.0}")));
+    }
+    notes.extend(one.reason.clone());
+    if one.held_closes > 0 {
+        notes.push(format!("{} closes held: tributary operations approve", one.held_closes));
+    }
+    if one.quarantine > 0 {
+        notes.push(format!("{} items in quarantine", one.quarantine));
+    }
+    if let Some(days) = one.credential_expires.map(|at| daemon::days_left(at, now)).filter(|days| *days < 30) {
+        notes.push(if days < 0 { "credential has ended".to_owned() } else { format!("credential ends in {days} days") });
+    }
+    let records: Vec<String> = one.records.iter().map(|(state, count)| format!("{count} {state}")).collect();
+    vec![
+        one.connection.clone().into(),
+        one.status.as_str().into(),
+        ago(one.since, now),
+        ago(one.sync.last_success, now),
+        next.map_or(Value::Null, |at| {
+            Value::String(if at <= now { "now".to_owned() } else { format!("in {}", span(at.duration_since(now))) })
+        }),
+        records.join(", ").into(),
+        notes.join("\n").into(),
+    ]
+}
+
+fn ago(at: Option<Timestamp>, now: Timestamp) -> Value {
+    at.map_or(Value::Null, |at| format!("{} ago", span(now.duration_since(at))).into())
+}
+
+/// The largest unit that fits.
+fn span(time: SignedDuration) -> String {
+    match time.as_secs() {
+        ..60 => format!("{} s", time.as_secs().max(0)),
+        seconds @ 60..3600 => format!("{} min", seconds / 60),
+        seconds @ 3600..172_800 => format!("{} h", seconds / 3600),
+        seconds => format!("{} days", seconds / 86_400),
+    }
+}
+
+/// Asks the daemon's own probes: exit code 0 or 69.
+pub(super) async fn health(paths: &[PathBuf], ready: bool) -> anyhow::Result<Exit> {
+    let config = Config::load(paths)?;
+    let path = config.daemon.store.path();
+    let holder = daemon::holder(&path).ok_or_else(|| NoDaemon(format!("no daemon runs on {}: start `tributary run`", path.display())))?;
+    let Some(listen) = holder.listen else {
+        // It holds its lock, so it lives; more cannot be asked.
+        exit::say("the daemon runs; server.listen is off, so it cannot be asked more");
+        return Ok(Exit::Ok);
+    };
+    let probe = if ready { "readyz" } else { "livez" };
+    let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build()?;
+    let answer = client.get(format!("http://{listen}/{probe}")).send().await;
+    let answer = answer.map_err(|error| NoDaemon(format!("the daemon (process {}) does not answer: {error}", holder.pid)))?;
+    let well = answer.status().is_success();
+    let text = answer.text().await.unwrap_or_default();
+    if !well {
+        return Err(NoDaemon(format!("the daemon is not well: {}", text.trim())).into());
+    }
+    output::text("ok\n")?;
+    Ok(Exit::Ok)
+}
+
+/// Reads the configuration first, so that errors are told here; then the daemon takes it.
+pub(super) async fn reload(paths: &[PathBuf]) -> anyhow::Result<Exit> {
+    let config = Config::load(paths)?;
+    let path = config.daemon.store.path();
+    let holder = daemon::holder(&path).ok_or_else(|| NoDaemon(format!("no daemon runs on {}: start `tributary run`", path.display())))?;
+    let store = Store::open(&path, config.daemon.store.keep_raw)?;
+    let before = store.last_reload()?;
+    let pid = i32::try_from(holder.pid).ok().and_then(rustix::process::Pid::from_raw);
+    let pid = pid.ok_or_else(|| NoDaemon("the lock file names no process".into()))?;
+    rustix::process::kill_process(pid, rustix::process::Signal::HUP)
+        .map_err(|error| NoDaemon(format!("process {} cannot be told: {error}; run this as the daemon's user", holder.pid)))?;
+    for _ in 0..100 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let now = store.last_reload()?;
+        if now != before
+            && let Some(reload) = now
+        {
+            output::text(&format!("{}\n", reload.text))?;
+            return Ok(if reload.done { Exit::Ok } else { Exit::Configuration });
+        }
+    }
+    Err(NoDaemon(format!("process {} did not answer within 10 s; see its log", holder.pid)).into())
+}
+
+pub(super) async fn pause(paths: &[PathBuf], names: &[String], pause: bool) -> anyhow::Result<Exit> {
+    let (config, engine) = run::open(paths)?;
+    for connection in run::choose(&config, names)? {
+        let changed = engine.store.pause(&connection.name, connection.entry.meta.id, pause).await?;
+        exit::say(&match (pause, changed) {
+            (true, true) => format!("{}  is paused: its schedule rests, `sync` and `discover` by name still work", connection.name),
+            (true, false) => format!("{}  was paused already", connection.name),
+            (false, true) => format!("{}  goes on: what became due meanwhile runs now, once", connection.name),
+            (false, false) => format!("{}  was not paused; a refused credential is tried again at its next run", connection.name),
+        });
+    }
+    Ok(Exit::Ok)
+}
+
+pub(super) async fn cancel(paths: &[PathBuf], id: &str) -> anyhow::Result<Exit> {
+    let (_, engine) = run::open(paths)?;
+    let not_found = || NotFound { kind: "operation", name: id.to_owned() };
+    match engine.store.cancel(id.to_owned()).await?.ok_or_else(not_found)? {
+        true => exit::say("It stops within seconds, after the page that it is storing; the next run goes on from there."),
+        false => exit::say("It does not run any more."),
+    }
+    Ok(Exit::Ok)
+}

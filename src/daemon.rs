@@ -1,0 +1,478 @@
+//! The daemon: runs what is due, takes a new configuration without a restart, and stops at a page boundary.
+//!
+//! `tokio-cron-scheduler` only ticks: its callback says "look at the due times". The due times are rows in the store, kept by
+//! [`timetable`]; what one connection does, a panic included, is a task of its own and holds up no other.
+
+mod credentials;
+mod lock;
+mod reload;
+mod shared;
+mod timetable;
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::Notify,
+    task::{Id, JoinSet},
+};
+use tokio_cron_scheduler::{Job, JobScheduler};
+use tokio_util::sync::CancellationToken;
+use tributary_connectors::kit::Limiters;
+
+use crate::{
+    cli::{Exit, Work, one},
+    config::{Config, Connection},
+    http,
+    http::metrics,
+    notify, status,
+    store::{OperationKind, Outcome, Reload, Store, Trigger},
+    sync::{self, Engine, Progress, Report},
+};
+
+pub(crate) use credentials::{days_left, is_refused, mark};
+pub use lock::{Holder, Lock, Taken, holder};
+pub(crate) use shared::Shared;
+use timetable::{Block, Running, Timetable};
+
+/// How long running operations get to reach a page boundary after the signal to stop.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// How often the daemon shows that it can write.
+const BEAT: Duration = Duration::from_secs(5);
+/// How often operations that are older than `keep_operations` are pruned, and credentials that end soon are told about.
+const HOUSEKEEPING: Duration = Duration::from_secs(6 * 3600);
+
+/// What ran, when its task ends.
+struct Ended {
+    reports: Vec<Report>,
+    error: Option<sync::Error>,
+}
+
+/// An operation under way.
+struct Run {
+    task: Id,
+    connection: Arc<Connection>,
+    kind: OperationKind,
+    progress: Progress,
+    stop: CancellationToken,
+}
+
+struct Daemon {
+    shared: Arc<Shared>,
+    stop: CancellationToken,
+    paths: Vec<PathBuf>,
+    connections: BTreeMap<String, Arc<Connection>>,
+    limiters: Arc<Limiters>,
+    timetable: Timetable,
+    running: BTreeMap<String, Run>,
+    tasks: JoinSet<Ended>,
+}
+
+/// Runs until `stop`, then waits for the running operations to end at a page boundary.
+///
+/// # Errors
+/// When another daemon runs on the same database ([`Taken`]), the store cannot be opened, an address is taken, or the ticker
+/// cannot be started.
+pub async fn run(paths: Vec<PathBuf>, config: Config, stop: CancellationToken) -> anyhow::Result<Exit> {
+    let began = Timestamp::now();
+    let settings = config.daemon.clone();
+    let path = settings.store.path();
+    // A signal that comes while the database is opened, or waits for another process, ends the daemon at once: that is safe.
+    let opened = tokio::task::spawn_blocking(move || -> anyhow::Result<_> {
+        let lock = Lock::take(&path)?;
+        Ok((lock, Store::open(&path, settings.store.keep_raw)?))
+    });
+    let (mut lock, store) = tokio::select! {
+        opened = opened => opened??,
+        () = stop.cancelled() => return Ok(Exit::Ok),
+    };
+    let listen = http::bind("listen", &config.daemon.server.listen).await?;
+    let probes = http::bind("probe_listen", &config.daemon.server.probe_listen).await?;
+    let address = listen.as_ref().and_then(|listener| listener.local_addr().ok()).map(|address| address.to_string());
+    let probe_address = probes.as_ref().and_then(|listener| listener.local_addr().ok()).map(|address| address.to_string());
+    lock.introduce(&Holder { pid: std::process::id(), listen: address.clone() })?;
+
+    let shared = Arc::new(Shared::new(store.clone(), config, began, metrics::install()?));
+    let mut daemon = Daemon {
+        stop: stop.clone(),
+        paths,
+        connections: BTreeMap::new(),
+        limiters: Arc::new(Limiters::default()),
+        timetable: Timetable::default(),
+        running: BTreeMap::new(),
+        tasks: JoinSet::new(),
+        shared: Arc::clone(&shared),
+    };
+    let abandoned = store.end_abandoned().await?;
+    daemon.plan().await?;
+    for (connection, kind) in abandoned {
+        tracing::info!(connection, kind = kind.as_str(), "its process ended before it did: it goes on where it stopped");
+        daemon.due_now(&connection, Some(kind)).await;
+    }
+    let helpers = CancellationToken::new();
+    http::serve(&shared, listen, probes, &helpers);
+    shared.keep_alive(BEAT, &helpers);
+    shared.keep_counting(&helpers);
+    tracing::info!(
+        pid = std::process::id(),
+        connections = daemon.connections.len(),
+        listen = address.as_deref().unwrap_or("off"),
+        probe_listen = probe_address.as_deref().unwrap_or("off"),
+        "started"
+    );
+    notify::ready();
+    daemon.work().await?;
+    notify::stopping();
+    tracing::info!(running = daemon.running.len(), "stopping");
+    daemon.wind_down().await;
+    helpers.cancel();
+    tracing::info!("stopped");
+    drop(lock);
+    Ok(Exit::Ok)
+}
+
+impl Daemon {
+    async fn work(&mut self) -> anyhow::Result<()> {
+        let tick = Arc::new(Notify::new());
+        let mut scheduler = JobScheduler::new().await?;
+        let told = Arc::clone(&tick);
+        scheduler.add(Job::new_repeated(Duration::from_secs(1), move |_, _| told.notify_one())?).await?;
+        scheduler.start().await?;
+        let mut hangup = signal(SignalKind::hangup())?;
+        let mut watchdog = notify::watchdog().map(|time| tokio::time::interval(time / 3));
+        let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
+        // Said once a minute at most.
+        let mut told_status = (Instant::now(), String::new());
+        loop {
+            self.shared.looped();
+            tokio::select! {
+                () = tick.notified() => {
+                    self.look().await;
+                    if told_status.1.is_empty() || told_status.0.elapsed() >= Duration::from_secs(30) {
+                        told_status.0 = Instant::now();
+                        self.tell_status(&mut told_status.1).await;
+                    }
+                }
+                Some(ended) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => self.ended(ended).await,
+                Some(()) = hangup.recv() => self.reload().await,
+                () = beat(watchdog.as_mut()) => {
+                    if self.shared.store_age() < Duration::from_secs(120) {
+                        notify::alive();
+                    }
+                }
+                _ = housekeeping.tick() => self.keep_house().await,
+                () = self.stop.cancelled() => break,
+            }
+        }
+        scheduler.shutdown().await?;
+        Ok(())
+    }
+
+    /// Reads the due times, and takes over the connections of the configuration.
+    async fn plan(&mut self) -> anyhow::Result<()> {
+        let config = self.shared.config();
+        self.connections = config
+            .connections
+            .iter()
+            .filter(|connection| connection.enabled)
+            .map(|connection| (connection.name.clone(), Arc::clone(connection)))
+            .collect();
+        let stored = if self.timetable.rows().is_empty() { self.shared.store.due_rows()? } else { self.timetable.rows() };
+        let store = self.shared.store.clone();
+        let last = |name: &str, kind| store.last_operation(name, kind).ok().flatten();
+        self.timetable = Timetable::new(self.connections.values().map(AsRef::as_ref), &stored, last, self.shared.began, Timestamp::now());
+        self.save(self.timetable.rows()).await;
+        Ok(())
+    }
+
+    /// Starts what is due.
+    async fn look(&mut self) {
+        let now = Timestamp::now();
+        if !self.timetable.has_due(now) {
+            return;
+        }
+        let standings = match self.shared.store.standings() {
+            Ok(standings) => standings,
+            Err(error) => return tracing::error!(%error, "the database cannot be read"),
+        };
+        let blocked = standings
+            .iter()
+            .filter_map(|(name, standing)| match standing {
+                _ if standing.paused.is_some() => Some((name.clone(), Block::Paused)),
+                _ if standing.refused.is_some() => Some((name.clone(), Block::Refused)),
+                _ => None,
+            })
+            .collect();
+        let running = self
+            .running
+            .iter()
+            .map(|(name, run)| {
+                let waits = run.progress.look().waiting_until.is_some();
+                (name.clone(), Running { kind: run.kind, host: run.connection.location.authority(), waits })
+            })
+            .collect();
+        let tick = self.timetable.tick(now, &running, &blocked);
+        self.save(tick.moved).await;
+        for (connection, kind) in tick.skips {
+            tracing::warn!(connection, kind = kind.as_str(), "skipped: the one before still runs");
+            let reason = format!("the {} before still ran", kind.as_str());
+            if let Err(error) = self.shared.store.skip(&connection, kind, Trigger::Schedule, reason).await {
+                tracing::error!(%error, "the database cannot be written");
+            }
+        }
+        for name in tick.refused {
+            let mark = standings.get(&name).and_then(|standing| standing.refused.as_ref()).map(|(_, mark)| mark.clone());
+            self.try_other_credential(&name, mark).await;
+        }
+        for (name, kind, trigger) in tick.starts {
+            self.start(&name, kind, trigger);
+        }
+    }
+
+    fn start(&mut self, name: &str, kind: OperationKind, trigger: Trigger) {
+        let Some(connection) = self.connections.get(name).cloned() else { return };
+        let (progress, stop) = (Progress::default(), self.stop.child_token());
+        let engine = Engine { store: self.shared.store.clone(), stop: stop.clone() };
+        let (limiters, shown, runs) = (Arc::clone(&self.limiters), progress.clone(), Arc::clone(&connection));
+        tracing::debug!(connection = name, kind = kind.as_str(), trigger = trigger.as_str(), "due");
+        let task = self.tasks.spawn(async move {
+            let (reports, error) = one(&runs, &engine, &limiters, Work::of(kind), trigger, &shown).await;
+            Ended { reports, error }
+        });
+        self.running.insert(name.to_owned(), Run { task: task.id(), connection, kind, progress, stop });
+    }
+
+    async fn ended(&mut self, ended: Result<(Id, Ended), tokio::task::JoinError>) {
+        let id = match &ended {
+            Ok((id, _)) => *id,
+            Err(error) => error.id(),
+        };
+        let Some(name) = self.running.iter().find(|(_, run)| run.task == id).map(|(name, _)| name.clone()) else { return };
+        let Some(run) = self.running.remove(&name) else { return };
+        match ended {
+            Ok((_, Ended { reports, error })) => {
+                for report in &reports {
+                    metrics::ended(run.connection.entry.meta.id, report);
+                    log(report);
+                }
+                self.follow_up(&name, &run, &reports, error.as_ref()).await;
+                if reports
+                    .iter()
+                    .any(|report| report.counts.created + report.counts.updated + report.counts.reopened + report.counts.closed > 0)
+                {
+                    self.shared.count_again();
+                }
+            }
+            // What a panic says may hold anything: it is not repeated.
+            Err(_) => {
+                tracing::error!(
+                    connection = name,
+                    kind = run.kind.as_str(),
+                    code = "E0302",
+                    "a defect of this program ended the operation"
+                );
+                if let Err(error) = self.shared.store.end_abandoned().await {
+                    tracing::error!(%error, "the database cannot be written");
+                }
+            }
+        }
+    }
+
+    /// What the end of an operation means for the next one.
+    async fn follow_up(&mut self, name: &str, run: &Run, reports: &[Report], error: Option<&sync::Error>) {
+        match error {
+            None => {}
+            Some(sync::Error::Store(crate::store::Error::Busy(who))) => {
+                tracing::info!(
+                    connection = name,
+                    kind = run.kind.as_str(),
+                    by = who,
+                    "another process runs an operation on it: once more in a minute"
+                );
+                let _ = self.shared.store.skip(name, run.kind, Trigger::Schedule, format!("another operation ran, started by {who}")).await;
+                let soon = Timestamp::now().checked_add(Duration::from_secs(60)).unwrap_or(Timestamp::MAX);
+                let moved = self.timetable.set(name, Some(run.kind), soon);
+                self.save(moved).await;
+            }
+            Some(error) => {
+                tracing::error!(connection = name, kind = run.kind.as_str(), code = "E0301", %error, "the operation did not run")
+            }
+        }
+        // The secret may have been rotated while the operation ran: the new one deserves its own try, at once.
+        if reports.iter().any(credentials::is_refused)
+            && let Ok(standings) = self.shared.store.standings()
+            && let Some((_, mark)) = standings.get(name).and_then(|standing| standing.refused.clone())
+        {
+            self.try_other_credential(name, Some(mark)).await;
+        }
+    }
+
+    /// Reads the references of a refused credential again; another secret is tried at once.
+    async fn try_other_credential(&mut self, name: &str, refused: Option<String>) {
+        let Some(connection) = self.connections.get(name).cloned() else { return };
+        let mark = tokio::task::spawn_blocking(move || {
+            let refused = refused?;
+            let secrets = connection.resolve().ok()?;
+            Some(credentials::mark(&connection, &secrets, &refused) != refused)
+        });
+        if !matches!(mark.await, Ok(Some(true))) {
+            return tracing::debug!(connection = name, "its credential was refused, and there is no other one yet");
+        }
+        tracing::info!(connection = name, "its credential was refused; there is another one now");
+        if let Err(error) = self.shared.store.refuse(name, None).await {
+            return tracing::error!(%error, "the database cannot be written");
+        }
+        self.due_now(name, None).await;
+    }
+
+    async fn due_now(&mut self, name: &str, kind: Option<OperationKind>) {
+        let moved = self.timetable.set(name, kind, Timestamp::now());
+        self.save(moved).await;
+    }
+
+    async fn save(&self, rows: Vec<crate::store::DueRow>) {
+        if rows.is_empty() {
+            return;
+        }
+        if let Err(error) = self.shared.store.save_due(rows).await {
+            tracing::error!(%error, "due times cannot be stored");
+        }
+    }
+
+    /// Takes the configuration as it is now on the disk, all of it or nothing.
+    async fn reload(&mut self) {
+        notify::reloading();
+        let paths = self.paths.clone();
+        let loaded = match tokio::task::spawn_blocking(move || Config::load(&paths)).await {
+            Ok(loaded) => loaded,
+            Err(_) => return tracing::error!("reading the configuration failed"),
+        };
+        let (done, text) = match loaded {
+            Err(errors) => {
+                tracing::error!(code = "E0120", %errors, "the configuration is invalid: the old one stays in force");
+                (false, errors.to_string())
+            }
+            Ok(mut config) => {
+                let old = self.shared.config();
+                let changes = reload::changes(&old, &mut config);
+                for warning in &config.warnings {
+                    tracing::warn!(warning, "configuration");
+                }
+                self.shared.take(config);
+                if let Err(error) = self.plan().await {
+                    tracing::error!(%error, "the due times cannot be read");
+                }
+                // What is gone stops at its next page; what changed goes on, and its next run is the new one.
+                for (_, run) in self.running.iter().filter(|(name, _)| !self.connections.contains_key(*name)) {
+                    run.stop.cancel();
+                }
+                self.look_at_refused().await;
+                let text = if changes.is_empty() { "nothing changed".to_owned() } else { changes.join("\n") };
+                tracing::info!(changes = %text.replace('\n', "; "), "the configuration was taken");
+                (true, text)
+            }
+        };
+        self.shared.note_reload(done);
+        if let Err(error) = self.shared.store.note_reload(Reload { at: Timestamp::now(), done, text }).await {
+            tracing::error!(%error, "the database cannot be written");
+        }
+        notify::ready();
+    }
+
+    /// After a reload: connections whose credential was refused may have another one, or other settings.
+    async fn look_at_refused(&mut self) {
+        let Ok(standings) = self.shared.store.standings() else { return };
+        for (name, standing) in standings {
+            if let Some((_, mark)) = standing.refused {
+                self.try_other_credential(&name, Some(mark)).await;
+            }
+        }
+    }
+
+    async fn keep_house(&mut self) {
+        let config = self.shared.config();
+        if let Err(error) = self.shared.store.prune_operations(config.daemon.store.keep_since()).await {
+            tracing::error!(%error, "old operations cannot be pruned");
+        }
+        if let Ok(connections) = status::read(&self.shared.store, &config, Timestamp::now()) {
+            connections.iter().for_each(credentials::warn_of_end);
+        }
+    }
+
+    async fn tell_status(&self, told: &mut String) {
+        let shared = Arc::clone(&self.shared);
+        let read = tokio::task::spawn_blocking(move || status::read(&shared.store, &shared.config(), Timestamp::now()));
+        if let Ok(Ok(connections)) = read.await {
+            let text = status::summary(&connections);
+            if *told != text {
+                notify::status(&text);
+                *told = text;
+            }
+        }
+    }
+
+    /// Waits for the running operations, but not for ever: what does not end is found interrupted by the next start.
+    async fn wind_down(&mut self) {
+        let all = async {
+            while let Some(ended) = self.tasks.join_next().await {
+                if let Ok(Ended { reports, .. }) = ended {
+                    reports.iter().for_each(log);
+                }
+            }
+        };
+        if tokio::time::timeout(PATIENCE, all).await.is_err() {
+            tracing::warn!("operations did not reach a page boundary in time; the next start goes on from their last stored page");
+        }
+    }
+}
+
+/// One operation's end, for the log.
+fn log(report: &Report) {
+    let (connection, kind, outcome) = (&report.connection, report.kind.as_str(), report.outcome.as_str());
+    let counts = report.counts;
+    tracing::info!(
+        connection,
+        kind,
+        outcome,
+        operation = %report.operation,
+        seconds = report.took.as_secs(),
+        fetched = counts.fetched,
+        created = counts.created,
+        updated = counts.updated,
+        unchanged = counts.unchanged,
+        reopened = counts.reopened,
+        filtered = counts.filtered,
+        rejected = counts.rejected,
+        closed = counts.closed,
+        "operation ended"
+    );
+    for (scope, reason) in report.incomplete.iter().take(5) {
+        tracing::warn!(connection, kind, scope, reason, "not complete, nothing of it was closed");
+    }
+    for warning in &report.warnings {
+        tracing::warn!(connection, kind, warning, "look at this");
+    }
+    for (scope, error) in report.errors.iter().take(3) {
+        let code = match error {
+            sync::Error::Vendor(error) => crate::cli::code_of(error),
+            _ => "E0301",
+        };
+        tracing::error!(connection, kind, scope, code, %error, "failed");
+    }
+    if report.outcome == Outcome::Held {
+        tracing::warn!(connection, operation = %report.operation, "closes are held: tributary operations approve ID");
+    }
+}
+
+async fn beat(watchdog: Option<&mut tokio::time::Interval>) {
+    match watchdog {
+        Some(interval) => drop(interval.tick().await),
+        None => std::future::pending().await,
+    }
+}

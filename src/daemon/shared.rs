@@ -1,0 +1,157 @@
+//! What the daemon's loop shares with its HTTP server.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config::Config,
+    status::{self, FindingCount},
+    store::Store,
+};
+
+/// How old the counts of findings may be, whatever happens.
+const COUNTS: Duration = Duration::from_secs(600);
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) store: Store,
+    /// When the process began.
+    pub(crate) began: Timestamp,
+    config: RwLock<Arc<Config>>,
+    signs: Mutex<Signs>,
+    findings: Mutex<Vec<FindingCount>>,
+    changed: Notify,
+    counted: PrometheusHandle,
+}
+
+/// Signs of life.
+#[derive(Debug)]
+struct Signs {
+    looped: Instant,
+    stored: Instant,
+    store_error: Option<String>,
+    /// Whether the last reload was taken, and when one last was.
+    reloaded: (bool, Timestamp),
+}
+
+impl Shared {
+    pub(super) fn new(store: Store, config: Config, began: Timestamp, counted: PrometheusHandle) -> Self {
+        let now = Instant::now();
+        Shared {
+            store,
+            began,
+            config: RwLock::new(Arc::new(config)),
+            signs: Mutex::new(Signs { looped: now, stored: now, store_error: None, reloaded: (true, began) }),
+            findings: Mutex::new(Vec::new()),
+            changed: Notify::new(),
+            counted,
+        }
+    }
+
+    /// The configuration in force.
+    pub(crate) fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn take(&self, config: Config) {
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+    }
+
+    pub(super) fn looped(&self) {
+        self.signs().looped = Instant::now();
+    }
+
+    pub(crate) fn loop_age(&self) -> Duration {
+        self.signs().looped.elapsed()
+    }
+
+    /// Since when the database has not answered.
+    pub(crate) fn store_age(&self) -> Duration {
+        self.signs().stored.elapsed()
+    }
+
+    /// Why the last write failed, if it did.
+    pub(crate) fn store_error(&self) -> Option<String> {
+        self.signs().store_error.clone()
+    }
+
+    pub(super) fn note_reload(&self, done: bool) {
+        let mut signs = self.signs();
+        signs.reloaded.0 = done;
+        if done {
+            signs.reloaded.1 = Timestamp::now();
+        }
+    }
+
+    pub(crate) fn reloaded(&self) -> (bool, Timestamp) {
+        self.signs().reloaded
+    }
+
+    /// What this process counted, in Prometheus' text form.
+    pub(crate) fn counted(&self) -> String {
+        self.counted.run_upkeep();
+        self.counted.render()
+    }
+
+    /// Findings by connection, severity and state, as they last were counted.
+    pub(crate) fn findings(&self) -> Vec<FindingCount> {
+        self.findings.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Something changed the findings.
+    pub(super) fn count_again(&self) {
+        self.changed.notify_one();
+    }
+
+    /// Writes to the database again and again, to know whether that is possible.
+    pub(super) fn keep_alive(self: &Arc<Self>, every: Duration, stop: &CancellationToken) {
+        let (shared, stop) = (Arc::clone(self), stop.clone());
+        tokio::spawn(async move {
+            let mut beat = tokio::time::interval(every);
+            while stop.run_until_cancelled(beat.tick()).await.is_some() {
+                let written = shared.store.beat().await;
+                if let Err(error) = &written {
+                    tracing::warn!(%error, "the database cannot be written");
+                }
+                let mut signs = shared.signs();
+                signs.stored = Instant::now();
+                signs.store_error = written.err().map(|error| error.to_string());
+            }
+        });
+    }
+
+    /// Counts findings when they changed: reading all of them is too much for each request.
+    pub(super) fn keep_counting(self: &Arc<Self>, stop: &CancellationToken) {
+        let (shared, stop) = (Arc::clone(self), stop.clone());
+        tokio::spawn(async move {
+            loop {
+                let store = shared.store.clone();
+                let counted = tokio::task::spawn_blocking(move || status::findings(&store.reader()?)).await;
+                match counted {
+                    Ok(Ok(counts)) => *shared.findings.lock().unwrap_or_else(PoisonError::into_inner) = counts,
+                    Ok(Err(error)) => tracing::warn!(%error, "findings cannot be counted"),
+                    Err(_) => {}
+                }
+                // Many connections end at about the same time: once for all of them.
+                let next = async {
+                    let _ = tokio::time::timeout(COUNTS, shared.changed.notified()).await;
+                    tokio::time::sleep(Duration::from_secs(10)).await;
+                };
+                if stop.run_until_cancelled(next).await.is_none() {
+                    return;
+                }
+            }
+        });
+    }
+
+    fn signs(&self) -> MutexGuard<'_, Signs> {
+        self.signs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

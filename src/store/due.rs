@@ -1,0 +1,130 @@
+//! The daemon's notes: when what is due, and what kept it from running.
+
+use jiff::Timestamp;
+use rusqlite::{OptionalExtension, params};
+use uuid::Uuid;
+
+use super::{OperationKind, Result, Store, Trigger, lease::is_alive, now, passes::time};
+
+/// When a scheduled operation is due.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DueRow {
+    /// The connection's name.
+    pub connection: String,
+    /// Discover or sync.
+    pub kind: OperationKind,
+    /// The schedule that the time follows from, as text.
+    pub rule: String,
+    /// When.
+    pub due: Timestamp,
+}
+
+impl Store {
+    /// Every due time that was stored.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn due_rows(&self) -> Result<Vec<DueRow>> {
+        let reader = self.reader()?;
+        let mut statement = reader.prepare("select connection, kind, rule, due_at from due order by connection, kind")?;
+        let rows = statement.query_map([], |row| {
+            Ok(DueRow {
+                connection: row.get(0)?,
+                kind: if row.get::<_, String>(1)? == "sync" { OperationKind::Sync } else { OperationKind::Discover },
+                rule: row.get(2)?,
+                due: time(Some(row.get(3)?)).unwrap_or(Timestamp::UNIX_EPOCH),
+            })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Stores due times.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn save_due(&self, rows: Vec<DueRow>) -> Result<()> {
+        self.write(move |tx, _| {
+            let mut statement = tx.prepare_cached(
+                "insert into due (connection, kind, rule, due_at) values (?1, ?2, ?3, ?4)
+                 on conflict (connection, kind) do update set rule = excluded.rule, due_at = excluded.due_at",
+            )?;
+            for row in rows {
+                statement.execute(params![row.connection, row.kind.as_str(), row.rule, row.due.as_microsecond()])?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Notes an operation that was due and did not run, and why.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn skip(&self, connection: &str, kind: OperationKind, trigger: Trigger, reason: String) -> Result<()> {
+        let (connection, id) = (connection.to_owned(), Uuid::now_v7());
+        self.write(move |tx, _| {
+            tx.execute(
+                "insert into operations (id, connection, kind, trigger, outcome, started_at, ended_at, error)
+                 values (?1, ?2, ?3, ?4, 'skipped', ?5, ?5, ?6)",
+                params![id.to_string(), connection, kind.as_str(), trigger.as_str(), now(), reason],
+            )?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Marks operations whose process is no more as interrupted, and tells which: the next run goes on where they stopped.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn end_abandoned(&self) -> Result<Vec<(String, OperationKind)>> {
+        self.write(move |tx, _| {
+            let mut statement = tx.prepare(
+                "select o.id, o.connection, o.kind, l.owner, l.held_until from operations o join connections c on c.name = o.connection
+                 left join leases l on l.connection_id = c.id where o.outcome = 'running'",
+            )?;
+            let running: Vec<(String, String, String, Option<String>, Option<i64>)> = statement
+                .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))?
+                .collect::<Result<_, _>>()?;
+            let mut abandoned = Vec::new();
+            for (id, connection, kind, owner, until) in running {
+                if owner.zip(until).is_some_and(|(owner, until)| is_alive(&owner, until)) {
+                    continue;
+                }
+                tx.execute(
+                    "update operations set outcome = 'interrupted', ended_at = ?2, error = 'its process ended' where id = ?1",
+                    params![id, now()],
+                )?;
+                abandoned.push((connection, if kind == "sync" { OperationKind::Sync } else { OperationKind::Discover }));
+            }
+            Ok(abandoned)
+        })
+        .await
+    }
+
+    /// Asks whoever runs an operation to stop it at the next page. `None` when there is no such operation, else whether it runs.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn cancel(&self, operation: String) -> Result<Option<bool>> {
+        self.end_abandoned().await?;
+        self.write_durably(move |tx| {
+            let outcome: Option<String> =
+                tx.query_row("select outcome from operations where id = ?1", [&operation], |row| row.get(0)).optional()?;
+            let Some(outcome) = outcome else { return Ok(None) };
+            tx.execute("update operations set cancelled_at = ?2 where id = ?1 and outcome = 'running'", params![operation, now()])?;
+            Ok(Some(outcome == "running"))
+        })
+        .await
+    }
+
+    /// Whether somebody asked to stop the operation that runs on a connection.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub(crate) fn is_cancelled(reader: &rusqlite::Connection, connection: &str) -> Result<bool> {
+        Ok(reader
+            .prepare_cached("select 1 from operations where connection = ?1 and outcome = 'running' and cancelled_at is not null")?
+            .exists([connection])?)
+    }
+}

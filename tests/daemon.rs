@@ -1,0 +1,404 @@
+//! The daemon as its operator meets it: the real process, its schedule, its signals, its HTTP server.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::{
+    io::Read,
+    path::PathBuf,
+    process::{Child, Stdio},
+    time::{Duration, Instant},
+};
+
+use common::Bench;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tributary_simulator::{Change, Fault, Size, dependency_track::DependencyTrack, seed::Seed, start};
+
+const SMALL: Size = Size { records: 4, findings: 200, seed: 3 };
+/// Longer than anything here takes on a busy machine; nothing waits for it when all is well.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// A running daemon. It is killed when this is dropped.
+struct Daemon {
+    child: Child,
+    log: PathBuf,
+    address: String,
+}
+
+impl Daemon {
+    async fn start(bench: &Bench) -> Daemon {
+        let log = bench.folder.path().join(format!("log-{}", rand_name()));
+        let file = std::fs::File::create(&log).unwrap();
+        let child = bench.command(&["run"]).stdout(Stdio::null()).stderr(file).spawn().unwrap();
+        let mut daemon = Daemon { child, log, address: String::new() };
+        let database = bench.folder.path().join("t.db");
+        let began = Instant::now();
+        loop {
+            let holder = tributary::daemon::holder(&database);
+            if let Some(address) = holder.filter(|holder| holder.pid == daemon.child.id()).and_then(|holder| holder.listen) {
+                daemon.address = address;
+                return daemon;
+            }
+            assert!(began.elapsed() < PATIENCE && daemon.child.try_wait().unwrap().is_none(), "it did not start: {}", daemon.text());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    fn text(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Whether it catches SIGTERM by now.
+    fn hears_signals(&self) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+        u64::from_str_radix(caught.trim(), 16).unwrap() & (1 << 14) != 0
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_raw(self.child.id().try_into().unwrap()).unwrap(), signal).unwrap();
+    }
+
+    async fn get(&self, path: &str) -> (u16, String) {
+        let answer =
+            reqwest::Client::builder().no_proxy().build().unwrap().get(format!("http://{}{path}", self.address)).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+
+    async fn status(&self, connection: &str) -> Value {
+        let (code, body) = self.get("/api/v1/status").await;
+        assert_eq!(code, 200, "{body}");
+        let status: Value = serde_json::from_str(&body).unwrap();
+        let found = status["connections"].as_array().unwrap().iter().find(|one| one["connection"] == connection);
+        found.cloned().unwrap_or(Value::Null)
+    }
+
+    /// Waits until a connection's status is as wanted.
+    async fn until(&self, connection: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let began = Instant::now();
+        loop {
+            let status = self.status(connection).await;
+            if wanted(&status) {
+                return status;
+            }
+            assert!(began.elapsed() < PATIENCE, "still {status:#}\n{}", self.text());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Its exit code, and how long it took to end.
+    async fn end(mut self, signal: Signal) -> (Option<i32>, Duration, String) {
+        self.signal(signal);
+        let began = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return (status.code(), began.elapsed(), self.text());
+            }
+            assert!(began.elapsed() < PATIENCE, "it does not end: {}", self.text());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn rand_name() -> String {
+    uuid::Uuid::now_v7().simple().to_string()
+}
+
+async fn bench(more: &str) -> Bench {
+    let bench = Bench::new(start(DependencyTrack::new(SMALL), 0).await.unwrap());
+    configure(&bench, more);
+    bench
+}
+
+/// The bench's configuration with a server on a free port, and these lines for the connection.
+fn configure(bench: &Bench, more: &str) {
+    bench.configure(more);
+    let text = std::fs::read_to_string(bench.config()).unwrap();
+    std::fs::write(bench.config(), format!("[server]\nlisten = \"127.0.0.1:0\"\n{text}")).unwrap();
+}
+
+async fn run(bench: &Bench, arguments: &[&str]) -> (i32, String, String) {
+    let mut command = bench.command(arguments);
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+const EVERY_SECOND: &str = "discover = { every = \"1h\" }\nsync = { every = \"1s\" }";
+
+fn succeeded(status: &Value) -> bool {
+    !status["sync"]["last_success"].is_null()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_syncs_on_schedule_tells_how_it_stands_and_stops_with_exit_0() {
+    let bench = bench(EVERY_SECOND).await;
+    let daemon = Daemon::start(&bench).await;
+    daemon.until("t", succeeded).await;
+    bench.tool.vendor.step(&Change::ONE_PERCENT);
+    let before = daemon.status("t").await["sync"]["last_success"].clone();
+    daemon.until("t", |status| succeeded(status) && status["sync"]["last_success"] != before).await;
+
+    assert_eq!(daemon.get("/livez").await.0, 200);
+    assert_eq!(daemon.get("/readyz").await, (200, "ok\n".to_owned()));
+    assert_eq!(daemon.get("/nothing").await.0, 404);
+    let (_, metrics) = daemon.get("/metrics").await;
+    for line in [
+        "tributary_operations_total{connection=\"t\",operation=\"sync\",outcome=\"success\"}",
+        "tributary_items_total{connection=\"t\",kind=\"finding\",result=\"created\"} ",
+        "tributary_vendor_requests_total{connection=\"t\",code=\"200\"}",
+        "tributary_operation_duration_seconds_bucket{connector=\"dependency_track\",operation=\"sync\",le=",
+        "tributary_consecutive_failures{connection=\"t\",operation=\"sync\"} 0",
+        "tributary_held_closes{connection=\"t\"} 0",
+        "tributary_config_last_reload_successful 1",
+    ] {
+        assert!(metrics.contains(line), "{line} is not in\n{metrics}");
+    }
+
+    // Commands work beside it, and a second daemon does not.
+    let (code, stdout, stderr) = run(&bench, &["status"]).await;
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stdout.contains('t') && stderr.contains(&format!("process {}", daemon.child.id())), "{stdout}{stderr}");
+    assert_eq!(run(&bench, &["health", "--ready"]).await.0, 0);
+    let (code, _, stderr) = run(&bench, &["run"]).await;
+    assert_eq!(code, 75, "{stderr}");
+    assert!(stderr.contains(&format!("process {}", daemon.child.id())), "{stderr}");
+
+    let (code, took, log) = daemon.end(Signal::TERM).await;
+    assert_eq!(code, Some(0), "{log}");
+    assert!(took < Duration::from_secs(20), "{took:?}");
+    assert_eq!(run(&bench, &["health"]).await.0, 69, "nobody is there");
+    let (_, stdout, stderr) = run(&bench, &["status", "-o", "json"]).await;
+    let status: Value = serde_json::from_str(&stdout).unwrap();
+    assert!(succeeded(&status["items"][0]), "{stdout}{stderr}");
+    for _ in 0..2 {
+        assert_eq!(run(&bench, &["run", "--once"]).await.0, 0);
+    }
+    bench.assert_oracle("after the daemon");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a1_nobody_beyond_this_machine_is_answered() {
+    let bench = bench("discover = \"off\"\nsync = \"off\"").await;
+    let daemon = Daemon::start(&bench).await;
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let url = format!("http://{}/api/v1/status", daemon.address);
+    let foreign = client.get(&url).header("host", "rebound.example").send().await.unwrap();
+    assert_eq!(foreign.status(), 421, "a name that was made to resolve to this machine");
+    drop(daemon);
+    let text = std::fs::read_to_string(bench.config()).unwrap();
+    std::fs::write(bench.config(), text.replace("127.0.0.1:0", "0.0.0.0:8420")).unwrap();
+    let (code, _, stderr) = run(&bench, &["run"]).await;
+    assert_eq!(code, 78, "{stderr}");
+    assert!(stderr.contains("E0114") && stderr.contains("probe_listen"), "{stderr}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s2_sigterm_at_any_moment_ends_with_exit_0_and_loses_nothing() {
+    let bench = bench(EVERY_SECOND).await;
+    let mut seed = Seed::of(&[2, 26]);
+    for round in 0..25 {
+        if round % 5 == 4 {
+            // What a correct client must end with is known for one that synced between two steps.
+            for _ in 0..2 {
+                assert_eq!(run(&bench, &["run", "--once"]).await.0, 0);
+            }
+            bench.assert_oracle(&format!("after {round} stops"));
+            bench.tool.vendor.step(&Change::ONE_PERCENT);
+        }
+        let log = bench.folder.path().join(format!("log-{round}"));
+        let child = bench.command(&["run"]).stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
+        let daemon = Daemon { child, log, address: String::new() };
+        // From the moment on at which it listens to signals: reading the configuration, migrating, syncing, idle.
+        while !daemon.hears_signals() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(seed.below(500) as u64)).await;
+        let (code, took, log) = daemon.end(Signal::TERM).await;
+        assert_eq!(code, Some(0), "round {round}: {log}");
+        assert!(took < Duration::from_secs(20), "{took:?}");
+    }
+    for _ in 0..2 {
+        assert_eq!(run(&bench, &["run", "--once"]).await.0, 0);
+    }
+    bench.assert_oracle("after 25 stops");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s2_a_wait_for_quota_does_not_delay_the_end_and_is_shown() {
+    let bench = bench(EVERY_SECOND).await;
+    bench.tool.faults.add("/api/v1/finding", 0, usize::MAX, Fault::Status(429, Some("600".to_owned())));
+    let daemon = Daemon::start(&bench).await;
+    let status = daemon.until("t", |status| status["status"] == "waiting").await;
+    assert!(status["running"]["waiting_until"].is_string(), "{status:#}");
+    let (_, stdout, _) = run(&bench, &["status"]).await;
+    assert!(stdout.contains("waiting until"), "{stdout}");
+    let (code, took, log) = daemon.end(Signal::TERM).await;
+    assert_eq!(code, Some(0), "{log}");
+    assert!(took < Duration::from_secs(20), "{took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s3_what_a_killed_daemon_ran_is_shown_as_interrupted_and_goes_on() {
+    let bench = bench("discover = { every = \"1h\" }\nsync = { every = \"1h\" }").await;
+    bench.tool.faults.add("/api/v1/finding", 2, usize::MAX, Fault::Status(429, Some("600".to_owned())));
+    let daemon = Daemon::start(&bench).await;
+    let status = daemon.until("t", |status| status["status"] == "waiting").await;
+    let operation = status["running"]["operation"].as_str().unwrap().to_owned();
+    daemon.end(Signal::KILL).await;
+    let (_, stdout, _) = run(&bench, &["status", "-o", "json"]).await;
+    let status: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(status["items"][0]["running"], Value::Null, "nobody runs it any more");
+    bench.tool.faults.clear();
+    let daemon = Daemon::start(&bench).await;
+    daemon.until("t", succeeded).await;
+    let (_, stdout, _) = run(&bench, &["operations", "show", &operation, "-o", "json"]).await;
+    assert_eq!(serde_json::from_str::<Value>(&stdout).unwrap()["outcome"], "interrupted", "{stdout}");
+    let (_, stdout, _) = run(&bench, &["operations", "list", "-o", "json"]).await;
+    let operations: Value = serde_json::from_str(&stdout).unwrap();
+    let resumed = operations["items"].as_array().unwrap().iter().find(|one| one["kind"] == "sync" && one["outcome"] == "success").unwrap();
+    assert_eq!(resumed["trigger"], "schedule", "due at once, though its hour is not over: {resumed}");
+    drop(daemon);
+    assert_eq!(run(&bench, &["run", "--once"]).await.0, 0);
+    bench.assert_oracle("after the kill");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s4_a_reload_is_all_or_nothing_and_leaves_the_untouched_alone() {
+    let bench = bench("discover = \"off\"\nsync = { every = \"1h\" }").await;
+    bench.tool.faults.add("/api/v1/finding", 0, usize::MAX, Fault::Status(429, Some("600".to_owned())));
+    let daemon = Daemon::start(&bench).await;
+    let status = daemon.until("t", |status| status["status"] == "waiting").await;
+    let operation = status["running"]["operation"].clone();
+    let good = std::fs::read_to_string(bench.config()).unwrap();
+    let other = start(DependencyTrack::new(SMALL), 0).await.unwrap();
+
+    // Invalid: told at once, and nothing of it is taken.
+    let more = format!(
+        "\n[connections.u]\nconnector = \"dependency_track\"\nlocation = \"{}\"\nsecret = \"{}\"\ndiscover = \"off\"\nsync = {{ every = \"1h\" }}\n",
+        other.url,
+        other.vendor.fields(&other.url)[0].1
+    );
+    std::fs::write(bench.config(), format!("{good}{more}locaton = 1\n")).unwrap();
+    let (code, _, stderr) = run(&bench, &["config", "reload"]).await;
+    assert_eq!(code, 78, "{stderr}");
+    daemon.signal(Signal::HUP);
+    let began = Instant::now();
+    while !daemon.get("/metrics").await.1.contains("tributary_config_last_reload_successful 0") {
+        assert!(began.elapsed() < PATIENCE, "{}", daemon.text());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(daemon.status("u").await, Value::Null, "the old configuration is in force");
+    assert!(daemon.text().contains("E0120") && daemon.text().contains("locaton"), "{}", daemon.text());
+
+    std::fs::write(bench.config(), format!("{good}{more}")).unwrap();
+    let (code, stdout, stderr) = run(&bench, &["config", "reload"]).await;
+    assert_eq!((code, stdout.trim()), (0, "added u"), "{stderr}");
+    daemon.until("u", succeeded).await;
+    let status = daemon.status("t").await;
+    assert_eq!(status["running"]["operation"], operation, "it was not touched");
+    assert!(daemon.get("/metrics").await.1.contains("tributary_config_last_reload_successful 1"));
+
+    std::fs::write(bench.config(), good.replace("every = \"1h\"", "every = \"2h\"")).unwrap();
+    let (code, stdout, stderr) = run(&bench, &["config", "reload"]).await;
+    assert_eq!((code, stdout.trim()), (0, "changed t: sync\nremoved u; what is stored of it stays"), "{stderr}");
+    let (_, stdout, _) = run(&bench, &["config", "reload"]).await;
+    assert_eq!(stdout.trim(), "nothing changed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_credential_is_not_sent_again_before_it_is_another_one() {
+    let bench = bench(EVERY_SECOND).await;
+    let secret = bench.folder.path().join("secret");
+    let good = bench.tool.vendor.fields(&bench.tool.url)[0].1.clone();
+    let write = |text: &str| {
+        // By renaming, as secret managers do.
+        let next = bench.folder.path().join("next");
+        std::fs::write(&next, text).unwrap();
+        std::fs::set_permissions(&next, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        std::fs::rename(next, &secret).unwrap();
+    };
+    write("odt_wrong");
+    let text = std::fs::read_to_string(bench.config()).unwrap();
+    std::fs::write(bench.config(), text.replace(&format!("\"{good}\""), "{ file = \"secret\" }")).unwrap();
+    let daemon = Daemon::start(&bench).await;
+    daemon.until("t", |status| status["status"] == "auth").await;
+    let sent = bench.tool.log().len();
+    assert!(sent <= 2, "{sent} refused requests may lock an account");
+    // The sync is due every second: none of them asks the vendor.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(bench.tool.log().len(), sent, "it was not tried again");
+    let (_, stdout, _) = run(&bench, &["status"]).await;
+    assert!(stdout.contains("auth") && stdout.contains("refused"), "{stdout}");
+    // K6: the secret is rotated; no restart, no reload.
+    write(&good);
+    daemon.until("t", succeeded).await;
+    assert!(
+        daemon
+            .get("/metrics")
+            .await
+            .1
+            .contains("tributary_connection_status{connection=\"t\",connector=\"dependency_track\",status=\"auth\"} 0")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_connection_rests_until_it_is_resumed() {
+    let bench = bench(EVERY_SECOND).await;
+    assert_eq!(run(&bench, &["connections", "pause", "t"]).await.0, 0);
+    let daemon = Daemon::start(&bench).await;
+    assert_eq!(daemon.status("t").await["status"], "paused");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(bench.tool.log().len(), 0);
+    let (code, _, stderr) = run(&bench, &["run", "--once"]).await;
+    assert_eq!((code, bench.tool.log().len()), (0, 0), "{stderr}");
+    assert_eq!(run(&bench, &["connections", "resume", "t"]).await.0, 0);
+    daemon.until("t", succeeded).await;
+    assert_eq!(run(&bench, &["connections", "pause", "nobody"]).await.0, 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operation_can_be_stopped_from_outside_and_the_next_one_goes_on() {
+    let bench = bench("discover = { every = \"1h\" }\nsync = { every = \"1h\" }").await;
+    bench.tool.faults.add("/api/v1/finding", 1, usize::MAX, Fault::Status(429, Some("600".to_owned())));
+    let daemon = Daemon::start(&bench).await;
+    let status = daemon.until("t", |status| status["status"] == "waiting").await;
+    let operation = status["running"]["operation"].as_str().unwrap().to_owned();
+    let (code, _, stderr) = run(&bench, &["operations", "cancel", &operation]).await;
+    assert_eq!(code, 0, "{stderr}");
+    daemon.until("t", |status| status["sync"]["last_outcome"] == "interrupted").await;
+    assert_eq!(run(&bench, &["operations", "cancel", "nothing"]).await.0, 4);
+    bench.tool.faults.clear();
+    assert_eq!(run(&bench, &["sync", "t"]).await.0, 0);
+    bench.assert_oracle("after the next sync");
+    let (_, stdout, _) = run(&bench, &["operations", "show", &operation]).await;
+    assert!(stdout.contains("interrupted") && stdout.contains("timeline") && stdout.contains("waited"), "{stdout}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_hangs_delays_no_other() {
+    let bench = bench(EVERY_SECOND).await;
+    bench.tool.faults.add("", 0, usize::MAX, Fault::Slow(Duration::from_secs(60)));
+    let other = start(DependencyTrack::new(SMALL), 0).await.unwrap();
+    let text = std::fs::read_to_string(bench.config()).unwrap();
+    let more = format!(
+        "\n[connections.u]\nconnector = \"dependency_track\"\nlocation = \"{}\"\nsecret = \"{}\"\n{EVERY_SECOND}\n",
+        other.url,
+        other.vendor.fields(&other.url)[0].1
+    );
+    std::fs::write(bench.config(), format!("{text}{more}")).unwrap();
+    let daemon = Daemon::start(&bench).await;
+    daemon.until("u", succeeded).await;
+    assert_eq!(daemon.status("t").await["status"], "running");
+    let mut text = String::new();
+    std::fs::File::open(&daemon.log).unwrap().read_to_string(&mut text).unwrap();
+    assert!(!text.contains("panicked"), "{text}");
+}

@@ -60,7 +60,7 @@ fn targets(tool: &str, sink: u16) -> Vec<(String, String)> {
         (format!("{port}/api"), port.clone()),
         (format!("https://127.0.0.1:{sink}/api"), format!("https://127.0.0.1:{sink}")),
         (format!("http://{own}@localhost:{sink}/api"), other.clone()),
-        (format!("http://{own}:x@127.0.0.1:{sink}/"), port.clone()),
+        (format!("http://{own}:x@127.0.0.1:{sink}/"), port),
         (format!("//localhost:{sink}/api"), format!("https://localhost:{sink}")),
         (format!("\\\\localhost:{sink}\\api"), format!("https://localhost:{sink}")),
         (format!("http:/\\localhost:{sink}/api"), other),

@@ -80,8 +80,10 @@ struct Gossip {
 struct State {
     echo: Echo,
     requests: usize,
-    /// Every credential that came over the wire, in either direction.
+    /// Every credential that came over the wire, in either direction, and those of the configuration.
     met: BTreeSet<String>,
+    /// Of these, what the process that runs knows.
+    known: BTreeSet<String>,
 }
 
 impl Vendor for Gossip {
@@ -117,7 +119,7 @@ impl Gossip {
             let credentials = ["authorization", "x-amz-security-token"].iter().filter_map(|name| parts.headers.get(*name)?.to_str().ok());
             // AWS's signature is none.
             let credentials = credentials.filter(|value| !value.starts_with("AWS4-")).filter_map(|value| value.split(' ').next_back());
-            state.met.extend(credentials.map(str::to_owned));
+            state.known.extend(credentials.map(str::to_owned));
             state.requests += 1;
             (state.echo, state.requests)
         };
@@ -126,15 +128,15 @@ impl Gossip {
                 let (parts, body) = next.run(Request::from_parts(parts, Body::from(body))).await.into_parts();
                 let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
                 if for_token {
-                    self.state.lock().unwrap().met.extend(tokens(&String::from_utf8_lossy(&body)));
+                    self.state.lock().unwrap().known.extend(tokens(&String::from_utf8_lossy(&body)));
                 }
                 return Response::from_parts(parts, Body::from(body));
             }
             (Echo::Status(status) | Echo::Tokens(status), _) => status,
             (Echo::Cycle, _) => [500, 429, 200, 201, 202, 302][number % 6],
         };
-        let met: Vec<String> = self.state.lock().unwrap().met.iter().cloned().collect();
-        echoed(status, &met, &parts.headers, &body)
+        let known: Vec<String> = self.state.lock().unwrap().known.iter().cloned().collect();
+        echoed(status, &known, &parts.headers, &body)
     }
 }
 
@@ -224,6 +226,30 @@ const OUTPUTS: &[&[&str]] = &[
     &["db", "stats"],
 ];
 
+/// What the daemon answers over HTTP. A new path is one word more.
+const PATHS: &[&str] = &["/api/v1/status", "/metrics", "/readyz", "/livez"];
+
+/// Starts the daemon and asks it everything. Its log stays beside the database.
+async fn asked_of_the_daemon(bench: &Bench) -> Vec<(String, String)> {
+    let text = fs::read_to_string(bench.config()).unwrap();
+    fs::write(bench.config(), format!("[server]\nlisten = \"127.0.0.1:0\"\n{text}")).unwrap();
+    let log = fs::File::create(bench.folder.path().join("daemon.log")).unwrap();
+    let mut child = bench.command(&["run", "-vvv"]).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+    let database = bench.folder.path().join("t.db");
+    let address = || tributary::daemon::holder(&database).filter(|holder| holder.pid == child.id())?.listen;
+    eventually(|| address().is_some()).await;
+    let (address, mut answers) = (address().unwrap(), Vec::new());
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    for path in PATHS {
+        let answer = client.get(format!("http://{address}{path}")).send().await.unwrap();
+        answers.push((format!("GET {path}"), format!("{:?} {}", answer.headers().clone(), answer.text().await.unwrap())));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    fs::write(bench.config(), text).unwrap();
+    answers
+}
+
 /// Fails when one of these secrets is in a text, in whatever form.
 fn assert_clean(place: &str, bytes: &[u8], secrets: &BTreeSet<String>) {
     let text = String::from_utf8_lossy(bytes).to_lowercase();
@@ -250,11 +276,17 @@ fn secrets_of(tool: &dyn Vendor, url: &str) -> Vec<String> {
 
 async fn sweep(tool: Arc<dyn Vendor>) {
     let id = tool.id();
-    let state = Arc::new(Mutex::new(State { echo: Echo::Nothing, requests: 0, met: BTreeSet::new() }));
+    let state = Arc::new(Mutex::new(State { echo: Echo::Nothing, requests: 0, met: BTreeSet::new(), known: BTreeSet::new() }));
     // Where it listens is part of what Checkmarx's key says.
     let running = start_any(Arc::new(Gossip { tool: Arc::clone(&tool), state: Arc::clone(&state) }), 0).await.unwrap();
     let secrets = secrets_of(&*tool, &running.url);
-    state.lock().unwrap().met.extend(secrets.iter().cloned());
+    let configured: BTreeSet<String> = secrets.into_iter().collect();
+    // Another process knows nothing of what this one was granted.
+    let forget = || {
+        let mut state = state.lock().unwrap();
+        let known = std::mem::replace(&mut state.known, configured.clone());
+        state.met.extend(known.into_iter().chain(configured.iter().cloned()));
+    };
     let bench = Bench::new(running);
     let mut shown: Vec<(String, String)> = Vec::new();
     for (echo, commands) in [
@@ -268,12 +300,15 @@ async fn sweep(tool: Arc<dyn Vendor>) {
     ] {
         state.lock().unwrap().echo = echo;
         for command in commands {
+            forget();
             let Shown { code, out } = run(&bench, command).await;
             assert_eq!(code == 0, echo == Echo::Nothing, "{id} {echo:?} {command:?}: {code}\n{out}");
             assert!(out.contains("TRACE") || command.contains(&"-vv"), "{id}: {command:?} shows nothing at level TRACE");
             shown.push((format!("{id} {echo:?} {command:?}"), out));
         }
     }
+    forget();
+    shown.extend(asked_of_the_daemon(&bench).await.into_iter().map(|(place, text)| (format!("{id} {place}"), text)));
     state.lock().unwrap().echo = Echo::Nothing;
     for command in OUTPUTS {
         let Shown { code, out } = run(&bench, &[command, &["-vvv"][..]].concat()).await;
@@ -289,6 +324,7 @@ async fn sweep(tool: Arc<dyn Vendor>) {
     for operation in operations {
         shown.push((format!("{id} operations show"), run(&bench, &["operations", "show", &operation]).await.out));
     }
+    forget();
     let met = state.lock().unwrap().met.clone();
     for (place, text) in shown {
         assert_clean(&place, text.as_bytes(), &met);

@@ -57,6 +57,7 @@ async fn measure(findings: usize) {
         "[store]\nurl = \"sqlite:b.db\"\n[connections.b]\nconnector = \"dependency_track\"\nlocation = \"{url}\"\nsecret = \"{key}\"\n"
     );
     std::fs::write(&config, text).unwrap();
+    std::fs::set_permissions(&config, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let database = folder.path().join("b.db");
 
     let (pages, download) = download(url, key).await;

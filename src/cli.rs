@@ -36,7 +36,7 @@ pub struct Cli {
     /// Form of the data on stdout.
     #[arg(short, long, global = true, default_value = "table")]
     output: Format,
-    /// More on stderr: -v what is requested, -vv everything.
+    /// More on stderr: -v what is requested, -vv what libraries say, too, -vvv all that there is.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
     /// Form of the log on stderr.
@@ -317,6 +317,7 @@ enum ConfigCommand {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    crate::process::keep_secrets_in_memory();
     let cli = Cli::try_parse().unwrap_or_else(|error| error.exit());
     init_log(&cli);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -392,7 +393,8 @@ fn init_log(cli: &Cli) {
         (0, Command::Run { once: false, .. }) => "tributary=info,tributary_connectors=info,warn",
         (0, _) => "error",
         (1, _) => "tributary=debug,tributary_connectors=debug,info",
-        _ => "debug",
+        (2, _) => "debug",
+        _ => "trace",
     };
     let log = fmt().with_env_filter(EnvFilter::new(level)).with_writer(std::io::stderr);
     if cli.log_format == "json" { log.json().init() } else { log.with_target(false).init() }

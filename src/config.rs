@@ -9,7 +9,7 @@ mod secret;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use jiff::tz::TimeZone;
+use jiff::{Timestamp, tz::TimeZone};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -85,9 +85,9 @@ impl Default for StoreSettings {
 
 impl StoreSettings {
     /// Operations that ended before this time are pruned.
-    pub fn keep_since(&self) -> jiff::Timestamp {
+    pub fn keep_since(&self) -> Timestamp {
         let keep = read::duration(&self.keep_operations).expect("checked when the configuration was read");
-        jiff::Timestamp::now().checked_sub(keep).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
+        Timestamp::now().checked_sub(keep).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
     /// The file that the URL names.
@@ -137,12 +137,15 @@ pub struct Connection {
     pub full_sync_every: Duration,
     /// The way to the tool.
     pub http: HttpOptions,
+    /// When the credential stops being accepted, as its owner noted.
+    pub credential_expires: Option<Timestamp>,
     pub(crate) fields: Map<String, Value>,
     pub(crate) secrets: Vec<(String, SecretRef)>,
 }
 
 impl Connection {
-    /// Resolves the secrets and opens the connection. No request is sent.
+    /// Resolves the secrets, each anew, and opens the connection. No request is sent. Blocks while a command gives a secret:
+    /// [`Connection::opened`] is for tasks.
     ///
     /// # Errors
     /// `Kind::Settings` that names the secret or field at fault.
@@ -150,16 +153,27 @@ impl Connection {
         self.open_with(self.resolve()?, limiters)
     }
 
-    /// The secrets as they are now, by field. Reads files and runs commands, so it can take seconds.
+    /// The secrets as they are now, each read anew, by field. Reads files and runs commands, so it can take seconds.
     ///
     /// # Errors
     /// `Kind::Settings` that names the secret at fault.
     pub(crate) fn resolve(&self) -> Result<Map<String, Value>, Error> {
         let resolve = |(field, reference): &(String, SecretRef)| {
             let secret = reference.resolve().map_err(|why| Error::new(format!("resolving `{field}`"), Kind::Settings(why.into())))?;
-            Ok((field.clone(), Value::String(secret)))
+            // Decoding moves the text from here into the connector's own `Secret`, which wipes it.
+            Ok((field.clone(), Value::String(secret.expose().to_owned())))
         };
         self.secrets.iter().map(resolve).collect()
+    }
+
+    /// Like [`Connection::open`], for tasks: the runtime is not held up.
+    ///
+    /// # Errors
+    /// As [`Connection::open`].
+    pub async fn opened(self: &Arc<Self>, limiters: &Arc<Limiters>) -> Result<Arc<dyn Source>, Error> {
+        let (connection, limiters) = (Arc::clone(self), Arc::clone(limiters));
+        let opened = tokio::task::spawn_blocking(move || connection.open(&limiters)).await;
+        opened.unwrap_or_else(|_| Err(Error::new("opening the connection", Kind::Settings("a defect of the connector".into()))))
     }
 
     /// Opens the connection with these secrets.
@@ -171,6 +185,12 @@ impl Connection {
         settings.extend(secrets);
         let link = Link { location: self.location.clone(), options: self.http.clone(), limiters: Arc::clone(limiters) };
         self.entry.open(Value::Object(settings), link).map(Arc::from)
+    }
+
+    /// When the credential stops being accepted: what the vendor said ([`tributary_connectors::Activity::credential_expires`])
+    /// or what the configuration says, whichever is sooner.
+    pub fn expiry(&self, told: Option<Timestamp>) -> Option<Timestamp> {
+        [told, self.credential_expires].into_iter().flatten().min()
     }
 
     /// What the engine needs to know.
@@ -213,6 +233,9 @@ impl Config {
                 connection.minimum_severity,
                 connection.import_closed
             );
+            if let Some(time) = connection.credential_expires {
+                let _ = writeln!(text, "credential_expires = {time}");
+            }
             for (field, value) in &connection.fields {
                 let _ = writeln!(text, "fields.{field} = {value}");
             }
@@ -270,7 +293,8 @@ impl Config {
                 "defaults": defaults(&[]),
                 "connections": { "type": "object", "additionalProperties": defaults(&[
                     ("connector", json!({ "enum": ids })), ("vendor", text.clone()), ("location", text.clone()), ("label", text),
-                    ("enabled", json!({ "type": "boolean" })), ("secret", reference), ("http", object.clone()),
+                    ("enabled", json!({ "type": "boolean" })), ("secret", reference),
+                    ("credential_expires", json!({ "type": "string", "description": "When the credential expires: 2027-01-31, or with a time" })), ("http", object.clone()),
                     ("fields", object.clone()), ("credentials", object.clone()), ("options", object),
                 ]) },
             },

@@ -8,6 +8,7 @@ pub mod config;
 pub mod daemon;
 pub mod http;
 mod notify;
+mod process;
 pub mod status;
 pub mod store;
 pub mod sync;

@@ -208,7 +208,7 @@ pub fn read(store: &Store, config: &Config, now: Timestamp) -> store::Result<Vec
                 vendor_total,
                 held_closes: one(&held, name),
                 quarantine: one(&quarantine, name),
-                credential_expires: standing.expires,
+                credential_expires: connection.expiry(standing.expires),
             })
         })
         .collect()

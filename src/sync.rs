@@ -229,6 +229,9 @@ impl Engine {
                 report.errors.push((String::new(), error));
             }
         }
+        if let Some(at) = run.activity.credential_expires() {
+            self.store.expires(&plan.connection, at).await?;
+        }
         report.warnings = run.activity.warnings();
         if report.closing.held > 0 {
             report.warnings.push(format!(

@@ -86,6 +86,8 @@ pub struct Meta {
     pub body_limit: usize,
     /// Longest wait for one answer.
     pub timeout: Duration,
+    /// The header in which the vendor says until when the credential is accepted, in small letters.
+    pub expiry_header: Option<&'static str>,
     /// Members that may hold secrets of the scanned thing: cut from whatever is kept of a vendor's item.
     pub cut: &'static [&'static str],
     /// The only members that may be kept of a vendor's item, as paths (`target.site.host`; lists add nothing to a path). Empty
@@ -113,6 +115,7 @@ impl Meta {
         shifting: false,
         body_limit: 64 << 20,
         timeout: Duration::from_secs(120),
+        expiry_header: None,
         cut: &[],
         keep: &[],
     };

@@ -83,6 +83,9 @@ pub enum Kind {
     /// The connection could not be made or broke.
     #[error("network: {0}")]
     Network(Box<str>),
+    /// Nothing was sent, as the server's certificate or its version of TLS is not good enough.
+    #[error("the server's TLS is not accepted: {0}")]
+    Tls(Box<str>),
     /// The settings of the connection cannot work.
     #[error("{0}")]
     Settings(Box<str>),
@@ -109,7 +112,7 @@ impl Kind {
         match self {
             Kind::Throttled(wait) => Remedy::Wait(*wait),
             Kind::Vendor { .. } | Kind::Network(_) | Kind::Shape { .. } | Kind::Elsewhere(_) => Remedy::Retry,
-            Kind::Unauthorized(_) | Kind::Forbidden(_) | Kind::Settings(_) | Kind::Redirect(_) => Remedy::Operator,
+            Kind::Unauthorized(_) | Kind::Forbidden(_) | Kind::Settings(_) | Kind::Redirect(_) | Kind::Tls(_) => Remedy::Operator,
             Kind::CursorExpired | Kind::Export(_) => Remedy::Restart,
             Kind::Refused { .. } | Kind::TooLarge { .. } | Kind::Pending(_) | Kind::PagingLoop => Remedy::Fail,
         }
@@ -134,6 +137,31 @@ impl Error {
         self
     }
 
+    /// The same error with every foreign text in it changed: for cutting secrets out.
+    pub(crate) fn rewritten(mut self, change: impl Fn(&str) -> String) -> Self {
+        let excerpt = |text: &mut Excerpt| *text = Excerpt(change(&text.0).into());
+        let plain = |text: &mut Box<str>| *text = change(text).into();
+        match &mut self.kind {
+            Kind::Unauthorized(text) | Kind::Forbidden(text) => excerpt(text),
+            Kind::Vendor { body, .. } | Kind::Refused { body, .. } => excerpt(body),
+            Kind::Elsewhere(text)
+            | Kind::Redirect(text)
+            | Kind::Export(text)
+            | Kind::Pending(text)
+            | Kind::Network(text)
+            | Kind::Tls(text)
+            | Kind::Settings(text) => plain(text),
+            Kind::Shape { path, reason } => {
+                plain(path);
+                plain(reason);
+            }
+            Kind::Throttled(_) | Kind::TooLarge { .. } | Kind::CursorExpired | Kind::PagingLoop => {}
+        }
+        plain(&mut self.doing);
+        self.hint.iter_mut().for_each(plain);
+        self
+    }
+
     /// Advice for the operator, a sentence of its own.
     pub fn hint(&self) -> Option<&str> {
         self.hint.as_deref().or(match &self.kind {
@@ -141,6 +169,14 @@ impl Error {
             Kind::Forbidden(_) => Some("give the credential the permissions that `tributary connectors ID` lists"),
             Kind::Redirect(_) => Some("set `location` to the address that the tool redirects to"),
             Kind::Network(_) => Some("check `location`, DNS, firewall, proxy and the tool itself; a private CA goes into `http.ca_file`"),
+            Kind::Tls(why) if why.contains("expired") => Some("renew the tool's certificate, or set this machine's clock right"),
+            Kind::Tls(why) if why.contains("not valid for name") => {
+                Some("set `location` to a name that the tool's certificate is made for, or have it made for this one")
+            }
+            Kind::Tls(why) if why.contains("certificate") => {
+                Some("if the tool's certificate comes from a CA of your own, put that CA's PEM file into `http.ca_file` of the connection")
+            }
+            Kind::Tls(_) => Some("let the tool, or the proxy in front of it, speak TLS 1.2 or newer"),
             Kind::Elsewhere(_) => Some("check that `location` is the tool's API address; a log-in page or a proxy may have answered"),
             Kind::TooLarge { .. } => Some("the page is larger than this program holds in memory; please report it"),
             _ => None,

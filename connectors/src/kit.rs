@@ -16,6 +16,7 @@ mod location;
 mod memo;
 mod numbers;
 pub(crate) mod oauth;
+mod redact;
 mod secret;
 
 pub use auth::Auth;

@@ -146,6 +146,7 @@ impl Connector for SonarQube {
         // Issues carry the date of their analysis, and are listed when the server has worked it off.
         overlap: Duration::from_secs(6 * 3600),
         shifting: true,
+        expiry_header: Some("sonarqube-authentication-token-expiration"),
         ..Meta::DEFAULT
     };
     type Settings = Settings;

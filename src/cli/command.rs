@@ -19,7 +19,7 @@ pub(super) async fn check(paths: &[PathBuf], names: &[String]) -> anyhow::Result
     let limiters = Arc::new(Limiters::default());
     let mut exits = Vec::new();
     for connection in run::choose(&config, names)? {
-        let checked = match connection.open(&limiters) {
+        let checked = match connection.opened(&limiters).await {
             Ok(source) => source.check(&Cx::new(Arc::new(Activity::default()))).await,
             Err(error) => Err(error),
         };

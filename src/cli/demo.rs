@@ -74,7 +74,7 @@ impl Demo {
                 text.push_str(&format!("{field} = {}\n", serde_json::Value::String(value)));
             }
         }
-        std::fs::write(&path, text)?;
+        write_private(&path, &text)?;
         let done = self.sync_and_show(&path, &database, format).await;
         std::fs::remove_dir_all(&folder)?;
         done
@@ -106,6 +106,12 @@ impl Demo {
         ));
         daemon::run(vec![path.to_owned()], config, engine.stop.clone()).await
     }
+}
+
+/// The configuration holds the simulators' secrets as literals.
+fn write_private(path: &std::path::Path, text: &str) -> std::io::Result<()> {
+    use std::{io::Write, os::unix::fs::OpenOptionsExt};
+    std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?.write_all(text.as_bytes())
 }
 
 /// Starts the tools, on the ports of last time where those are free, and moves them to where they stood.

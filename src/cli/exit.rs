@@ -46,7 +46,7 @@ impl Exit {
     pub fn of_vendor(error: &tributary_connectors::Error) -> Exit {
         match error.kind {
             Kind::Unauthorized(_) | Kind::Forbidden(_) => Exit::Refused,
-            Kind::Network(_) | Kind::Redirect(_) | Kind::Elsewhere(_) => Exit::Unreachable,
+            Kind::Network(_) | Kind::Tls(_) | Kind::Redirect(_) | Kind::Elsewhere(_) => Exit::Unreachable,
             Kind::Settings(_) => Exit::Configuration,
             Kind::Throttled(_) => Exit::Busy,
             _ => Exit::Failed,
@@ -181,7 +181,7 @@ fn meaning(error: &tributary_connectors::Error) -> (&'static str, &'static str) 
     match error.kind {
         Kind::Unauthorized(_) => ("E0201", "the credential was refused"),
         Kind::Forbidden(_) => ("E0202", "a permission is missing"),
-        Kind::Network(_) => ("E0203", "the tool cannot be reached"),
+        Kind::Network(_) | Kind::Tls(_) => ("E0203", "the tool cannot be reached"),
         Kind::Redirect(_) | Kind::Elsewhere(_) => ("E0204", "the tool's API is not at this location"),
         Kind::Settings(_) => ("E0205", "the connection's settings cannot work"),
         Kind::Throttled(_) => ("E0206", "the tool limits the rate of requests"),

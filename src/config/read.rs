@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    io::{self, Read},
     net::SocketAddr,
     ops::Range,
     path::{Path, PathBuf},
@@ -11,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use jiff::{SignedDuration, Span, SpanRelativeTo, tz::TimeZone};
+use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp, civil, tz::TimeZone};
 use serde_json::{Map, Value};
 use toml::{
     Spanned,
@@ -19,17 +20,21 @@ use toml::{
 };
 use tributary_connectors::{
     Entry, SOURCES,
-    kit::{HttpOptions, Location},
+    kit::{HttpOptions, Location, Secret},
     model::Severity,
 };
 
-use super::{Config, Connection, Daemon, Errors, Problem, Schedule, SecretRef, ServerSettings, secret::variable};
+use super::{
+    Config, Connection, Daemon, Errors, Problem, Schedule, SecretRef, ServerSettings,
+    secret::{Readers, readers, variable},
+};
 
 const TOP: &[&str] = &["strict_secrets", "store", "server", "defaults", "connections"];
 const STORE: &[&str] = &["url", "keep_raw", "keep_operations"];
 const SERVER: &[&str] = &["listen", "probe_listen"];
 const DEFAULTS: &[&str] = &["discover", "sync", "timezone", "auto_map", "minimum_severity", "import_closed", "full_sync_every"];
-const CONNECTION: &[&str] = &["connector", "vendor", "location", "secret", "label", "enabled", "http", "fields", "credentials", "options"];
+const CONNECTION: &[&str] =
+    &["connector", "vendor", "location", "secret", "credential_expires", "label", "enabled", "http", "fields", "credentials", "options"];
 const HTTP: &[&str] = &["ca_file", "proxy", "timeout", "allow_http"];
 
 type Entry_<'a> = (&'a Spanned<std::borrow::Cow<'a, str>>, &'a Spanned<DeValue<'a>>);
@@ -39,9 +44,13 @@ pub(super) fn load(paths: &[PathBuf]) -> Result<Config, Errors> {
     let mut problems = Vec::new();
     let mut warnings = Vec::new();
     let mut texts = Vec::new();
+    let mut seen_by = Vec::new();
     for path in files {
-        match fs::read_to_string(&path) {
-            Ok(text) => texts.push((path, text)),
+        match read(&path) {
+            Ok((text, who)) => {
+                texts.push((path, text));
+                seen_by.push(who);
+            }
             Err(error) => problems.push(no_place(
                 "E0100",
                 format!("{} cannot be read: {error}", path.display()),
@@ -51,11 +60,11 @@ pub(super) fn load(paths: &[PathBuf]) -> Result<Config, Errors> {
     }
     let mut connections: BTreeMap<String, (PathBuf, Option<Connection>)> = BTreeMap::new();
     let mut parsed = Vec::new();
-    for (path, text) in &texts {
+    for ((path, text), readers) in texts.iter().zip(seen_by) {
         match DeTable::parse(text) {
-            Ok(table) => parsed.push((path, text, table)),
+            Ok(table) => parsed.push((path, text, readers, table)),
             Err(error) => {
-                let reader = Reader { path, text, problems: &mut problems, warnings: &mut warnings, strict: false };
+                let reader = Reader { path, text, problems: &mut problems, warnings: &mut warnings, strict: false, readers };
                 reader.problems.push(reader.problem(
                     "E0101",
                     error.span().unwrap_or(0..0),
@@ -67,8 +76,9 @@ pub(super) fn load(paths: &[PathBuf]) -> Result<Config, Errors> {
     }
     let daemon = daemon(&texts, &mut problems);
     let mut defaults = Defaults::default();
-    for (path, text, table) in &parsed {
-        let mut reader = Reader { path, text, problems: &mut problems, warnings: &mut warnings, strict: daemon.strict_secrets };
+    for (path, text, readers, table) in &parsed {
+        let mut reader =
+            Reader { path, text, problems: &mut problems, warnings: &mut warnings, strict: daemon.strict_secrets, readers: *readers };
         reader.known(table.get_ref(), TOP, "the file");
         if let Some(store) = reader.table(table.get_ref(), "store") {
             reader.known(store, STORE, "[store]");
@@ -87,8 +97,9 @@ pub(super) fn load(paths: &[PathBuf]) -> Result<Config, Errors> {
             defaults = reader.defaults(table, defaults);
         }
     }
-    for (path, text, table) in &parsed {
-        let mut reader = Reader { path, text, problems: &mut problems, warnings: &mut warnings, strict: daemon.strict_secrets };
+    for (path, text, readers, table) in &parsed {
+        let mut reader =
+            Reader { path, text, problems: &mut problems, warnings: &mut warnings, strict: daemon.strict_secrets, readers: *readers };
         let Some(table) = reader.table(table.get_ref(), "connections") else { continue };
         for (name, value) in table.iter() {
             if let Some((other, _)) = connections.get(name.get_ref().as_ref()) {
@@ -107,6 +118,14 @@ pub(super) fn load(paths: &[PathBuf]) -> Result<Config, Errors> {
     let files = texts.into_iter().map(|(path, _)| path).collect();
     let connections = connections.into_values().filter_map(|(_, connection)| connection.map(Arc::new)).collect();
     Ok(Config { daemon, connections, warnings, files })
+}
+
+/// A file and who else can read it.
+fn read(path: &Path) -> io::Result<(String, Readers)> {
+    let mut file = fs::File::open(path)?;
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    Ok((text, readers(&file)?))
 }
 
 /// The files to read: those given, or the first of the usual places that is there.
@@ -242,6 +261,8 @@ struct Reader<'a> {
     problems: &'a mut Vec<Problem>,
     warnings: &'a mut Vec<String>,
     strict: bool,
+    /// Who can read the file.
+    readers: Readers,
 }
 
 impl Reader<'_> {
@@ -251,7 +272,9 @@ impl Reader<'_> {
         let length = self.text.get(span).map_or(1, |words| words.lines().next().unwrap_or_default().chars().count());
         // A line may hold a literal secret: what stands after the key of such a line is not shown.
         let shown = match source.split_once('=') {
-            Some((key, _)) if ["secret", "key", "token", "password"].iter().any(|word| key.contains(word)) => format!("{key}= …"),
+            Some((key, _)) if may_hold_secret(source) => format!("{key}= …"),
+            // In the middle of a text or list.
+            None if !source.trim_start().starts_with('[') => "…".to_owned(),
             _ => source.to_owned(),
         };
         Problem { code, place: Some((self.path.to_owned(), line, column, length)), line: shown, what, hint }
@@ -346,6 +369,22 @@ impl Reader<'_> {
         time
     }
 
+    /// A date or a time, as TOML writes one or as text; without an offset in the connection's zone, a date at its beginning.
+    fn moment(&mut self, table: &DeTable<'_>, name: &str, zone: &TimeZone) -> Option<Timestamp> {
+        let value = table.get(name)?;
+        let text = match value.get_ref() {
+            DeValue::String(text) => text.to_string(),
+            DeValue::Datetime(time) => time.to_string(),
+            _ => String::new(),
+        };
+        let local = || Some(text.parse::<civil::DateTime>().ok()?.to_zoned(zone.clone()).ok()?.timestamp());
+        let moment = text.parse().ok().or_else(local);
+        if moment.is_none() {
+            self.wrong("E0105", value.span(), format!("`{name}` is no date"), "write a date such as 2027-01-31, or 2027-01-31T12:00:00Z");
+        }
+        moment
+    }
+
     fn schedule(&mut self, table: &DeTable<'_>, name: &str) -> Option<Schedule> {
         let value = table.get(name)?;
         match value.get_ref() {
@@ -418,6 +457,7 @@ impl Reader<'_> {
             return None;
         };
         let all = self.defaults(table, defaults.clone());
+        let credential_expires = self.moment(table, "credential_expires", &all.timezone);
         let mut http = HttpOptions::default();
         if let Some(table) = self.table(table, "http") {
             self.known(table, HTTP, "http");
@@ -496,6 +536,7 @@ impl Reader<'_> {
             import_closed: all.import_closed,
             full_sync_every: all.full_sync_every,
             http,
+            credential_expires,
             fields,
             secrets,
         })
@@ -514,17 +555,33 @@ impl Reader<'_> {
                     return None;
                 }
                 let (line, _) = self.position(value.span().start);
+                let shown = self.path.display();
+                if self.readers == Readers::All {
+                    let hint =
+                        format!("run `chmod o-r {shown}`, or use {{ env = … }}, {{ file = … }}, {{ credential = … }}, {{ command = […] }}");
+                    let what = format!("`{field}` is a literal secret in a file that everybody can read");
+                    self.wrong("E0115", value.span(), what, &hint);
+                    return None;
+                }
+                let everybody = if self.readers == Readers::AllInMemory { ", which everybody on this machine can read" } else { "" };
                 self.warnings.push(format!(
-                    "{}:{line}: `{field}` is a literal secret; a reference such as {{ file = \"…\" }} keeps it out of this file",
-                    self.path.display()
+                    "{shown}:{line}: `{field}` is a literal secret; a reference such as {{ file = \"…\" }} keeps it out of this file{everybody}"
                 ));
-                Some(SecretRef::Literal(literal.to_string()))
+                Some(SecretRef::Literal(Secret::new(literal)))
             }
             DeValue::Table(table) if table.len() == 1 => {
                 let (kind, value) = table.iter().next().expect("one entry");
                 match (kind.get_ref().as_ref(), value.get_ref()) {
                     ("env", DeValue::String(name)) => Some(SecretRef::Env(name.to_string())),
-                    ("file", DeValue::String(path)) => Some(SecretRef::File(self.beside(path))),
+                    ("file", DeValue::String(path)) => {
+                        let path = self.beside(path);
+                        if fs::File::open(&path).and_then(|file| readers(&file)).is_ok_and(|who| who == Readers::AllInMemory) {
+                            let warning =
+                                format!("`{field}`: everybody on this machine can read {}: run `chmod o-r` on it", path.display());
+                            self.warnings.push(warning);
+                        }
+                        Some(SecretRef::File(path))
+                    }
                     ("credential", DeValue::String(name)) if !name.contains('/') => Some(SecretRef::Credential(name.to_string())),
                     ("command", DeValue::Array(words)) => {
                         let words =
@@ -579,6 +636,20 @@ fn too_wide(rule: &str) -> Option<String> {
         (step > most).then(|| format!("{word} step {step} is over {most}"))
     };
     wide(minute, "minute", 59).or_else(|| wide(minute + 1, "hour", 23))
+}
+
+/// Whether a line, as far as its words tell, gives a secret a value: also in an inline table, also misspelt.
+fn may_hold_secret(line: &str) -> bool {
+    const WORDS: [&str; 5] = ["secret", "key", "token", "password", "credential"];
+    // An address with a user name or password.
+    if line.split_once("://").is_some_and(|(_, rest)| rest.contains('@')) {
+        return true;
+    }
+    let mut words = line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| !word.is_empty());
+    words.any(|word| {
+        let word = word.to_ascii_lowercase();
+        WORDS.iter().any(|secret| word.contains(secret) || strsim::osa_distance(&word, secret) <= secret.len() / 3)
+    })
 }
 
 fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {

@@ -2,14 +2,23 @@
 
 use std::{
     fmt, fs,
-    io::Read,
-    os::unix::fs::PermissionsExt,
+    io::{self, Read},
+    os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
-const LONGEST: u64 = 64 << 10;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid},
+};
+use tributary_connectors::kit::Secret;
+
+/// Largest secret, in bytes.
+const LONGEST: usize = 64 << 10;
+/// How long a command may take.
+const LIMIT: Duration = Duration::from_secs(10);
 
 /// Where a secret is.
 #[derive(Clone, PartialEq, Eq)]
@@ -23,7 +32,7 @@ pub enum SecretRef {
     /// The output of a command, run without a shell.
     Command(Vec<String>),
     /// In the configuration itself.
-    Literal(String),
+    Literal(Secret),
 }
 
 impl fmt::Display for SecretRef {
@@ -50,65 +59,262 @@ pub(crate) fn variable(name: &str) -> Option<String> {
 }
 
 impl SecretRef {
-    /// The secret itself.
-    pub(crate) fn resolve(&self) -> Result<String, String> {
+    /// The secret itself, read anew each time: what was rotated is found. Blocks, for up to ten seconds when it is a command.
+    pub(crate) fn resolve(&self) -> Result<Secret, String> {
         let secret = match self {
             SecretRef::Literal(secret) => secret.clone(),
-            SecretRef::Env(name) => variable(name).ok_or_else(|| format!("the environment variable `{name}` is not set, or empty"))?,
+            SecretRef::Env(name) => {
+                Secret::new(&variable(name).ok_or_else(|| format!("the environment variable `{name}` is not set, or empty"))?)
+            }
             SecretRef::File(path) => file(path)?,
             SecretRef::Credential(name) => {
                 let folder = variable("CREDENTIALS_DIRECTORY")
                     .ok_or("`CREDENTIALS_DIRECTORY` is not set: systemd sets it for units with `LoadCredential=`")?;
                 file(&Path::new(&folder).join(name))?
             }
-            SecretRef::Command(words) => command(words)?,
+            SecretRef::Command(words) => command(words, LIMIT)?,
         };
-        let secret = secret.strip_suffix('\n').map(|cut| cut.strip_suffix('\r').unwrap_or(cut)).unwrap_or(&secret);
-        if secret.is_empty() { Err("it is empty".to_owned()) } else { Ok(secret.to_owned()) }
+        let text = secret.expose();
+        let cut = text.strip_suffix('\n').map_or(text, |cut| cut.strip_suffix('\r').unwrap_or(cut));
+        if cut.is_empty() { Err("it is empty".to_owned()) } else { Ok(Secret::new(cut)) }
     }
 }
 
-fn file(path: &Path) -> Result<String, String> {
+/// Who can read a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Readers {
+    /// Its owner, perhaps a group.
+    Few,
+    /// Everybody on this machine, but it lies in memory only and goes with its mount: Kubernetes makes secret volumes so.
+    AllInMemory,
+    /// Everybody on this machine, and whoever gets hold of the disk or its backups.
+    All,
+}
+
+/// Who can read an open file.
+pub(crate) fn readers(file: &fs::File) -> io::Result<Readers> {
+    /// `TMPFS_MAGIC` and `RAMFS_MAGIC` of statfs(2).
+    const IN_MEMORY: [u32; 2] = [0x0102_1994, 0x8584_58f6];
+    let metadata = file.metadata()?;
+    if !metadata.is_file() || metadata.permissions().mode() & 0o004 == 0 {
+        return Ok(Readers::Few);
+    }
+    let kind = rustix::fs::fstatfs(file)?.f_type;
+    Ok(if IN_MEMORY.iter().any(|magic| i64::from(*magic) == kind) { Readers::AllInMemory } else { Readers::All })
+}
+
+fn file(path: &Path) -> Result<Secret, String> {
     let shown = path.display();
-    let told = |error: std::io::Error| format!("the secret file {shown} cannot be read: {error}");
-    let metadata = fs::metadata(path).map_err(told)?;
-    let volatile = ["/run", "/dev/shm", "/var/run"].iter().any(|folder| path.starts_with(folder));
-    if metadata.permissions().mode() & 0o004 != 0 && metadata.is_file() {
-        if !volatile {
-            return Err(format!("the secret file {shown} can be read by everybody: run `chmod o-r {shown}`"));
-        }
-        tracing::warn!(file = %shown, "the secret file can be read by everybody on this machine");
+    let told = |error: io::Error| format!("the secret file {shown} cannot be read: {error}");
+    let file = fs::File::open(path).map_err(told)?;
+    if readers(&file).map_err(told)? == Readers::All {
+        return Err(format!("the secret file {shown} can be read by everybody: run `chmod o-r {shown}`"));
     }
-    let mut text = String::new();
-    fs::File::open(path).map_err(told)?.take(LONGEST).read_to_string(&mut text).map_err(told)?;
-    Ok(text)
+    let mut bytes = Vec::new();
+    file.take(LONGEST as u64 + 1).read_to_end(&mut bytes).map_err(told)?;
+    if bytes.len() > LONGEST {
+        return Err(format!("the secret file {shown} is larger than {LONGEST} bytes"));
+    }
+    std::str::from_utf8(&bytes).map(Secret::new).map_err(|_| format!("the secret file {shown} is no text"))
 }
 
-fn command(words: &[String]) -> Result<String, String> {
+/// Runs a program without a shell, with next to no environment, in a process group of its own; what it says on stderr is not
+/// looked at, as it may name secrets.
+fn command(words: &[String], limit: Duration) -> Result<Secret, String> {
     let (program, arguments) = words.split_first().ok_or("the command is empty")?;
     let mut command = Command::new(program);
-    command.args(arguments).env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command.args(arguments).env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
     command.envs(["PATH", "HOME"].into_iter().filter_map(|name| Some((name, variable(name)?))));
     let mut child = command.spawn().map_err(|error| format!("the command `{program}` cannot be started: {error}"))?;
-    let mut output = child.stdout.take().expect("it was piped").take(LONGEST);
-    let reader = std::thread::spawn(move || {
-        let mut text = String::new();
-        output.read_to_string(&mut text).map(|_| text)
-    });
-    let deadline = Instant::now() + Duration::from_secs(10);
-    let status = loop {
-        if let Some(status) = child.try_wait().map_err(|error| error.to_string())? {
-            break status;
-        }
-        if Instant::now() > deadline {
-            let _ = child.kill();
-            let _ = child.wait();
-            return Err(format!("the command `{program}` did not end within 10 s"));
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    };
-    if !status.success() {
-        return Err(format!("the command `{program}` failed ({status})"));
+    let output = output(&mut child, Instant::now() + limit).map_err(|error| format!("the command `{program}` cannot be read: {error}"));
+    if !matches!(output, Ok(Output::Whole(_))) {
+        // The program, and what it started.
+        let _ = kill_process_group(Pid::from_child(&child), Signal::KILL);
     }
-    reader.join().ok().and_then(Result::ok).ok_or_else(|| format!("the command `{program}` did not print text"))
+    let status = child.wait().map_err(|error| format!("the command `{program}`: {error}"))?;
+    match output? {
+        Output::Late => Err(format!("the command `{program}` did not end within {} s", limit.as_secs())),
+        Output::TooLong => Err(format!("the command `{program}` printed more than {LONGEST} bytes")),
+        Output::Whole(_) if !status.success() => Err(format!("the command `{program}` failed ({status})")),
+        Output::Whole(bytes) => {
+            std::str::from_utf8(&bytes).map(Secret::new).map_err(|_| format!("the command `{program}` did not print text"))
+        }
+    }
+}
+
+enum Output {
+    Whole(Vec<u8>),
+    Late,
+    TooLong,
+}
+
+/// What a program printed until it ended. Not until its output was closed: something that it started may hold that for ever.
+fn output(child: &mut Child, deadline: Instant) -> io::Result<Output> {
+    const TURN: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+    const NOW: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let pid = Pid::from_child(child);
+    let mut pipe = child.stdout.take().expect("it was piped");
+    let (mut bytes, mut part, mut open) = (Vec::new(), [0; 4096], true);
+    loop {
+        // Asked before the output is looked at: nothing that the program itself printed comes after that.
+        let ended = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT)?.is_some();
+        let ready = if open {
+            poll(&mut [PollFd::new(&pipe, PollFlags::IN)], Some(if ended { &NOW } else { &TURN }))? > 0
+        } else {
+            std::thread::sleep(Duration::from_millis(10));
+            false
+        };
+        match (ready, ended) {
+            (true, _) => match pipe.read(&mut part)? {
+                0 => open = false,
+                count => bytes.extend_from_slice(&part[..count]),
+            },
+            (false, true) => return Ok(Output::Whole(bytes)),
+            (false, false) if Instant::now() > deadline => return Ok(Output::Late),
+            (false, false) => {}
+        }
+        if bytes.len() > LONGEST {
+            return Ok(Output::TooLong);
+        }
+        if ready && Instant::now() > deadline {
+            return Ok(Output::Late);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn words(words: &[&str]) -> Vec<String> {
+        words.iter().map(|word| (*word).to_owned()).collect()
+    }
+
+    fn run(arguments: &[&str]) -> Result<String, String> {
+        command(&words(arguments), LIMIT).map(|secret| secret.expose().to_owned())
+    }
+
+    fn shell(script: &str, limit: Duration) -> Result<String, String> {
+        command(&words(&["/bin/sh", "-c", script]), limit).map(|secret| secret.expose().to_owned())
+    }
+
+    fn told(reference: &SecretRef) -> String {
+        reference.resolve().expect("a secret").expose().to_owned()
+    }
+
+    fn write(path: &Path, text: &str, mode: u32) {
+        fs::write(path, text).expect("a file");
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode");
+    }
+
+    #[test]
+    fn k5_a_command_is_a_list_of_words_and_no_shell_reads_them() {
+        assert_eq!(run(&["/bin/echo", "-n", "a; echo $HOME `id` | cat > x"]), Ok("a; echo $HOME `id` | cat > x".to_owned()));
+        assert!(run(&[]).is_err());
+        assert!(run(&["/nonexistent/program"]).expect_err("not there").contains("cannot be started"));
+        assert!(run(&["/bin/false"]).expect_err("it fails").contains("failed"));
+    }
+
+    #[test]
+    fn k5_a_command_sees_no_environment_but_path_and_home() {
+        let printed = run(&["/usr/bin/env"]).expect("variables");
+        let names: Vec<&str> = printed.lines().filter_map(|line| Some(line.split_once('=')?.0)).collect();
+        assert!(names.iter().all(|name| ["PATH", "HOME"].contains(name)), "{names:?}");
+    }
+
+    #[test]
+    fn k5_a_command_is_stopped_at_its_limit_with_what_it_started() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (pid, began) = (folder.path().join("pid"), Instant::now());
+        let script = format!("echo partial; sleep 600 & echo $! > {}; wait", pid.display());
+        let why = shell(&script, Duration::from_millis(300)).expect_err("too slow");
+        assert!(why.contains("did not end within"), "{why}");
+        assert!(began.elapsed() < Duration::from_secs(5));
+        let pid = fs::read_to_string(&pid).expect("a pid");
+        let state = || fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+        // Gone, or waiting to be buried by whoever inherited it.
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while !state().is_empty() && !state().contains(") Z ") {
+            assert!(Instant::now() < deadline, "the grandchild lives: {}", state());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    #[test]
+    fn k5_something_that_a_command_leaves_behind_holds_nothing_up() {
+        let began = Instant::now();
+        let printed = shell("echo hush; exec 2>&1; (trap '' TERM HUP; sleep 3) & exit 0", LIMIT);
+        assert_eq!(printed, Ok("hush\n".to_owned()));
+        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    }
+
+    #[test]
+    fn k5_a_command_that_prints_too_much_or_no_text_is_refused() {
+        let why = shell("head -c 65537 /dev/zero | tr '\\0' x", LIMIT).expect_err("too long");
+        assert!(why.contains("printed more than 65536 bytes"), "{why}");
+        assert!(shell("yes", LIMIT).expect_err("endless").contains("printed more than"));
+        assert_eq!(shell("head -c 65536 /dev/zero | tr '\\0' x", LIMIT).map(|text| text.len()), Ok(65536));
+        assert!(shell("printf '\\377'", LIMIT).expect_err("no text").contains("did not print text"));
+        let why = shell("echo s3cr3t >&2; exit 1", LIMIT).expect_err("it fails");
+        assert!(!why.contains("s3cr3t"), "{why}");
+    }
+
+    #[test]
+    fn k6_a_rotated_file_is_read_anew() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("secret");
+        let reference = SecretRef::File(path.clone());
+        write(&path, "one\n", 0o600);
+        assert_eq!(told(&reference), "one");
+        // In place.
+        write(&path, "two", 0o600);
+        assert_eq!(told(&reference), "two");
+        // By rename.
+        let next = folder.path().join("next");
+        write(&next, "three\r\n", 0o600);
+        fs::rename(&next, &path).expect("renamed");
+        assert_eq!(told(&reference), "three");
+        // By swapping the symlink to the folder, as Kubernetes does.
+        let volume = folder.path().join("volume");
+        fs::create_dir_all(&volume).expect("a folder");
+        for (version, secret) in [("..1", "four"), ("..2", "five")] {
+            fs::create_dir(volume.join(version)).expect("a folder");
+            write(&volume.join(version).join("secret"), secret, 0o400);
+            symlink(version, volume.join("..next")).expect("a link");
+            fs::rename(volume.join("..next"), volume.join("..data")).expect("swapped");
+            let _ = symlink("..data/secret", volume.join("secret"));
+            assert_eq!(told(&SecretRef::File(volume.join("secret"))), secret);
+        }
+    }
+
+    #[test]
+    fn k4_a_secret_file_that_everybody_can_read_is_refused_on_a_disk_and_told_of_in_memory() {
+        // A build folder is on a disk, a temporary one need not be.
+        let disk = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).expect("a folder");
+        let path = disk.path().join("secret");
+        write(&path, "hush", 0o604);
+        let why = SecretRef::File(path.clone()).resolve().expect_err("refused");
+        assert!(why.contains(&format!("chmod o-r {}", path.display())), "{why}");
+        write(&path, "hush", 0o640);
+        assert_eq!(told(&SecretRef::File(path)), "hush");
+        let Ok(memory) = tempfile::tempdir_in("/dev/shm") else { return };
+        let path = memory.path().join("secret");
+        write(&path, "hush", 0o644);
+        assert_eq!(readers(&fs::File::open(&path).expect("a file")).ok(), Some(Readers::AllInMemory));
+        assert_eq!(told(&SecretRef::File(path)), "hush");
+    }
+
+    #[test]
+    fn an_empty_or_endless_file_is_no_secret() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("secret");
+        for (text, why) in [("".to_owned(), "empty"), ("\n".to_owned(), "empty"), ("x".repeat(LONGEST + 1), "larger than")] {
+            write(&path, &text, 0o600);
+            assert!(SecretRef::File(path.clone()).resolve().expect_err("no secret").contains(why));
+        }
+        write(&path, &"x".repeat(LONGEST), 0o600);
+        assert_eq!(told(&SecretRef::File(path)).len(), LONGEST);
+    }
 }

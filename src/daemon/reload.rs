@@ -55,6 +55,7 @@ fn changed(old: &Connection, new: &Connection) -> Vec<&'static str> {
         ("http", old.http == new.http),
         ("fields", old.fields == new.fields),
         ("secrets", old.secrets == new.secrets),
+        ("credential_expires", old.credential_expires == new.credential_expires),
     ];
     parts.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
 }

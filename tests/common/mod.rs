@@ -44,6 +44,8 @@ impl Bench {
             text.push_str(&format!("{field} = \"{value}\"\n"));
         }
         std::fs::write(self.config(), text).unwrap();
+        // It holds literal secrets.
+        std::fs::set_permissions(self.config(), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     }
 
     pub(crate) fn config(&self) -> PathBuf {

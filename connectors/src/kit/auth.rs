@@ -101,7 +101,7 @@ impl Auth {
             | Auth::Scheme(_, secret)
             | Auth::Basic(_, secret) => vec![secret.clone()],
             Auth::Composed(_, _, secrets) => secrets.clone(),
-            Auth::OAuth(tokens) => [tokens.grant.parts().1.clone()].into_iter().chain(tokens.current()).collect(),
+            Auth::OAuth(tokens) => [tokens.grant.parts().1.clone()].into_iter().chain(tokens.minted()).collect(),
         }
     }
 }

@@ -46,7 +46,8 @@ use tracing::{instrument::WithSubscriber, subscriber::NoSubscriber};
 
 use super::{
     auth::fingerprint,
-    http::{date, redact, refusal, retry_after, shape},
+    http::{date, refusal, retry_after, shape},
+    redact::redact,
 };
 use crate::{
     Error, Excerpt, Kind, Meta, Result,
@@ -161,26 +162,37 @@ impl Aws {
         let operation = &operation;
         self.http
             .retry(cx, move || async move {
-                self.assume(cx).await?;
-                let tap = Tap::default();
-                let started = Instant::now();
-                let sent = quietly(operation(tap.clone())).await;
-                let Some((headers, body)) = tap.take() else {
-                    let error = sent.err().map(|error| self.failure(cx, doing, &error));
-                    let error = error.unwrap_or_else(|| Error::new(doing, Kind::Network("no answer was seen".into())));
-                    if let (Some(role), Kind::Unauthorized(_)) = (&self.role, &error.kind) {
-                        *role.until.lock().await = None;
-                    }
-                    return Err(error);
-                };
-                let body = body.bytes().unwrap_or_default();
-                cx.answered(date(&headers));
-                cx.received(body.len());
-                tracing::debug!(doing, bytes = body.len(), took_ms = started.elapsed().as_millis(), "request");
-                let told = |body: &[u8]| self.excerpt(&String::from_utf8_lossy(&body[..body.len().min(16 << 10)]));
-                serde_json::from_slice(body).map_err(|error| Error::new(doing, shape(&headers, body, &error, Some(told))))
+                let done = self.once(cx, doing, operation).await;
+                done.map_err(|error| error.rewritten(|text| self.without_secrets(text)))
             })
             .await
+    }
+
+    async fn once<T, O, E, F>(&self, cx: &Cx, doing: &str, operation: impl Fn(Tap) -> F + Sync) -> Result<T>
+    where
+        T: DeserializeOwned + Send,
+        O: Send,
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+        F: Future<Output = Result<O, SdkError<E, HttpResponse>>> + Send,
+    {
+        self.assume(cx).await?;
+        let tap = Tap::default();
+        let started = Instant::now();
+        let sent = quietly(operation(tap.clone())).await;
+        let Some((headers, body)) = tap.take() else {
+            let error = sent.err().map(|error| self.failure(cx, doing, &error));
+            let error = error.unwrap_or_else(|| Error::new(doing, Kind::Network("no answer was seen".into())));
+            if let (Some(role), Kind::Unauthorized(_)) = (&self.role, &error.kind) {
+                *role.until.lock().await = None;
+            }
+            return Err(error);
+        };
+        let body = body.bytes().unwrap_or_default();
+        cx.answered(date(&headers));
+        cx.received(body.len());
+        tracing::debug!(doing, bytes = body.len(), took_ms = started.elapsed().as_millis(), "request");
+        let told = |body: &[u8]| self.excerpt(&String::from_utf8_lossy(&body[..body.len().min(16 << 10)]));
+        serde_json::from_slice(body).map_err(|error| Error::new(doing, shape(&headers, body, &error, Some(told))))
     }
 
     /// Makes the role's credentials the current ones, unless they are.
@@ -253,15 +265,21 @@ impl Aws {
         Kind::Network(self.excerpt(&text).to_string().into())
     }
 
-    /// The beginning of a text without credentials: AWS tells what it computed a signature over.
+    /// The beginning of a text without credentials.
     fn excerpt(&self, text: &str) -> Excerpt {
+        Excerpt::new(&self.without_secrets(text))
+    }
+
+    /// AWS tells what it computed a signature over, and which key it was asked with.
+    fn without_secrets(&self, text: &str) -> String {
         let mut text = text.to_owned();
         for credentials in [&self.given, &self.current.get()] {
-            for secret in [Some(credentials.secret_access_key()), credentials.session_token()].into_iter().flatten() {
+            let secrets = [Some(credentials.access_key_id()), Some(credentials.secret_access_key()), credentials.session_token()];
+            for secret in secrets.into_iter().flatten() {
                 text = redact(&text, &Secret::new(secret));
             }
         }
-        Excerpt::new(&text)
+        text
     }
 }
 

@@ -24,6 +24,7 @@ pub struct Activity {
     /// Waits of a second and more: since when, for how long.
     waits: Mutex<Vec<(Timestamp, Duration)>>,
     warnings: Mutex<Vec<String>>,
+    credential_expires: Mutex<Option<Timestamp>>,
     skips_waits: bool,
     /// The connection's name, for metrics.
     connection: Arc<str>,
@@ -69,6 +70,11 @@ impl Activity {
     /// Until when the operation waits for the vendor, if it does.
     pub fn waiting_until(&self) -> Option<Timestamp> {
         *self.waiting_until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// When the credential stops being accepted, where the vendor says so.
+    pub fn credential_expires(&self) -> Option<Timestamp> {
+        *self.credential_expires.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The waits of a second and more so far, the first two hundred: since when, and for how long.
@@ -127,6 +133,12 @@ impl Cx {
         }
     }
 
+    /// Notes when the credential stops being accepted: of several, the first to do so counts.
+    pub fn credential_expires(&self, at: Timestamp) {
+        let mut known = self.activity.credential_expires.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = Some(known.map_or(at, |known| known.min(at)));
+    }
+
     pub(crate) fn sent(&self, attempt: u32) {
         self.activity.requests.fetch_add(1, Ordering::Relaxed);
         if attempt > 1 {
@@ -148,7 +160,7 @@ impl Cx {
             Some(Kind::Forbidden(_)) => "403".into(),
             Some(Kind::Throttled(_)) => "429".into(),
             Some(Kind::Vendor { status, .. } | Kind::Refused { status, .. }) => Cow::Owned(status.to_string()),
-            Some(Kind::Network(_)) => "none".into(),
+            Some(Kind::Network(_) | Kind::Tls(_)) => "none".into(),
             // An answer that could not be used.
             Some(_) => Cow::Borrowed("unusable"),
         };

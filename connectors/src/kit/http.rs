@@ -1,9 +1,13 @@
 //! The one HTTP client: base URL, authentication, budget, retries, caps, address rules, clean errors.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     io,
     net::SocketAddr,
     path::PathBuf,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -24,7 +28,7 @@ use url::Url;
 
 use crate::{
     Error, Excerpt, Kind, Meta, Remedy, Result,
-    kit::{Auth, Cx, Limiters, Location, Secret, items::without_values, limit::Limit, location::is_forbidden},
+    kit::{Auth, Cx, Limiters, Location, items::without_values, limit::Limit, location, redact::redact},
 };
 
 /// How often one request is sent at most.
@@ -33,6 +37,8 @@ const ATTEMPTS: u32 = 6;
 const REFUSALS: u32 = 2;
 /// Waits longer than this are the next run's business.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+/// Largest head of an answer, in bytes.
+const HEADERS: usize = 64 << 10;
 
 /// What a connection says about its way to the tool.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -73,8 +79,12 @@ impl Link {
     /// # Errors
     /// As [`Link::http`].
     pub fn http_as(self, meta: &'static Meta, auth: Auth, identity: &str) -> Result<Http> {
+        self.http_by(meta, auth, identity, Resolver::system())
+    }
+
+    fn http_by(self, meta: &'static Meta, auth: Auth, identity: &str, resolver: Resolver) -> Result<Http> {
         let limit = self.limiters.of(format!("{} {identity}", self.location.url().origin().ascii_serialization()), meta.rate);
-        let client = client(meta, &self.options)?;
+        let client = client(meta, &self.options, resolver)?;
         Ok(Http(Arc::new(Inner {
             client,
             location: self.location,
@@ -82,27 +92,38 @@ impl Link {
             limit,
             standing: Standing::default(),
             body_limit: meta.body_limit,
+            expiry_header: meta.expiry_header,
             connector: meta.id,
             quotes: meta.keep.is_empty(),
         })))
     }
 }
 
-fn client(meta: &Meta, options: &HttpOptions) -> Result<reqwest::Client> {
+fn client(meta: &Meta, options: &HttpOptions, resolver: Resolver) -> Result<reqwest::Client> {
     let wrong = |what: String| Error::new("preparing the HTTP client", Kind::Settings(what.into()));
     let mut extra = Vec::new();
     if let Some(path) = &options.ca_file {
         let pem = std::fs::read(path).map_err(|error| wrong(format!("`http.ca_file` {}: {error}", path.display())))?;
-        extra = reqwest::Certificate::from_pem_bundle(&pem)
-            .map_err(|_| wrong(format!("`http.ca_file` {} holds no PEM certificate", path.display())))?;
+        extra = reqwest::Certificate::from_pem_bundle(&pem).unwrap_or_default();
+        if extra.is_empty() {
+            return Err(wrong(format!("`http.ca_file` {} holds no PEM certificate", path.display())));
+        }
     }
+    // The proxy is connected to like any other host; who says how to reach it must not widen what may be reached.
+    if let Some(proxy) = options.proxy.as_deref().and_then(|proxy| Url::parse(proxy).ok())
+        && let Some(host) = proxy.host().filter(location::is_forbidden_host)
+    {
+        return Err(wrong(format!("`http.proxy` points to {host}, a link-local or metadata address, which is never contacted")));
+    }
+    let resolver = Arc::new(resolver);
     let build = |roots: Option<Vec<reqwest::Certificate>>| -> Result<reqwest::Client, reqwest::Error> {
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("tributary/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
             .referer(false)
-            .dns_resolver(Arc::new(SafeResolver))
+            .tls_version_min(reqwest::tls::Version::TLS_1_2)
+            .dns_resolver(Arc::clone(&resolver))
             .connect_timeout(Duration::from_secs(10))
             .read_timeout(options.timeout.unwrap_or(meta.timeout))
             .timeout(options.timeout.unwrap_or(meta.timeout).max(Duration::from_secs(1)) * 5);
@@ -124,15 +145,26 @@ fn client(meta: &Meta, options: &HttpOptions) -> Result<reqwest::Client> {
         .map_err(|error| wrong(format!("`http`: {}", error.without_url())))
 }
 
-/// Resolves names, and refuses to hand out link-local and metadata addresses whatever a name says.
-struct SafeResolver;
+type Found = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
 
-impl Resolve for SafeResolver {
+/// Resolves names at the time of connecting, each time anew, and refuses to hand out link-local and metadata addresses whatever
+/// a name says. Where a proxy is used, that is the proxy's name: the tool's name is resolved by the proxy.
+struct Resolver(Box<dyn Fn(Name) -> Found + Send + Sync>);
+
+impl Resolver {
+    fn system() -> Self {
+        Resolver(Box::new(|name| Box::pin(async move { Ok(tokio::net::lookup_host((name.as_str(), 0)).await?.collect()) })))
+    }
+}
+
+impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
+        let found = (self.0)(name);
         Box::pin(async move {
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            if found.iter().any(|address| is_forbidden(address.ip())) {
-                return Err(io::Error::other("the name resolves to a link-local or metadata address, which is never contacted").into());
+            let found = found.await?;
+            // One bad address among good ones is no accident.
+            if found.iter().any(|address| location::is_forbidden(address.ip())) {
+                return Err(io::Error::other("the name resolves to a link-local or metadata address").into());
             }
             Ok(Box::new(found.into_iter()) as Addrs)
         })
@@ -151,6 +183,7 @@ struct Inner {
     limit: Arc<Limit>,
     standing: Standing,
     body_limit: usize,
+    expiry_header: Option<&'static str>,
     /// The connector's id, for metrics.
     connector: &'static str,
     /// Whether errors may quote the body of an answer that is good, but of another shape.
@@ -198,10 +231,10 @@ impl Http {
         request
     }
 
-    /// A GET of a link that the vendor gave, which must lead to the same origin.
+    /// A GET of a link that the vendor gave, which must lead to the same origin, below the location.
     ///
     /// # Errors
-    /// `Kind::Shape` when it leads elsewhere or is no link.
+    /// `Kind::Shape` when it leads elsewhere or is no link: then no request is built.
     pub fn follow(&self, route: &'static str, link: &str) -> Result<Request<'_>> {
         let base = self.0.location.url();
         let wrong = |reason: String| {
@@ -212,7 +245,12 @@ impl Http {
         };
         let url = base.join(link).map_err(|error| wrong(error.to_string()))?;
         if url.origin() != base.origin() || !url.username().is_empty() || url.password().is_some() {
-            return Err(wrong(format!("it leads to {}, not to the tool", url.host_str().unwrap_or("nowhere"))));
+            return Err(wrong(format!("it leads to {}, not to the tool", shown(&url))));
+        }
+        // `..` is resolved by now. Beside the location another application of the same host may live.
+        let below = url.path().strip_prefix(base.path().trim_end_matches('/')).is_some_and(|rest| rest.starts_with('/'));
+        if !below {
+            return Err(wrong("it leads out of the location's path".to_owned()));
         }
         Ok(self.request(Method::GET, route, url))
     }
@@ -257,7 +295,7 @@ impl Http {
                     standing.inspect(|standing| standing.accepted());
                     return Ok(done);
                 }
-                Err(error) => error.after(number),
+                Err(error) => error.after(number).rewritten(|text| self.without_secrets(text)),
             };
             cx.measured(self.0.connector, Some(&error.kind), sent.elapsed());
             let refused = matches!(error.kind, Kind::Unauthorized(_));
@@ -306,29 +344,38 @@ impl Http {
 
     /// One request, one answer, whatever its status: the body is read to its end under the cap.
     pub(crate) async fn transmit(&self, doing: &str, request: reqwest::Request) -> Result<(StatusCode, HeaderMap, Bytes)> {
-        let mut answer = self.0.client.execute(request).await.map_err(|error| network(doing, error))?;
-        let too_large = || Error::new(doing, Kind::TooLarge { limit: self.0.body_limit });
-        if answer.content_length().is_some_and(|length| length > self.0.body_limit as u64) {
-            return Err(too_large());
-        }
-        let mut body = BytesMut::new();
-        while let Some(chunk) = answer.chunk().await.map_err(|error| network(doing, error))? {
-            if body.len() + chunk.len() > self.0.body_limit {
-                return Err(too_large());
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok((answer.status(), std::mem::take(answer.headers_mut()), body.freeze()))
+        let answer = self.0.client.execute(request).await.map_err(|error| network(doing, error))?;
+        receive(doing, answer, self.0.body_limit).await
     }
 
     /// The beginning of a body without the credential, should the vendor echo it.
     pub(crate) fn excerpt(&self, body: &[u8]) -> Excerpt {
-        let mut text = String::from_utf8_lossy(&body[..body.len().min(16 << 10)]).into_owned();
-        for secret in self.0.auth.secrets() {
-            text = redact(&text, &secret);
-        }
-        Excerpt::new(&text)
+        Excerpt::new(&self.without_secrets(&String::from_utf8_lossy(&body[..body.len().min(16 << 10)])))
     }
+
+    fn without_secrets(&self, text: &str) -> String {
+        self.0.auth.secrets().iter().fold(text.to_owned(), |text, secret| redact(&text, secret))
+    }
+}
+
+/// Reads an answer to its end, under the caps for head and decompressed body.
+pub(crate) async fn receive(doing: &str, mut answer: reqwest::Response, limit: usize) -> Result<(StatusCode, HeaderMap, Bytes)> {
+    let head: usize = answer.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    if head > HEADERS {
+        return Err(Error::new(format!("{doing} (its headers)"), Kind::TooLarge { limit: HEADERS }));
+    }
+    let too_large = || Error::new(doing, Kind::TooLarge { limit });
+    if answer.content_length().is_some_and(|length| length > limit as u64) {
+        return Err(too_large());
+    }
+    let mut body = BytesMut::new();
+    while let Some(chunk) = answer.chunk().await.map_err(|error| network(doing, error))? {
+        if body.len() + chunk.len() > limit {
+            return Err(too_large());
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok((answer.status(), std::mem::take(answer.headers_mut()), body.freeze()))
 }
 
 /// How long to wait at most before the next attempt. A failure may pass within a second. A vendor that limits without
@@ -354,17 +401,6 @@ impl Delays {
     fn throttled(&mut self) -> Duration {
         self.throttled.next().unwrap_or(Duration::from_secs(1280))
     }
-}
-
-/// A foreign text without a secret, in the forms in which it may be echoed.
-pub(crate) fn redact(text: &str, secret: &Secret) -> String {
-    let secret = secret.expose();
-    if secret.len() < 4 {
-        return text.to_owned();
-    }
-    let url_form: String = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
-    let json_form = serde_json::to_string(secret).unwrap_or_default();
-    text.replace(secret, "…").replace(&url_form, "…").replace(json_form.trim_matches('"'), "…")
 }
 
 /// One request being put together.
@@ -481,6 +517,9 @@ impl Request<'_> {
         let (status, headers, body) = self.http.transmit(&doing, request).await?;
         cx.answered(date(&headers));
         cx.received(body.len());
+        if let Some(time) = inner.expiry_header.filter(|_| !self.anonymous).and_then(|name| time_in(&headers, name)) {
+            cx.credential_expires(time);
+        }
         remaining(&headers).inspect(|remaining| cx.allowed(*remaining));
         tracing::debug!(method = %self.method, route = self.route, status = status.as_u16(), bytes = body.len(), took_ms = started.elapsed().as_millis(), "answer");
         if status.is_success() || self.also == Some(status.as_u16()) {
@@ -505,11 +544,7 @@ pub(crate) fn shape(headers: &HeaderMap, body: &[u8], error: &serde_json::Error,
 /// What a status other than success means.
 pub(crate) fn refusal(status: StatusCode, headers: &HeaderMap, body: Excerpt) -> Kind {
     match status.as_u16() {
-        300..=399 => {
-            let target = headers.get(header::LOCATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
-            let host = Url::parse(target).ok().and_then(|url| Some(format!("{}://{}", url.scheme(), url.host_str()?)));
-            Kind::Redirect(host.unwrap_or_else(|| "another page".to_owned()).into())
-        }
+        300..=399 => Kind::Redirect(target(headers).into()),
         401 => Kind::Unauthorized(Excerpt::new(&format!("status 401, {body}"))),
         403 => Kind::Forbidden(Excerpt::new(&format!("status 403, {body}"))),
         429 => Kind::Throttled(retry_after(headers)),
@@ -517,6 +552,33 @@ pub(crate) fn refusal(status: StatusCode, headers: &HeaderMap, body: Excerpt) ->
         status @ (408 | 500..=599) => Kind::Vendor { status, body },
         status => Kind::Refused { status, body },
     }
+}
+
+/// Where a redirect leads, without what may hold a credential: path, query and user info.
+fn target(headers: &HeaderMap) -> String {
+    let link = headers.get(header::LOCATION).map(|value| String::from_utf8_lossy(value.as_bytes())).unwrap_or_default();
+    let link = link.trim().replace('\\', "/");
+    let absolute = if link.starts_with("//") { format!("https:{link}") } else { link };
+    match Url::parse(&absolute) {
+        Ok(url) => Excerpt::new(&shown(&url)).to_string(),
+        Err(_) => "another page of itself".to_owned(),
+    }
+}
+
+/// A URL's scheme, host and port.
+fn shown(url: &Url) -> String {
+    match (url.host(), url.port()) {
+        (Some(host), Some(port)) => format!("{}://{host}:{port}", url.scheme()),
+        (Some(host), None) => format!("{}://{host}", url.scheme()),
+        (None, _) => format!("a `{}:` address", url.scheme()),
+    }
+}
+
+/// A time in a header: RFC 3339, with an offset such as `+0000`, or without one in UTC; a date is its beginning.
+fn time_in(headers: &HeaderMap, name: &str) -> Option<Timestamp> {
+    let text = headers.get(name)?.to_str().ok()?.trim();
+    let utc = || Some(text.parse::<jiff::civil::DateTime>().ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp());
+    text.parse().ok().or_else(utc)
 }
 
 /// `Retry-After` in seconds or as an HTTP date, measured against the vendor's own clock; without it, the end of the quota's
@@ -568,43 +630,13 @@ pub(crate) fn network(doing: &str, error: reqwest::Error) -> Error {
         }
         cause = error.source();
     }
-    Error::new(doing, Kind::Network(Excerpt::new(&text).to_string().into()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+    let told = |text: &str| Excerpt::new(text).to_string().into();
+    // What rustls says of a server that is not good enough. It has not been sent anything, and trying again changes nothing.
+    if let Some(at) = text.find("invalid peer certificate") {
+        return Error::new(doing, Kind::Tls(told(&text[at..])));
     }
-
-    #[test]
-    fn f1_retry_after_is_read_in_both_forms_against_the_vendors_clock() {
-        assert_eq!(retry_after(&headers(&[("retry-after", "7")])), Some(Duration::from_secs(7)));
-        let both = headers(&[("date", "Tue, 24 Nov 2026 10:00:00 GMT"), ("retry-after", "Tue, 24 Nov 2026 10:02:00 GMT")]);
-        assert_eq!(retry_after(&both), Some(Duration::from_secs(120)));
-        let past = headers(&[("date", "Tue, 24 Nov 2026 10:00:00 GMT"), ("retry-after", "Tue, 24 Nov 2026 09:00:00 GMT")]);
-        assert_eq!(retry_after(&past), Some(Duration::ZERO));
-        assert_eq!(retry_after(&headers(&[("retry-after", "soon")])), None);
-        assert_eq!(retry_after(&headers(&[("retry-after", "1e300")])), None);
-        assert_eq!(retry_after(&headers(&[("x-ratelimit-reset", "42")])), Some(Duration::from_secs(42)));
-        let epoch = headers(&[("date", "Tue, 24 Nov 2026 10:00:00 GMT"), ("x-rate-limit-reset", "1795514405")]);
-        assert_eq!(retry_after(&epoch), Some(Duration::from_secs(5)));
-        assert_eq!(retry_after(&headers(&[("retry-after", "7"), ("x-ratelimit-reset", "42")])), Some(Duration::from_secs(7)));
+    if text.contains("ProtocolVersion") || text.contains("peer is incompatible") {
+        return Error::new(doing, Kind::Tls(told(&text)));
     }
-
-    #[test]
-    fn f2_a_vendor_that_only_says_wait_is_given_half_an_hour_in_few_requests() {
-        let mut delays = Delays::new();
-        let all: Duration = (1..ATTEMPTS).map(|_| delays.throttled()).sum();
-        assert!(all > Duration::from_secs(1600) && all < Duration::from_secs(1900), "{all:?}");
-    }
-
-    #[test]
-    fn k1_an_echoed_secret_is_cut_from_what_is_shown() {
-        let secret = Secret::new("s3cr3t/with+signs");
-        let shown = redact(r#"bad key s3cr3t/with+signs or s3cr3t%2Fwith%2Bsigns"#, &secret);
-        assert_eq!(shown, "bad key … or …");
-    }
+    Error::new(doing, Kind::Network(told(&text)))
 }

@@ -1,6 +1,9 @@
 //! Locations: where a connection points, and where it may never point.
 
-use std::{fmt, net::IpAddr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use url::{Host, Url};
 
@@ -34,12 +37,7 @@ impl Location {
                 "`location` is plain http; use https, or set `http = { allow_http = true }` if the network is trusted".into(),
             ));
         }
-        let forbidden = match &host {
-            Host::Ipv4(ip) => is_forbidden(IpAddr::V4(*ip)),
-            Host::Ipv6(ip) => is_forbidden(IpAddr::V6(*ip)),
-            Host::Domain(name) => matches!(*name, "metadata" | "metadata.google.internal" | "instance-data"),
-        };
-        if forbidden {
+        if is_forbidden_host(&host) {
             return Err(wrong(format!("`location` points to {host}, a link-local or metadata address, which is never polled")));
         }
         let path = url.path().trim_end_matches('/').to_owned();
@@ -129,16 +127,49 @@ fn is_loopback(host: &Host<&str>) -> bool {
     }
 }
 
+/// Names under which clouds serve their machines' credentials.
+const METADATA_NAMES: &[&str] =
+    &["metadata", "metadata.google.internal", "metadata.goog", "instance-data", "instance-data.ec2.internal", "metadata.tencentyun.com"];
+
+/// Whether a host is one that is never contacted, as far as its spelling tells.
+pub(crate) fn is_forbidden_host(host: &Host<&str>) -> bool {
+    match host {
+        Host::Ipv4(ip) => is_forbidden(IpAddr::V4(*ip)),
+        Host::Ipv6(ip) => is_forbidden(IpAddr::V6(*ip)),
+        Host::Domain(name) => METADATA_NAMES.contains(&name.trim_end_matches('.').to_ascii_lowercase().as_str()),
+    }
+}
+
 /// Link-local and metadata addresses: a location or a resolved name may never lead there.
 pub(crate) fn is_forbidden(ip: IpAddr) -> bool {
     match ip {
-        IpAddr::V4(ip) => ip.is_link_local() || ip.is_unspecified() || ip.octets() == [100, 100, 100, 200],
-        IpAddr::V6(ip) => {
-            ip.to_ipv4_mapped().is_some_and(|v4| is_forbidden(IpAddr::V4(v4)))
-                || ip.is_unicast_link_local()
-                || ip.is_unspecified()
-                || ip.segments() == [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254]
+        IpAddr::V4(ip) => {
+            // Besides 169.254.0.0/16, where most clouds have theirs: those of Alibaba, Oracle and Azure.
+            let metadata = [[100, 100, 100, 200], [192, 0, 0, 192], [168, 63, 129, 16]];
+            ip.is_link_local() || ip.octets()[0] == 0 || metadata.contains(&ip.octets())
         }
+        IpAddr::V6(ip) => {
+            // Those of AWS, Google and Scaleway.
+            let metadata =
+                [[0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254], [0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254], [0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42]];
+            ip.is_unicast_link_local()
+                || ip.is_unspecified()
+                || metadata.contains(&ip.segments())
+                || embedded(ip).is_some_and(|ip| is_forbidden(IpAddr::V4(ip)))
+        }
+    }
+}
+
+/// The IPv4 address that an IPv6 address stands for: mapped, compatible, translated (NAT64) or tunnelled (6to4).
+fn embedded(ip: Ipv6Addr) -> Option<Ipv4Addr> {
+    let [a, b, c, d, e, f, g, h] = ip.segments();
+    let v4 = |high: u16, low: u16| Some(Ipv4Addr::from((u32::from(high) << 16) | u32::from(low)));
+    match (a, b, [c, d, e, f]) {
+        // `::1` is loopback, not 0.0.0.1.
+        (0, 0, [0, 0, 0, 0]) if g != 0 => v4(g, h),
+        (0, 0, [0, 0, 0, 0xffff]) | (0x64, 0xff9b, [0, 0, 0, 0]) => v4(g, h),
+        (0x2002, high, [low, ..]) => v4(high, low),
+        _ => None,
     }
 }
 
@@ -152,8 +183,31 @@ mod tests {
             "http://169.254.169.254/latest",
             "https://[fe80::1]/",
             "https://[fd00:ec2::254]/",
+            "https://[fe80::a9fe:a9fe%25eth0]/",
+            "https://[febf::1]",
             "https://[::ffff:169.254.169.254]/",
+            "https://[::ffff:a9fe:a9fe]/",
+            "https://[::169.254.169.254]/",
+            "https://[64:ff9b::169.254.169.254]/",
+            "https://[2002:a9fe:a9fe::1]/",
+            "https://[::]/",
+            "https://[::ffff:0.0.0.0]",
+            "https://0.0.0.0",
+            "https://169.254.0.1",
+            "https://169.254.255.255:8443",
+            "https://2852039166/",
+            "https://0xa9fea9fe/",
+            "https://0251.0376.0251.0376/",
+            "https://169.254.43518/",
+            "https://１６９.254.169.254/",
+            "https://100.100.100.200",
+            "https://192.0.0.192",
+            "https://168.63.129.16",
+            "https://[fd20:ce::254]",
             "https://metadata.google.internal",
+            "https://METADATA.google.internal./",
+            "https://metadata",
+            "https://instance-data.ec2.internal",
             "file:///etc/passwd",
             "https://user:word@x.example",
             "http://x.example",
@@ -161,9 +215,27 @@ mod tests {
         ] {
             assert!(Location::parse(text, false).is_err(), "{text}");
         }
-        for text in ["https://x.example/", "x.example", "http://127.0.0.1:8080", "http://localhost", "https://10.0.0.1/sub/path/"] {
+        for text in [
+            "https://x.example/",
+            "x.example",
+            "http://127.0.0.1:8080",
+            "http://[::1]:8080",
+            "http://localhost",
+            "https://10.0.0.1/sub/path/",
+            "https://169.253.1.1",
+            "https://[fd00::1]",
+            "https://[2001:db8::a9fe:a9fe]",
+            "https://[::ffff:10.0.0.1]",
+            "https://metadata.example",
+        ] {
             assert!(Location::parse(text, false).is_ok(), "{text}");
         }
+        // Loopback is where plain http is harmless, and nowhere that only looks like it.
+        for text in ["http://127.0.0.1.evil.example", "http://localhost.evil.example", "http://10.0.0.1", "http://[fd00::1]"] {
+            assert!(Location::parse(text, false).is_err(), "{text}");
+        }
+        // Not even where plain http is allowed.
+        assert!(Location::parse("http://169.254.169.254", true).is_err());
         assert!(Location::parse("http://x.example", true).is_ok());
     }
 

@@ -1,15 +1,18 @@
 //! OAuth 2 access tokens: fetched when needed, by one request however many wait for it, and kept for most of their life.
 
-use std::time::Duration;
+use std::{
+    sync::{Mutex as StdMutex, PoisonError},
+    time::Duration,
+};
 
-use bytes::BytesMut;
+use reqwest::{StatusCode, header::HeaderMap};
 use serde::Deserialize;
 use tokio::{sync::Mutex, time::Instant};
 use url::Url;
 
 use crate::{
     Error, Excerpt, Kind, Result,
-    kit::{Loose, Secret, http},
+    kit::{Loose, Secret, http, redact::redact},
 };
 
 /// What is being done when an error says so: tells a connector that the token was refused, not the API's answer.
@@ -20,6 +23,8 @@ const USED: f64 = 0.8;
 const LIFE: Duration = Duration::from_secs(300);
 /// Largest answer of a token endpoint.
 const LARGEST: usize = 1 << 20;
+/// How many of the last tokens are cut out of what is shown: an answer may name one that was replaced meanwhile.
+const REMEMBERED: usize = 4;
 
 /// What is shown for an access token.
 #[derive(Clone, Debug)]
@@ -65,6 +70,7 @@ pub struct Tokens {
     url: Url,
     pub(crate) grant: Grant,
     kept: Mutex<Kept>,
+    minted: StdMutex<Vec<Secret>>,
 }
 
 #[derive(Debug, Default)]
@@ -83,7 +89,7 @@ struct Token {
 
 impl Tokens {
     pub(crate) fn new(url: Url, grant: Grant) -> Self {
-        Tokens { url, grant, kept: Mutex::default() }
+        Tokens { url, grant, kept: Mutex::default(), minted: StdMutex::default() }
     }
 
     /// A token that lives.
@@ -98,6 +104,7 @@ impl Tokens {
         kept.token = None;
         let asked = Instant::now();
         let granted = self.fetch(client).await?;
+        self.remember(&granted.access_token);
         let told = granted.expires_in.number().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
         let until = asked + told.unwrap_or(LIFE).min(Duration::from_secs(7 * 86_400)).mul_f64(USED);
         kept.token = Some(Token { secret: granted.access_token.clone(), fetched: Instant::now(), until });
@@ -118,26 +125,26 @@ impl Tokens {
         }
     }
 
-    /// The token that is kept, for cutting it out of what is shown.
-    pub(crate) fn current(&self) -> Option<Secret> {
-        Some(self.kept.try_lock().ok()?.token.as_ref()?.secret.clone())
+    /// The newest tokens, for cutting them out of what is shown.
+    pub(crate) fn minted(&self) -> Vec<Secret> {
+        self.minted.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn remember(&self, token: &Secret) {
+        let mut minted = self.minted.lock().unwrap_or_else(PoisonError::into_inner);
+        if minted.len() == REMEMBERED {
+            minted.remove(0);
+        }
+        minted.push(token.clone());
     }
 
     async fn fetch(&self, client: &reqwest::Client) -> Result<Granted> {
-        let network = |error| http::network(FETCHING, error);
         let request = client.post(self.url.clone()).header("accept", "application/json").form(&self.grant.form());
-        let mut answer = request.send().await.map_err(network)?;
-        let mut body = BytesMut::new();
-        while let Some(chunk) = answer.chunk().await.map_err(network)? {
-            if body.len() + chunk.len() > LARGEST {
-                return Err(Error::new(FETCHING, Kind::TooLarge { limit: LARGEST }));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        let status = answer.status();
+        let answer = request.send().await.map_err(|error| http::network(FETCHING, error))?;
+        let (status, headers, body) = http::receive(FETCHING, answer, LARGEST).await?;
         tracing::debug!(status = status.as_u16(), "access token");
         if !status.is_success() {
-            return Err(Error::new(FETCHING, self.refusal(&answer, &body)));
+            return Err(Error::new(FETCHING, self.refusal(status, &headers, &body)));
         }
         // The body is never shown: a token may be in it.
         let shape = |reason: &str| Error::new(FETCHING, Kind::Shape { path: "access_token".into(), reason: reason.into() });
@@ -152,16 +159,16 @@ impl Tokens {
     }
 
     /// The endpoint's own words for a refusal: 400 and 401 are about the credential, anything else is what it is elsewhere.
-    fn refusal(&self, answer: &reqwest::Response, body: &[u8]) -> Kind {
+    fn refusal(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Kind {
         let told = match serde_json::from_slice::<Refusal>(body) {
             Ok(Refusal { error: Some(error), error_description: Some(description) }) => [error, ": ".into(), description].concat(),
             Ok(Refusal { error: Some(told), .. } | Refusal { error_description: Some(told), .. }) => told,
             _ => String::from_utf8_lossy(&body[..body.len().min(16 << 10)]).into_owned(),
         };
-        let told = Excerpt::new(&http::redact(&told, self.grant.parts().1));
-        match answer.status().as_u16() {
+        let told = Excerpt::new(&redact(&told, self.grant.parts().1));
+        match status.as_u16() {
             status @ (400 | 401) => Kind::Unauthorized(Excerpt::new(&format!("status {status} from the token endpoint, {told}"))),
-            _ => http::refusal(answer.status(), answer.headers(), told),
+            _ => http::refusal(status, headers, told),
         }
     }
 }

@@ -31,14 +31,42 @@ pub fn line(text: &str) -> Box<str> {
     text.trim().into()
 }
 
+/// Elements that a tree may be made of where it is walked on the stack of whoever asks.
+const FEW: usize = 100;
+/// Elements above which a text is no longer taken for something that a person laid out.
+const MANY: usize = 5000;
+/// Enough to walk a tree of so many elements that are all inside of each other. What is not touched takes no memory.
+const STACK: usize = 64 << 20;
+
 /// HTML as Markdown; text that is no HTML comes back as it is.
 pub fn from_html(html: &str) -> Option<Box<str>> {
     if !html.contains(['<', '&']) {
         return keep(html);
     }
+    // The converter calls itself for each element in an element, and a stack that overflows ends the process.
+    let elements = html.as_bytes().windows(2).filter(|two| two[0] == b'<' && two[1].is_ascii_alphabetic()).count();
+    let markdown = match elements {
+        0..FEW => Some(convert(html)),
+        FEW..MANY => std::thread::scope(|scope| {
+            let walk = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, || convert(html));
+            walk.ok()?.join().ok()
+        }),
+        _ => None,
+    };
+    keep(&markdown.unwrap_or_else(|| without_tags(html)))
+}
+
+fn convert(html: &str) -> String {
     let converter = htmd::HtmlToMarkdown::builder().skip_tags(vec!["script", "style", "iframe", "img", "svg", "object"]).build();
     // The converter works on a tree in memory and has no I/O to fail.
-    keep(&converter.convert(html).unwrap_or_default())
+    converter.convert(html).unwrap_or_default()
+}
+
+/// What stands between the tags.
+fn without_tags(html: &str) -> String {
+    let mut pieces = html.split('<');
+    let first = pieces.next().unwrap_or_default().to_owned();
+    pieces.fold(first, |text, piece| text + piece.split_once('>').map_or("", |(_, after)| after))
 }
 
 /// Absolute http(s) links in an HTML or Markdown text, in order, without repeats.

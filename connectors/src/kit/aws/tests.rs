@@ -279,6 +279,47 @@ async fn k1_no_secret_is_logged_or_told_even_when_aws_echoes_it() {
     }
 }
 
+/// The token service is the one that answers in XML. What a document may do to its reader, it must not.
+#[tokio::test]
+async fn o5_xml_with_a_document_type_or_entities_is_no_answer() {
+    let folder = std::env::temp_dir();
+    for prologue in [
+        format!("<!DOCTYPE x [<!ENTITY e SYSTEM \"file://{}/secret\">]>", folder.display()),
+        "<!DOCTYPE x [<!ENTITY e \"expanded\">]>".to_owned(),
+        "<!DOCTYPE x [<!ENTITY a \"aaaaaaaaaa\"><!ENTITY b \"&a;&a;&a;&a;&a;&a;&a;&a;\"><!ENTITY e \"&b;&b;&b;&b;&b;&b;&b;&b;\">]>"
+            .to_owned(),
+        "<!DOCTYPE x SYSTEM \"http://127.0.0.1:1/x.dtd\">".to_owned(),
+        String::new(),
+    ] {
+        let answer = format!("<?xml version=\"1.0\"?>{prologue}{}", granted().replace("canary-role-token/4+", "&e;"));
+        let met = Arc::new(Mutex::new(Vec::new()));
+        let note = Arc::clone(&met);
+        let router = answers(move |request| {
+            note.lock().expect("a lock").push(request.headers()["x-amz-security-token"].to_str().map(str::to_owned));
+            "{}".into_response()
+        });
+        let router = router.route("/", post(move || std::future::ready(([("content-type", "text/xml")], answer.clone()))));
+        let told = describe(&aws(router, true).await).await;
+        assert!(told.is_err() && met.lock().expect("a lock").is_empty(), "{prologue}: {told:?}, signed with {met:?}");
+    }
+}
+
+#[tokio::test]
+async fn o5_xml_without_end_or_bottom_is_no_answer() {
+    let deep = format!("<AssumeRoleResponse>{}", "<a>".repeat(100_000));
+    for answer in [deep, "<AssumeRoleResponse".to_owned(), format!("<{}", "a".repeat(3000))] {
+        // The cap of these tests is small; depth is what is looked at.
+        static DEEP: Meta = Meta { id: "aws_security_hub", ..Meta::DEFAULT };
+        let router = Router::new().route("/", post(move || std::future::ready(([("content-type", "text/xml")], answer.clone()))));
+        let location = Location::parse(&serve(router).await, false).expect("a location");
+        let (access_key, secret_key) = (Secret::new("AKIAEXAMPLE"), Secret::new(CANARIES[0]));
+        let keys = Keys { access_key, secret_key, session_token: None, role_arn: Some(ROLE.to_owned()), external_id: None };
+        let link = Link { location, options: HttpOptions::default(), limiters: Arc::new(Limiters::default()) };
+        let aws = Aws::open("securityhub", &DEEP, link, keys, Some("us-east-1")).expect("a client");
+        describe(&aws).await.expect_err("no credentials");
+    }
+}
+
 #[test]
 fn the_region_comes_from_the_host_or_the_field() {
     let open = |location: &str, region: Option<&str>| {

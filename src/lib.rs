@@ -5,6 +5,7 @@
 
 pub mod cli;
 pub mod config;
+mod failpoint;
 pub mod schedule;
 pub mod store;
 pub mod sync;

@@ -93,7 +93,7 @@ impl Engine {
     pub async fn discover(&self, source: &Arc<dyn Source>, plan: &Plan, trigger: Trigger, progress: &Progress) -> Result<Report, Error> {
         let lease = self.store.lease(&plan.connection, plan.meta.id).await?;
         let done = self.under(&lease, self.operation(source, plan, &lease, OperationKind::Discover, trigger, false, progress)).await;
-        self.store.release(lease).await?;
+        self.leave(lease).await;
         done
     }
 
@@ -122,8 +122,18 @@ impl Engine {
             Ok(reports)
         };
         let done = self.under(&lease, both).await;
-        self.store.release(lease).await?;
+        self.leave(lease).await;
         done
+    }
+
+    /// Gives the lease back. What hinders that now hinders nobody for long: it runs out, or is given back with the next write.
+    async fn leave(&self, lease: Lease) {
+        if let Err(error) = self.store.release(lease).await {
+            tracing::warn!(%error, "the lease could not be given back");
+        }
+        if let Err(error) = self.store.shorten_log().await {
+            tracing::warn!(%error, "the write-ahead log could not be cleared");
+        }
     }
 
     /// Keeps the lease alive while the work runs.
@@ -133,7 +143,11 @@ impl Engine {
         loop {
             tokio::select! {
                 done = &mut work => return done,
-                _ = beat.tick() => self.store.keep_lease(lease).await?,
+                _ = beat.tick() => match self.store.keep_lease(lease).await {
+                    // The work itself meets it too, and says what became of it.
+                    Err(error) if error.passes() => tracing::warn!(%error, "the lease could not be extended"),
+                    kept => kept?,
+                },
             }
         }
     }
@@ -179,12 +193,17 @@ impl Engine {
             vendor_total: None,
         };
         let mut scopes = serde_json::Map::new();
-        match run.walk_all(full, &mut report, &mut scopes).await {
-            Ok(walked) => run.conclude(walked, began, &mut report).await?,
-            Err(Error::Store(error)) => return Err(error.into()),
+        let done = match run.walk_all(full, &mut report, &mut scopes).await {
+            Ok(walked) => run.conclude(walked, began, &mut report).await,
+            Err(error) => Err(error),
+        };
+        match done {
+            Ok(()) => {}
+            // Whoever holds the lease now says how it ended.
+            Err(Error::Store(error @ store::Error::LeaseLost)) => return Err(error.into()),
             Err(error) => {
                 report.outcome = Outcome::Failed;
-                report.errors.push((String::new(), error));
+                report.errors.insert(0, (String::new(), error));
             }
         }
         report.warnings = run.activity.warnings();
@@ -209,7 +228,11 @@ impl Engine {
             "bytes": run.activity.bytes(),
         });
         let error = report.errors.first().map(|(_, error)| error.to_string());
-        report.counts = self.store.end_operation(operation, report.outcome, error, detail, report.vendor_total).await?;
+        report.counts = match self.store.end_operation(operation, report.outcome, error, detail, report.vendor_total).await {
+            // It is written as soon as something can be; until then the pages that were stored are what is known.
+            Err(error) if error.passes() => progress.look().counts,
+            counts => counts?,
+        };
         progress.end(&report);
         Ok(report)
     }

@@ -57,7 +57,7 @@ impl Exit {
     pub fn of_sync(error: &sync::Error) -> Exit {
         match error {
             sync::Error::Vendor(error) => Exit::of_vendor(error),
-            sync::Error::Store(store::Error::Busy(_)) => Exit::Busy,
+            sync::Error::Store(store::Error::Busy(_) | store::Error::Locked) => Exit::Busy,
             sync::Error::Store(store::Error::Damaged(_)) => Exit::Damaged,
             sync::Error::Store(_) | sync::Error::Panicked => Exit::Failed,
         }
@@ -122,7 +122,11 @@ pub(super) fn report(error: &anyhow::Error) -> ExitCode {
     } else {
         match error.downcast_ref::<store::Error>() {
             Some(store::Error::Damaged(_)) => Exit::Damaged,
-            Some(store::Error::Busy(_)) => Exit::Busy,
+            Some(store::Error::Busy(_) | store::Error::Locked) => Exit::Busy,
+            _ if error.downcast_ref::<rusqlite::Error>().is_some_and(store::is_damage) => {
+                say("error: the database is damaged, and was left as it is: `tributary db check` tells more and what to do");
+                return Exit::Damaged.into();
+            }
             _ if error.is::<NotFound>() => Exit::NotFound,
             _ if error.is::<Usage>() => Exit::Usage,
             _ => Exit::Failed,

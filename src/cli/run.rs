@@ -38,7 +38,11 @@ pub(crate) enum Work {
 
 pub(super) async fn run(config: &[PathBuf], once: bool, names: &[String]) -> anyhow::Result<Exit> {
     let (config, engine) = open(config)?;
-    engine.store.prune_operations(config.daemon.store.keep_since()).await?;
+    match engine.store.prune_operations(config.daemon.store.keep_since()).await {
+        // A full disk is met, told and waited out by the operations: it is no reason not to start.
+        Err(error) if error.passes() => tracing::warn!(%error, "old operations stay"),
+        pruned => pruned?,
+    }
     if once {
         let (exit, _) = all(&config, &engine, names, Work::Both, Trigger::Once).await?;
         return Ok(exit);
@@ -90,6 +94,8 @@ pub(super) fn with(config: Config) -> anyhow::Result<(Config, Engine)> {
 /// The first signal stops at a page boundary; the second one ends the process, which is safe too.
 fn stop_on_signal(stop: CancellationToken) {
     use tokio::signal::unix::{SignalKind, signal};
+    // Where the size of files is limited, a write shall fail and be told, not end the process: a handler is enough for that.
+    let _ = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()));
     let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else { return };
     tokio::spawn(async move {
         tokio::select! { _ = interrupt.recv() => {} _ = terminate.recv() => {} }

@@ -6,6 +6,7 @@
 pub mod cli;
 pub mod config;
 pub mod daemon;
+mod failpoint;
 pub mod http;
 mod notify;
 mod process;

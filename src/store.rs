@@ -7,6 +7,7 @@
 mod assets;
 mod close;
 mod daemon;
+mod disk;
 mod due;
 mod lease;
 mod mapping;
@@ -28,6 +29,8 @@ use std::{
 use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, backup::Backup};
 use tokio::sync::oneshot;
+
+use crate::failpoint;
 
 pub use assets::{AssetCounts, AssetRow, prepare_asset};
 pub use close::{Approved, Closing, ScopeClosing};
@@ -60,7 +63,10 @@ pub enum Error {
         reason: String,
     },
     /// The file is no database, or damaged.
-    #[error("the database {0} is damaged: restore a backup, or move the file away to start anew")]
+    #[error(
+        "the database {0} is damaged, and was left as it is: move it away together with {0}-wal and {0}-shm, \
+         then put a backup in its place with `tributary db restore BACKUP`, or sync anew without one"
+    )]
     Damaged(PathBuf),
     /// The file was written by a newer version.
     #[error("the database was written by a newer version of tributary: {0}")]
@@ -71,9 +77,12 @@ pub enum Error {
     /// The lease was taken over: nothing more may be written by this operation.
     #[error("the lease of this operation was taken over by another process")]
     LeaseLost,
-    /// The disk is full.
-    #[error("the disk is full: nothing was lost, the next run goes on from the last stored page")]
-    Full,
+    /// The disk takes nothing more.
+    #[error("storage_full: {0}; nothing was lost, the next run goes on from the last stored page")]
+    Full(&'static str),
+    /// Somebody holds the write lock, longer than any transaction of this program lasts.
+    #[error("another program has been writing to the database for over a minute; nothing was lost, try again when it is done")]
+    Locked,
     /// Anything else that SQLite reports.
     #[error("database: {0}")]
     Sqlite(#[source] rusqlite::Error),
@@ -84,9 +93,29 @@ pub enum Error {
 
 impl From<rusqlite::Error> for Error {
     fn from(error: rusqlite::Error) -> Self {
-        match error.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::DiskFull) => Error::Full,
+        use rusqlite::{ErrorCode, ffi};
+        match error.sqlite_error().map(|error| (error.code, error.extended_code)) {
+            Some((ErrorCode::DiskFull, _)) => Error::Full("the disk is full"),
+            Some((_, ffi::SQLITE_IOERR_WRITE | ffi::SQLITE_IOERR_SHMSIZE)) => {
+                Error::Full("the disk takes nothing more: a quota or a limit of file sizes is reached, or it fails")
+            }
+            Some((ErrorCode::DatabaseBusy, _)) => Error::Locked,
             _ => Error::Sqlite(error),
+        }
+    }
+}
+
+impl Error {
+    /// Whether the same may work a little later.
+    pub(crate) fn passes(&self) -> bool {
+        matches!(self, Error::Full(_) | Error::Locked)
+    }
+
+    /// Names the file where it is the file that is wrong.
+    fn of(self, path: &Path) -> Self {
+        match self {
+            Error::Sqlite(error) => damaged(path, error),
+            other => other,
         }
     }
 }
@@ -112,9 +141,15 @@ impl fmt::Debug for Store {
 
 /// What the writer thread owns.
 pub(crate) struct Writer {
+    path: PathBuf,
     connection: Connection,
     pub(crate) texts: merge::TextCache,
+    log: disk::Log,
+    owed: Vec<Owed>,
 }
+
+/// What could not be written when it should have been.
+type Owed = Box<dyn Fn(&Transaction<'_>) -> Result<()> + Send>;
 
 impl Store {
     /// Opens the file, creates it when it is not there (readable by its owner only), and brings its tables up to date.
@@ -126,11 +161,13 @@ impl Store {
         let mut connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         connection.pragma_update(None, "journal_mode", "wal").map_err(|error| damaged(path, error))?;
         migrate(path, &mut connection)?;
+        disk::log_statements(&mut connection)?;
+        let log = disk::Log::of(path);
+        let mut writer = Writer { path: path.to_owned(), connection, texts: merge::TextCache::default(), log, owed: Vec::new() };
         let (work, jobs) = mpsc::channel::<Work>();
         std::thread::Builder::new()
             .name("store-writer".into())
             .spawn(move || {
-                let mut writer = Writer { connection, texts: merge::TextCache::default() };
                 while let Ok(job) = jobs.recv() {
                     job(&mut writer);
                 }
@@ -159,6 +196,8 @@ impl Store {
         create_private(file)?;
         let reader = self.reader()?;
         let mut copy = Connection::open(file)?;
+        // One snapshot from the first page to the last: without it the copy begins anew whenever somebody writes.
+        reader.execute_batch("begin; select count(*) from sqlite_schema")?;
         Backup::new(&reader, &mut copy)?.run_to_completion(2000, Duration::ZERO, None)?;
         Ok(())
     }
@@ -199,17 +238,68 @@ impl Store {
         self.keep_raw
     }
 
+    /// How long the write-ahead log is. It grows while somebody reads the database for a long time.
+    pub fn wal_bytes(&self) -> u64 {
+        disk::Log::of(&self.path).bytes()
+    }
+
     /// Runs a transaction on the writer thread. Transactions run in the order in which they were asked for.
     pub(crate) fn write<T, F>(&self, run: F) -> impl Future<Output = Result<T>> + Send + use<T, F>
     where
         T: Send + 'static,
         F: FnOnce(&Transaction<'_>, &mut merge::TextCache) -> Result<T> + Send + 'static,
     {
+        self.ask(|writer| writer.transaction(run))
+    }
+
+    /// Like [`Store::write`] for what a person decided: on the disk before the call returns.
+    pub(crate) fn write_durably<T, F>(&self, run: F) -> impl Future<Output = Result<T>> + Send + use<T, F>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Transaction<'_>) -> Result<T> + Send + 'static,
+    {
+        self.ask(|writer| {
+            writer.connection.pragma_update(None, "synchronous", "full")?;
+            let done = writer.transaction(|tx, _| run(tx));
+            writer.connection.pragma_update(None, "synchronous", "normal")?;
+            done
+        })
+    }
+
+    /// Like [`Store::write`] for how something ended: when that cannot be written now (a full disk), it is written before
+    /// whatever is written next.
+    pub(crate) fn write_or_owe<T, F>(&self, run: F) -> impl Future<Output = Result<T>> + Send + use<T, F>
+    where
+        T: Send + 'static,
+        F: Fn(&Transaction<'_>) -> Result<T> + Send + 'static,
+    {
+        self.ask(|writer| {
+            let done = writer.transaction(|tx, _| run(tx));
+            if done.as_ref().is_err_and(Error::passes) {
+                writer.owed.push(Box::new(move |tx| run(tx).map(drop)));
+            }
+            done
+        })
+    }
+
+    /// Clears the write-ahead log when it became long; to be called when an operation has ended.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn shorten_log(&self) -> Result<()> {
+        self.ask(Writer::shorten_log).await
+    }
+
+    fn ask<T, F>(&self, run: F) -> impl Future<Output = Result<T>> + Send + use<T, F>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Writer) -> Result<T> + Send + 'static,
+    {
         let (reply, answer) = oneshot::channel();
         let asked = std::time::Instant::now();
         let job: Work = Box::new(move |writer| {
             metrics::histogram!("tributary_store_write_wait_seconds").record(asked.elapsed().as_secs_f64());
-            let _ = reply.send(writer.transaction(run));
+            let _ = reply.send(run(writer));
         });
         // Sent now, not at the first poll: the order of calls is the order of transactions.
         let sent = self.work.send(job);
@@ -220,43 +310,37 @@ impl Store {
     }
 }
 
-impl Store {
-    /// Like [`Store::write`] for what a person decided: on the disk before the call returns.
-    pub(crate) fn write_durably<T, F>(&self, run: F) -> impl Future<Output = Result<T>> + Send + use<T, F>
-    where
-        T: Send + 'static,
-        F: FnOnce(&Transaction<'_>) -> Result<T> + Send + 'static,
-    {
-        let (reply, answer) = oneshot::channel();
-        let job: Work = Box::new(move |writer| {
-            let done = writer
-                .connection
-                .pragma_update(None, "synchronous", "full")
-                .map_err(Error::from)
-                .and_then(|()| writer.transaction(|tx, _| run(tx)));
-            let _ = writer.connection.pragma_update(None, "synchronous", "normal");
-            let _ = reply.send(done);
-        });
-        let sent = self.work.send(job);
-        async move {
-            sent.map_err(|_| Error::Stopped)?;
-            answer.await.map_err(|_| Error::Stopped)?
-        }
-    }
-}
-
 impl Writer {
     fn transaction<T>(&mut self, run: impl FnOnce(&Transaction<'_>, &mut merge::TextCache) -> Result<T>) -> Result<T> {
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let done = run(&transaction, &mut self.texts).and_then(|done| {
-            transaction.commit()?;
+        while let Some(owed) = self.owed.pop() {
+            match self.attempt(|tx, _| owed(tx)) {
+                Err(error) if error.passes() => {
+                    self.owed.push(owed);
+                    return Err(error);
+                }
+                Err(error) => tracing::warn!(%error, "how something ended could not be written"),
+                Ok(()) => {}
+            }
+        }
+        self.attempt(run)
+    }
+
+    fn attempt<T>(&mut self, run: impl FnOnce(&Transaction<'_>, &mut merge::TextCache) -> Result<T>) -> Result<T> {
+        let done = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(Error::from).and_then(|tx| {
+            let done = run(&tx, &mut self.texts)?;
+            tx.commit()?;
             Ok(done)
         });
         if done.is_err() {
             // Texts of a transaction that was rolled back are not in the table.
             self.texts.clear();
         }
-        done
+        if matches!(done, Err(Error::Full(_))) {
+            // What the log holds may fit into the file where it replaces what is there: then the log has room again.
+            let _ = self.checkpoint();
+        }
+        self.log.watch();
+        done.map_err(|error| error.of(&self.path))
     }
 }
 
@@ -287,7 +371,7 @@ fn open(path: &Path, access: OpenFlags) -> Result<Connection> {
     let connection =
         Connection::open_with_flags(path, flags).map_err(|error| Error::Open { path: path.to_owned(), reason: error.to_string() })?;
     let setup = || -> rusqlite::Result<()> {
-        connection.busy_timeout(Duration::from_secs(60))?;
+        connection.busy_timeout(disk::PATIENCE)?;
         connection.set_prepared_statement_cache_capacity(64);
         connection.pragma_update(None, "synchronous", "normal")?;
         connection.pragma_update(None, "foreign_keys", false)?;
@@ -301,21 +385,27 @@ fn open(path: &Path, access: OpenFlags) -> Result<Connection> {
     Ok(connection)
 }
 
+/// Whether it is the file that is wrong.
+pub(crate) fn is_damage(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt))
+}
+
 fn damaged(path: &Path, error: rusqlite::Error) -> Error {
-    match error.sqlite_error_code() {
-        Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => Error::Damaged(path.to_owned()),
-        _ => error.into(),
-    }
+    if is_damage(&error) { Error::Damaged(path.to_owned()) } else { error.into() }
 }
 
 fn migrate(path: &Path, connection: &mut Connection) -> Result<()> {
     // Two processes may open a new file at once: the second one waits here, then finds nothing left to do.
     connection.execute_batch("create table if not exists migration_lock (held integer)").map_err(|error| damaged(path, error))?;
+    failpoint::pass("migration.begun");
     let runner = migrations::migrations::runner().set_abort_missing(true).set_abort_divergent(true);
     let mut last = None;
     for _ in 0..50 {
         match runner.run(connection) {
-            Ok(_) => return Ok(()),
+            Ok(_) => {
+                failpoint::pass("migration.done");
+                return Ok(());
+            }
             Err(error) if error.to_string().contains("missing from the filesystem") => return Err(Error::Newer(error.to_string())),
             Err(error) => {
                 // The other process may have applied the same step meanwhile.
@@ -325,4 +415,61 @@ fn migrate(path: &Path, connection: &mut Connection) -> Result<()> {
         }
     }
     Err(Error::Open { path: path.to_owned(), reason: last.unwrap_or_default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(&folder.path().join("t.db"), true).expect("a store");
+        (folder, store)
+    }
+
+    fn synchronous(tx: &Transaction<'_>) -> Result<i64> {
+        Ok(tx.query_row("pragma synchronous", [], |row| row.get(0))?)
+    }
+
+    #[tokio::test]
+    async fn d3_what_people_decide_is_synced_to_the_disk_and_pages_are_not_waited_for() {
+        let (_folder, store) = store();
+        let (normal, full) = (1, 2);
+        assert_eq!(store.write_durably(synchronous).await.expect("written"), full);
+        assert_eq!(store.write(|tx, _| synchronous(tx)).await.expect("written"), normal);
+        assert!(store.write_durably(|_| Err::<(), _>(Error::LeaseLost)).await.is_err());
+        assert_eq!(store.write(|tx, _| synchronous(tx)).await.expect("written"), normal, "after a failure too");
+    }
+
+    #[tokio::test]
+    async fn d7_what_a_full_disk_refused_is_written_once_there_is_room() {
+        let (_folder, store) = store();
+        let most = |pages: &'static str| {
+            store.ask(move |writer| {
+                let limit = writer.connection.query_row(&format!("pragma max_page_count = {pages}"), [], |row| row.get::<_, i64>(0))?;
+                Ok(limit)
+            })
+        };
+        let long = |tx: &Transaction<'_>, name: &str| -> Result<()> {
+            tx.execute("insert into products (name, created_at) values (?1 || hex(randomblob(100000)), 0)", [name])?;
+            Ok(())
+        };
+        most("1").await.expect("the size that it has now");
+        let refused = store.write_or_owe(move |tx| long(tx, "owed ")).await.expect_err("there is no room");
+        assert_eq!(refused.to_string(), "storage_full: the disk is full; nothing was lost, the next run goes on from the last stored page");
+        assert!(store.write(move |tx, _| long(tx, "other ")).await.is_err());
+        most("1000000").await.expect("room");
+        let names = "select group_concat(substr(name, 1, 5)) from products";
+        let written: String = store.write(move |tx, _| Ok(tx.query_row(names, [], |row| row.get(0))?)).await.expect("written");
+        assert_eq!(written, "owed ", "what was owed, once, and nothing that was given up");
+        let written: String = store.write(move |tx, _| Ok(tx.query_row(names, [], |row| row.get(0))?)).await.expect("written");
+        assert_eq!(written, "owed ");
+    }
+
+    #[test]
+    fn d8_every_connection_waits_for_other_programs_for_a_minute() {
+        let (_folder, store) = store();
+        let waits: i64 = store.reader().expect("a reader").query_row("pragma busy_timeout", [], |row| row.get(0)).expect("a number");
+        assert_eq!(waits, 60_000);
+    }
 }

@@ -108,7 +108,7 @@ impl Engine {
         let lease = this.store.lease(&plan.connection, plan.meta.id).await?;
         let work = this.operation(source, plan, &lease, OperationKind::Discover, trigger, false, progress);
         let done = this.under(&lease, plan, progress, work).await;
-        this.store.release(lease).await?;
+        this.leave(lease).await;
         done
     }
 
@@ -138,13 +138,23 @@ impl Engine {
             Ok(reports)
         };
         let done = this.under(&lease, plan, progress, both).await;
-        this.store.release(lease).await?;
+        this.leave(lease).await;
         done
     }
 
     /// The engine of one run: it can be stopped alone.
     fn for_one(&self) -> Engine {
         Engine { store: self.store.clone(), stop: self.stop.child_token() }
+    }
+
+    /// Gives the lease back. What hinders that now hinders nobody for long: it runs out, or is given back with the next write.
+    async fn leave(&self, lease: Lease) {
+        if let Err(error) = self.store.release(lease).await {
+            tracing::warn!(%error, "the lease could not be given back");
+        }
+        if let Err(error) = self.store.shorten_log().await {
+            tracing::warn!(%error, "the write-ahead log could not be cleared");
+        }
     }
 
     /// Keeps the lease alive while the work runs, and stops the work when somebody asks for that.
@@ -161,12 +171,12 @@ impl Engine {
         loop {
             tokio::select! {
                 done = &mut work => return done,
-                _ = beat.tick() => self.store.keep_lease(lease, shown).await?,
+                _ = beat.tick() => self.keep(lease, shown).await?,
                 _ = glance.tick() => {
                     let waiting = progress.look().waiting_until;
                     if waiting != shown {
                         shown = waiting;
-                        self.store.keep_lease(lease, shown).await?;
+                        self.keep(lease, shown).await?;
                     }
                     if !self.stop.is_cancelled() && Store::is_cancelled(&self.store.reader()?, &plan.connection)? {
                         tracing::info!(connection = %plan.connection, "somebody asked to stop the operation");
@@ -175,6 +185,15 @@ impl Engine {
                 }
             }
         }
+    }
+
+    async fn keep(&self, lease: &Lease, waiting_until: Option<Timestamp>) -> Result<(), Error> {
+        match self.store.keep_lease(lease, waiting_until).await {
+            // The work itself meets it too, and says what became of it.
+            Err(error) if error.passes() => tracing::warn!(%error, "the lease could not be extended"),
+            kept => kept?,
+        }
+        Ok(())
     }
 
     #[expect(clippy::too_many_arguments, reason = "one private function; each argument is of its own type")]
@@ -221,16 +240,23 @@ impl Engine {
         };
         let mut scopes = serde_json::Map::new();
         let span = tracing::info_span!("operation", connection = %plan.connection, kind = kind.as_str(), id = %operation);
-        match run.walk_all(full, &mut report, &mut scopes).instrument(span).await {
-            Ok(walked) => run.conclude(walked, began, &mut report).await?,
-            Err(Error::Store(error)) => return Err(error.into()),
+        let done = match run.walk_all(full, &mut report, &mut scopes).instrument(span).await {
+            Ok(walked) => run.conclude(walked, began, &mut report).await,
+            Err(error) => Err(error),
+        };
+        match done {
+            Ok(()) => {}
+            // Whoever holds the lease now says how it ended.
+            Err(Error::Store(error @ store::Error::LeaseLost)) => return Err(error.into()),
             Err(error) => {
                 report.outcome = if matches!(error, Error::Stopped) { Outcome::Interrupted } else { Outcome::Failed };
-                report.errors.push((String::new(), error));
+                report.errors.insert(0, (String::new(), error));
             }
         }
-        if let Some(at) = run.activity.credential_expires() {
-            self.store.expires(&plan.connection, at).await?;
+        if let Some(at) = run.activity.credential_expires()
+            && let Err(error) = self.store.expires(&plan.connection, at).await
+        {
+            tracing::warn!(%error, "when the credential ends could not be stored");
         }
         report.warnings = run.activity.warnings();
         if report.closing.held > 0 {
@@ -262,7 +288,11 @@ impl Engine {
             "bytes": run.activity.bytes(),
         });
         let error = report.errors.first().map(|(_, error)| error.to_string());
-        report.counts = self.store.end_operation(operation, report.outcome, error, detail, report.vendor_total).await?;
+        report.counts = match self.store.end_operation(operation, report.outcome, error, detail, report.vendor_total).await {
+            // It is written as soon as something can be; until then the pages that were stored are what is known.
+            Err(error) if error.passes() => progress.look().counts,
+            counts => counts?,
+        };
         report.took = Timestamp::now().duration_since(began).unsigned_abs();
         progress.end(&report);
         Ok(report)

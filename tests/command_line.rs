@@ -4,14 +4,13 @@
 
 mod common;
 
-use std::{process::Output, sync::Arc, time::Duration};
+use std::{process::Output, sync::Arc};
 
 use common::{Bench, SIZE};
 use tributary_simulator::{
     Change, Fault, Size, Vendor,
     burp::Burp,
     dependency_track::{DependencyTrack, Frontend},
-    seed::Seed,
     start, start_any,
 };
 
@@ -51,37 +50,6 @@ async fn one_run_ends_as_the_oracle_and_a_second_one_changes_nothing() {
         assert_eq!(run(&bench, &["run", "--once"]).await.0, 0);
     }
     bench.assert_oracle("after a step");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn d1_kill_9_at_thirty_random_moments_loses_and_invents_nothing() {
-    let bench = tool(DependencyTrack::new(SIZE)).await;
-    let mut seed = Seed::of(&[2026, 11]);
-    let started = std::time::Instant::now();
-    assert_eq!(run(&bench, &["connections", "list"]).await.0, 0);
-    let startup = started.elapsed();
-    for round in 0..3 {
-        if round > 0 {
-            bench.tool.vendor.step(&Change::ONE_PERCENT);
-        }
-        for _ in 0..10 {
-            let mut child =
-                bench.command(&["run", "--once"]).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
-            // From the start of the process to well into its work, whatever the machine's speed.
-            let moment = startup.mul_f64(0.2) + Duration::from_millis(seed.below(400) as u64);
-            tokio::time::sleep(moment).await;
-            child.kill().unwrap();
-            child.wait().unwrap();
-        }
-        for _ in 0..2 {
-            let (code, _, stderr) = run(&bench, &["run", "--once"]).await;
-            assert_eq!(code, 0, "{stderr}");
-        }
-        bench.assert_oracle(&format!("after {} kills", 10 * (round + 1)));
-    }
-    let intact: String = bench.engine.store.reader().unwrap().query_row("pragma integrity_check", [], |row| row.get(0)).unwrap();
-    assert_eq!(intact, "ok");
-    assert_eq!(bench.number("select count(*) from operations where outcome = 'running'"), 0);
 }
 
 type Tool = fn() -> Arc<dyn Vendor>;
@@ -345,38 +313,6 @@ async fn a_dry_run_tells_what_would_be_and_writes_nothing() {
     }
     let left: Vec<_> = std::fs::read_dir(bench.folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
     assert!(left.iter().all(|name| !name.to_string_lossy().starts_with(".tributary-dry-run")), "{left:?}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn d12_a_backup_is_whole_and_a_restored_one_catches_up() {
-    let bench = tool(DependencyTrack::new(SIZE)).await;
-    let backup = bench.folder.path().join("backup.db");
-    let file = backup.to_str().unwrap();
-    // In the middle of a sync.
-    let sync = tokio::spawn({
-        let mut command = bench.command(&["run", "--once"]);
-        async move { tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap() }
-    });
-    while bench.number("select count(*) from findings") == 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    assert_eq!(run(&bench, &["db", "backup", file]).await.0, 0);
-    assert_eq!(run(&bench, &["db", "backup", file]).await.0, 1, "never over a file that is there");
-    assert!(sync.await.unwrap().status.success());
-    let copy = rusqlite::Connection::open(&backup).unwrap();
-    assert_eq!(copy.query_row("pragma integrity_check", [], |row| row.get::<_, String>(0)).unwrap(), "ok");
-    drop(copy);
-    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&backup).unwrap().permissions());
-    assert_eq!(mode & 0o777, 0o600);
-    let (code, _, stderr) = run(&bench, &["db", "restore", file]).await;
-    assert_eq!(code, 0, "{stderr}");
-    for _ in 0..3 {
-        assert_eq!(run(&bench, &["run", "--once"]).await.0, 0);
-    }
-    bench.assert_oracle("after the restore");
-    std::fs::write(&backup, b"not a database at all, but long enough to be looked at").unwrap();
-    assert_eq!(run(&bench, &["db", "restore", file]).await.0, 2);
-    assert_eq!(run(&bench, &["db", "check"]).await.0, 0, "nothing was changed");
 }
 
 #[cfg(feature = "aws")]

@@ -26,8 +26,11 @@ pub(super) fn run(paths: &[PathBuf], what: &DbCommand, format: Format) -> anyhow
         }
         DbCommand::Check => {
             let reader = open()?.reader()?;
-            let problems: Vec<String> =
-                reader.prepare("pragma integrity_check")?.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+            let check = || reader.prepare("pragma integrity_check")?.query_map([], |row| row.get(0))?.collect();
+            let problems: Vec<String> = match check() {
+                Err(error) if store::is_damage(&error) => vec![error.to_string()],
+                told => told?,
+            };
             if problems != ["ok"] {
                 exit::say(&problems.join("\n"));
                 return Err(store::Error::Damaged(path).into());
@@ -81,7 +84,7 @@ fn restore(path: &PathBuf, file: &PathBuf) -> anyhow::Result<()> {
     }
     drop(store);
     let mut target = Connection::open(path)?;
-    Backup::new(&backup, &mut target)?.run_to_completion(i32::MAX, Duration::ZERO, None)?;
+    Backup::new(&backup, &mut target)?.run_to_completion(i32::MAX, Duration::from_millis(50), None)?;
     drop(target);
     // A backup may be of an older version.
     Store::open(path, true)?;

@@ -57,7 +57,7 @@ impl Exit {
     pub fn of_sync(error: &sync::Error) -> Exit {
         match error {
             sync::Error::Vendor(error) => Exit::of_vendor(error),
-            sync::Error::Store(store::Error::Busy(_)) => Exit::Busy,
+            sync::Error::Store(store::Error::Busy(_) | store::Error::Locked) => Exit::Busy,
             sync::Error::Store(store::Error::Damaged(_)) => Exit::Damaged,
             sync::Error::Stopped => Exit::Interrupted,
             sync::Error::Store(_) | sync::Error::Panicked => Exit::Failed,
@@ -132,12 +132,13 @@ fn class(error: &anyhow::Error) -> (&'static str, Exit) {
     if let Some(error) = error.downcast_ref::<store::Error>() {
         let exit = match error {
             store::Error::Damaged(_) => Exit::Damaged,
-            store::Error::Busy(_) => Exit::Busy,
+            store::Error::Busy(_) | store::Error::Locked => Exit::Busy,
             _ => Exit::Failed,
         };
         return (code_of_store(error), exit);
     }
     match () {
+        () if error.downcast_ref::<rusqlite::Error>().is_some_and(store::is_damage) => ("E0501", Exit::Damaged),
         () if error.is::<NotFound>() => ("E0401", Exit::NotFound),
         () if error.is::<Usage>() => ("E0402", Exit::Usage),
         () if error.is::<crate::daemon::Taken>() => ("E0403", Exit::Busy),
@@ -151,7 +152,8 @@ pub(crate) fn code_of_store(error: &store::Error) -> &'static str {
     match error {
         store::Error::Damaged(_) => "E0501",
         store::Error::Busy(_) => "E0502",
-        store::Error::Full => "E0503",
+        store::Error::Locked => "E0507",
+        store::Error::Full(_) => "E0503",
         store::Error::Newer(_) => "E0504",
         store::Error::Open { .. } => "E0505",
         store::Error::LeaseLost => "E0506",

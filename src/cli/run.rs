@@ -42,7 +42,11 @@ pub(crate) enum Work {
 pub(super) async fn run(config: &[PathBuf], once: bool, names: &[String]) -> anyhow::Result<Exit> {
     if once {
         let (config, engine) = open(config)?;
-        engine.store.prune_operations(config.daemon.store.keep_since()).await?;
+        match engine.store.prune_operations(config.daemon.store.keep_since()).await {
+            // A full disk is met, told and waited out by the operations: it is no reason not to start.
+            Err(error) if error.passes() => tracing::warn!(%error, "old operations stay"),
+            pruned => pruned?,
+        }
         let (exit, _) = all(&config, &engine, names, Work::Both, Trigger::Once).await?;
         return Ok(exit);
     }
@@ -107,6 +111,8 @@ pub(super) fn with(config: Config) -> anyhow::Result<(Config, Engine)> {
 fn stop_on_signal(stop: CancellationToken) -> Arc<AtomicBool> {
     use tokio::signal::unix::{SignalKind, signal};
     let interrupted = Arc::new(AtomicBool::new(false));
+    // Where the size of files is limited, a write shall fail and be told, not end the process: a handler is enough for that.
+    let _ = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()));
     let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
         return interrupted;
     };

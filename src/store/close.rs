@@ -12,6 +12,7 @@ use tributary_connectors::Coverage;
 use uuid::Uuid;
 
 use super::{Counts, Lease, Pass, Result, Store, assets, merge::event_row, now, passes};
+use crate::failpoint;
 
 /// More than this many percent of a scope's unclosed findings, and at least [`BRAKE_COUNT`], are not closed unasked.
 const BRAKE_PERCENT: usize = 30;
@@ -69,8 +70,9 @@ impl Store {
     /// When the store cannot be written.
     pub async fn close(&self, lease: &Lease, operation: Uuid, scopes: Vec<ScopeClosing>) -> Result<Closing> {
         let lease = lease.clone();
-        self.write(move |tx, _| {
+        let closed = self.write(move |tx, _| {
             lease.extend(tx)?;
+            failpoint::pass("close.begin");
             let mut absent = Vec::new();
             for scope in scopes {
                 if scope.complete && scope.coverage == Coverage::Full {
@@ -84,12 +86,16 @@ impl Store {
             for absent in absent {
                 let hold = hold_all || too_many(absent.gone.len(), absent.unclosed);
                 apply(tx, operation, &absent, hold && !absent.gone.is_empty(), &mut closing)?;
+                failpoint::pass("close.applied");
                 forget(tx, &absent.scope.pass)?;
             }
             Counts { closed: closing.closed, ..Counts::default() }.add_to(tx, operation)?;
+            failpoint::pass("close.forgotten");
             Ok(closing)
-        })
-        .await
+        });
+        let closing = closed.await?;
+        failpoint::pass("close.stored");
+        Ok(closing)
     }
 }
 
@@ -181,6 +187,7 @@ pub(super) fn close_row(tx: &Transaction<'_>, seq: i64, scope_id: i64, operation
     let (id, state): (String, String) = tx
         .prepare_cached("select id, source_state from finding_rows where seq = ?1")?
         .query_row([seq], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    failpoint::pass("close.row");
     tx.prepare_cached(
         "update finding_rows set source_state = 'gone', closed_at = case when source_state = 'open' then ?2 else coalesce(closed_at, ?2) end,
          updated_at = ?2, gone_seen = (select case when s.last_seen > finding_rows.first_seen then s.last_seen else finding_rows.first_seen end

@@ -3,6 +3,7 @@
 use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::{Error, Result, Store, now};
+use crate::failpoint;
 
 /// How long a lease holds without a sign of life.
 const LIFE: i64 = 60_000_000;
@@ -21,7 +22,7 @@ impl Store {
     /// [`Error::Busy`] while a living process holds it.
     pub async fn lease(&self, name: &str, connector: &str) -> Result<Lease> {
         let (name, connector) = (name.to_owned(), connector.to_owned());
-        self.write(move |tx, _| {
+        let taken = self.write(move |tx, _| {
             tx.prepare_cached(
                 "insert into connections (name, connector, created_at) values (?1, ?2, ?3) on conflict (name) do update set connector = ?2",
             )?
@@ -44,9 +45,12 @@ impl Store {
                  on conflict (connection_id) do update set owner = ?2, held_until = ?3, fence = ?4",
                 params![connection_id, owner(), now() + LIFE, fence],
             )?;
+            failpoint::pass("lease.taking");
             Ok(Lease { connection_id, fence })
-        })
-        .await
+        });
+        let lease = taken.await?;
+        failpoint::pass("lease.taken");
+        Ok(lease)
     }
 
     /// Who runs an operation on any connection now.
@@ -80,14 +84,17 @@ impl Store {
     /// # Errors
     /// When the store cannot be written.
     pub async fn release(&self, lease: Lease) -> Result<()> {
-        self.write(move |tx, _| {
+        let released = self.write_or_owe(move |tx| {
             tx.execute(
                 "update leases set held_until = 0, waiting_until = null where connection_id = ?1 and fence = ?2",
                 params![lease.connection_id, lease.fence],
             )?;
+            failpoint::pass("lease.releasing");
             Ok(())
-        })
-        .await
+        });
+        released.await?;
+        failpoint::pass("lease.released");
+        Ok(())
     }
 }
 

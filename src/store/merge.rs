@@ -9,7 +9,8 @@ use tributary_connectors::{
 };
 use uuid::Uuid;
 
-use super::{AssetCounts, AssetRow, Lease, Pass, PassEnd, Result, Row, Store, assets, close, now, passes, records, row};
+use super::{AssetCounts, AssetRow, Lease, Pass, PassEnd, Result, Row, Store, assets, close, disk, now, passes, records, row};
+use crate::failpoint;
 
 /// What an operation counted. `fetched = created + updated + unchanged + reopened + filtered + rejected` always holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -131,16 +132,22 @@ impl TextCache {
 impl Store {
     /// Stores one page.
     pub(crate) fn commit_page(&self, lease: &Lease, page: PageCommit) -> impl Future<Output = Result<Stored>> + Send + use<> {
-        let (lease, keep_raw) = (lease.clone(), self.keep_raw);
+        let (lease, keep_raw, path) = (lease.clone(), self.keep_raw, self.path.clone());
         let stored = self.write(move |tx, texts| {
+            disk::room(&path)?;
             lease.extend(tx)?;
+            failpoint::pass("page.begin");
             let merge =
                 Merge { tx, texts, lease: &lease, page: &page, keep_raw, at: now(), records: HashMap::new(), stored: Stored::default() };
             let stored = merge.run()?;
             Ok((stored, page))
         });
         // The page comes back to be freed here: the writer has better things to do.
-        async { Ok(stored.await?.0) }
+        async {
+            let (stored, _) = stored.await?;
+            failpoint::pass("page.stored");
+            Ok(stored)
+        }
     }
 }
 
@@ -197,11 +204,15 @@ impl<'a> Merge<'a, '_> {
         if !page.pass.full {
             close::seen_again(self.tx, page.pass.scope_id, &hashes)?;
         }
+        failpoint::pass("page.rows");
         advance(self.tx, page, &hashes, unkeyed, self.at)?;
+        failpoint::pass("page.cursor");
         if let Some(end) = &page.end {
             self.stored.incomplete = finish(self.tx, &page.pass, end)?;
+            failpoint::pass("page.watermark");
         }
         self.stored.counts.add_to(self.tx, page.operation)?;
+        failpoint::pass("page.counted");
         Ok(self.stored)
     }
 

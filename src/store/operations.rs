@@ -4,6 +4,7 @@ use rusqlite::{OptionalExtension, Transaction, params};
 use uuid::Uuid;
 
 use super::{Counts, Lease, Result, Store, now, triage};
+use crate::failpoint;
 
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$word_doc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
@@ -82,6 +83,7 @@ impl Store {
                 "insert into operations (id, connection, kind, trigger, outcome, started_at) values (?1, ?2, ?3, ?4, 'running', ?5)",
                 params![id.to_string(), name, kind.as_str(), trigger.as_str(), now()],
             )?;
+            failpoint::pass("operation.begin");
             Ok(id)
         })
         .await
@@ -99,12 +101,13 @@ impl Store {
         detail: serde_json::Value,
         vendor_total: Option<u64>,
     ) -> Result<Counts> {
-        self.write(move |tx, _| {
+        let counts = self.write_or_owe(move |tx| {
             let total = vendor_total.map(|total| i64::try_from(total).unwrap_or(i64::MAX));
             tx.execute(
                 "update operations set outcome = ?2, ended_at = ?3, error = ?4, detail = ?5, vendor_total = ?6 where id = ?1",
                 params![id.to_string(), outcome.as_str(), now(), error, detail.to_string(), total],
             )?;
+            failpoint::pass("operation.end");
             Ok(tx.query_row(
                 "select fetched, created, updated, unchanged, reopened, filtered, rejected, closed from operations where id = ?1",
                 [id.to_string()],
@@ -122,8 +125,10 @@ impl Store {
                     })
                 },
             )?)
-        })
-        .await
+        });
+        let counts = counts.await?;
+        failpoint::pass("operation.ended");
+        Ok(counts)
     }
 
     /// Deletes operations that ended before this time; findings and their history stay.

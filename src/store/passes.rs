@@ -7,6 +7,7 @@ use rusqlite::{OptionalExtension, Transaction, params};
 use tributary_connectors::{Coverage, Scope};
 
 use super::{Lease, Result, Store, now};
+use crate::failpoint;
 
 /// What the store knows of a scope.
 #[derive(Clone, Debug)]
@@ -183,6 +184,7 @@ impl Store {
             tx.prepare_cached("insert into passes (scope_id, started_at, is_full, since, cursor_at, seq_at) values (?1, ?2, ?3, ?4, ?2, ?5)")?
                 .execute(params![scope.id, started, full, since.map(Timestamp::as_microsecond), seq_at])?;
             let id = tx.last_insert_rowid();
+            failpoint::pass("pass.open");
             Ok(Pass { id, scope_id: scope.id, full, since, cursor: None, seq_at, started, pages: 0, resumed: false })
         })
         .await

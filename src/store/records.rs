@@ -4,6 +4,7 @@ use rusqlite::{OptionalExtension, Transaction, params};
 use tributary_connectors::{RecordRef, model::Record};
 
 use super::{Lease, Result, Store, now};
+use crate::failpoint;
 
 /// What a discover found of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,7 +150,7 @@ impl Store {
     /// When the store cannot be written.
     pub async fn end_discover(&self, lease: &Lease, began: i64, listed_everything: bool) -> Result<u64> {
         let lease = lease.clone();
-        self.write(move |tx, _| {
+        let ended = self.write(move |tx, _| {
             lease.extend(tx)?;
             tx.execute("delete from pass_pages where pass_id in (select p.id from passes p join scopes s on s.id = p.scope_id where s.connection_id = ?1 and p.ended is not null)", [lease.connection_id])?;
             tx.execute("delete from passes where ended is not null and scope_id in (select id from scopes where connection_id = ?1)", [lease.connection_id])?;
@@ -162,9 +163,12 @@ impl Store {
                  where connection_id = ?1 and state in ('good', 'stale') and last_seen < ?2",
                 params![lease.connection_id, began, now()],
             )?;
+            failpoint::pass("discover.missing");
             Ok(missing as u64)
-        })
-        .await
+        });
+        let missing = ended.await?;
+        failpoint::pass("discover.ended");
+        Ok(missing)
     }
 
     /// Whether the records of a connection were ever discovered.

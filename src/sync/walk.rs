@@ -12,8 +12,12 @@ use tokio::sync::OnceCell;
 use tributary_connectors::{Coverage, Cx, Item, Kind, Next, RawAsk, RawPage, Reject, Remedy, Scope, Stored};
 
 use super::{Error, Run};
-use crate::store::{
-    self, AssetCounts, AssetRow, Counts, OperationKind, PageCommit, Pass, PassEnd, Row, ScopeRow, Store, hash_of, prepare, prepare_asset,
+use crate::{
+    failpoint,
+    store::{
+        self, AssetCounts, AssetRow, Counts, OperationKind, PageCommit, Pass, PassEnd, Row, ScopeRow, Store, hash_of, prepare,
+        prepare_asset,
+    },
 };
 
 /// How a walk over a scope ended.
@@ -122,7 +126,10 @@ impl Walk {
 
     async fn pass(&self, full: bool) -> Result<Walked, Error> {
         let (store, life) = (&self.run.engine.store, self.run.plan.meta.cursor_life);
-        let mut pass = store.open_pass(&self.run.lease, &self.row, full, false, life).await?;
+        // A list of records is short and read anew: who was met before a crash would count as missing from the rest, and who is
+        // new may stand on a page that was read before it.
+        let fresh = self.run.kind == OperationKind::Discover;
+        let mut pass = store.open_pass(&self.run.lease, &self.row, full, fresh, life).await?;
         let mut restarted = false;
         loop {
             let mut walked = self.walk(pass).await?;
@@ -261,11 +268,15 @@ impl Walk {
         if self.run.engine.stop.is_cancelled() {
             return Ok(None);
         }
+        failpoint::pass("fetch.begin");
         let page = tokio::select! {
             page = self.run.source.page(cx, ask) => page?,
             () = self.run.engine.stop.cancelled() => return Ok(None),
         };
-        Ok(Some(self.ready(page)))
+        failpoint::pass("fetch.done");
+        let ready = self.ready(page);
+        failpoint::pass("page.ready");
+        Ok(Some(ready))
     }
 
     fn ready(&self, page: RawPage) -> Ready {

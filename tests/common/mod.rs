@@ -3,7 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use std::{collections::BTreeMap, path::PathBuf, process::Command, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+};
 
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -19,7 +24,7 @@ use tributary_simulator::{Oracle, Running, Size, Truth};
 pub(crate) const SIZE: Size = Size { records: 6, findings: 3000, seed: 7 };
 
 pub(crate) struct Bench {
-    pub(crate) tool: Running,
+    pub(crate) tool: Arc<Running>,
     pub(crate) folder: TempDir,
     pub(crate) engine: Engine,
 }
@@ -28,9 +33,18 @@ impl Bench {
     pub(crate) fn new(tool: Running) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("t.db"), true).unwrap();
-        let bench = Bench { tool, folder, engine: Engine { store, stop: CancellationToken::new() } };
+        let bench = Bench { tool: Arc::new(tool), folder, engine: Engine { store, stop: CancellationToken::new() } };
         bench.configure("");
         bench
+    }
+
+    /// Another store with what a database holds, for the same tool and configuration.
+    pub(crate) fn beside(&self, database: &Path) -> Bench {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::copy(database, folder.path().join("t.db")).unwrap();
+        std::fs::copy(self.config(), folder.path().join("tributary.toml")).unwrap();
+        let store = Store::open(&folder.path().join("t.db"), true).unwrap();
+        Bench { tool: Arc::clone(&self.tool), folder, engine: Engine { store, stop: CancellationToken::new() } }
     }
 
     /// Writes the configuration, with further lines for the connection.

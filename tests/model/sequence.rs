@@ -1,0 +1,73 @@
+//! What can happen, and random sequences of it.
+
+use proptest::prelude::*;
+use tributary::store::Decision;
+use tributary_connectors::model::{Severity, State};
+
+use crate::tool::{RECORDS, Told};
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Act {
+    Map,
+    Unmap,
+    Ignore,
+    Restore,
+    Delete,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    /// The tool lists this finding so.
+    Put(u8, Told),
+    /// It no longer lists it.
+    Drop(u8),
+    /// It lists many, or loses many.
+    PutMany(u8),
+    DropMany,
+    List(u8),
+    Unlist(u8),
+    Discover,
+    Sync(bool),
+    /// One list breaks at this page.
+    Broken(u8, usize),
+    /// The process dies at this page of this list, and starts again.
+    Crash(u8, usize),
+    Act(u8, Act),
+    Triage(u8, Option<Decision>),
+    Least(Severity),
+    AutoMap(bool),
+    Reset,
+    Approve,
+    Reopen,
+}
+
+pub(crate) fn told() -> impl Strategy<Value = Told> {
+    let severity = prop_oneof![Just(Severity::Low), Just(Severity::High), Just(Severity::Unknown)];
+    let state =
+        prop_oneof![4 => Just(State::Open), 1 => Just(State::Fixed), 1 => Just(State::RiskAccepted), 1 => Just(State::FalsePositive)];
+    (0..RECORDS, severity, state).prop_map(|(record, severity, state)| Told { record, severity, state })
+}
+
+pub(crate) fn step() -> impl Strategy<Value = Step> {
+    let act = prop_oneof![Just(Act::Map), Just(Act::Unmap), Just(Act::Ignore), Just(Act::Restore), Just(Act::Delete)];
+    let decision = prop_oneof![Just(None), Just(Some(Decision::FalsePositive)), Just(Some(Decision::WontFix))];
+    prop_oneof![
+        6 => (0..12_u8, told()).prop_map(|(number, told)| Step::Put(number, told)),
+        3 => (0..12_u8).prop_map(Step::Drop),
+        1 => (0..RECORDS).prop_map(Step::PutMany),
+        1 => Just(Step::DropMany),
+        1 => (0..RECORDS).prop_map(Step::List),
+        1 => (0..RECORDS).prop_map(Step::Unlist),
+        2 => Just(Step::Discover),
+        5 => any::<bool>().prop_map(Step::Sync),
+        2 => (0..RECORDS, 0..3_usize).prop_map(|(scope, page)| Step::Broken(scope, page)),
+        2 => (0..RECORDS, 0..3_usize).prop_map(|(scope, page)| Step::Crash(scope, page)),
+        3 => (0..RECORDS, act).prop_map(|(record, act)| Step::Act(record, act)),
+        2 => (0..12_u8, decision).prop_map(|(number, decision)| Step::Triage(number, decision)),
+        1 => prop_oneof![Just(Severity::Info), Just(Severity::High)].prop_map(Step::Least),
+        1 => any::<bool>().prop_map(Step::AutoMap),
+        1 => Just(Step::Reset),
+        1 => Just(Step::Approve),
+        1 => Just(Step::Reopen),
+    ]
+}

@@ -1,0 +1,228 @@
+//! The real engine and store beside the model: takes each step with both, and compares what they hold.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use tokio_util::sync::CancellationToken;
+use tributary::{
+    store::{Decision, FindingFilter, Gate, RecordAction, RecordFilter, Store, Triage, Trigger},
+    sync::{Engine, Plan, Progress},
+};
+use tributary_connectors::{
+    Source,
+    model::{Severity, State},
+};
+
+use crate::{
+    reference::{Model, STREAM, UNCLOSED},
+    sequence::{Act, Step},
+    tool::{META, RECORDS, Shared, Told, Tool, key, record},
+};
+
+/// A database with its tables and nothing in them, made once.
+fn empty_database() -> &'static [u8] {
+    static EMPTY: OnceLock<Vec<u8>> = OnceLock::new();
+    EMPTY.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let copy = folder.path().join("copy.db");
+        Store::open(&folder.path().join("new.db"), false).unwrap().copy_to(&copy).unwrap();
+        std::fs::read(copy).unwrap()
+    })
+}
+
+pub(crate) struct World {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) engine: Engine,
+    pub(crate) reader: rusqlite::Connection,
+    pub(crate) shared: Shared,
+    pub(crate) model: Model,
+    pub(crate) last_sync: Option<uuid::Uuid>,
+}
+
+impl World {
+    pub(crate) fn new(stream: bool) -> Self {
+        // In memory where that can be: what a disk adds (order, loss, time) is not what is tried here.
+        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        let path = folder.path().join("m.db");
+        std::fs::write(&path, empty_database()).unwrap();
+        let engine = Engine { store: Store::open(&path, false).unwrap(), stop: CancellationToken::new() };
+        let reader = engine.store.reader().unwrap();
+        let shared = Shared::default();
+        *shared.tool() = Tool { stream, listed: (0..RECORDS).collect(), ..Tool::default() };
+        World { folder, engine, reader, shared, model: Model { auto_map: true, ..Model::default() }, last_sync: None }
+    }
+
+    pub(crate) fn plan(&self) -> Plan {
+        let gate =
+            Gate { minimum_severity: self.model.least.unwrap_or(Severity::Info), import_closed: false, auto_map: self.model.auto_map };
+        Plan { connection: "m".into(), meta: &META, gate, full_sync_every: Duration::from_secs(1 << 30), settings: "s".into() }
+    }
+
+    pub(crate) async fn sync(&mut self, full: bool) {
+        let source: Arc<dyn Source> = Arc::new(self.shared.clone());
+        let reports = self.engine.sync(&source, &self.plan(), Trigger::Manual, full, &Progress::without_waits()).await.unwrap();
+        self.last_sync = reports.last().map(|report| report.operation);
+        for report in reports {
+            let counts = report.counts;
+            let sum = counts.created + counts.updated + counts.unchanged + counts.reopened + counts.filtered + counts.rejected;
+            assert_eq!(counts.fetched, sum);
+        }
+    }
+
+    pub(crate) fn reopen(&mut self) {
+        let path = self.folder.path().join("m.db");
+        self.engine = Engine { store: Store::open(&path, false).unwrap(), stop: CancellationToken::new() };
+        self.reader = self.engine.store.reader().unwrap();
+        // Its holder is this process, which lives on; a real one would be found dead.
+        rusqlite::Connection::open(path).unwrap().execute("update leases set held_until = 0", []).unwrap();
+    }
+
+    /// A sync discovers first what was never discovered.
+    pub(crate) fn expect_discovered(&mut self, tool: &Tool) {
+        self.model.configure(tool);
+        if !self.model.discovered {
+            self.model.discover(tool);
+        }
+    }
+
+    pub(crate) async fn take(&mut self, step: Step) {
+        let tool = self.shared.tool().clone();
+        match step {
+            Step::Put(number, told) => drop(self.shared.tool().findings.insert(number, told)),
+            Step::Drop(number) => drop(self.shared.tool().findings.remove(&number)),
+            Step::PutMany(record) => {
+                let told = Told { record, severity: Severity::High, state: State::Open };
+                self.shared.tool().findings.extend((100..130).map(|number| (number, told)));
+            }
+            Step::DropMany => self.shared.tool().findings.retain(|number, _| *number < 100),
+            Step::List(record) => drop(self.shared.tool().listed.insert(record)),
+            Step::Unlist(record) => drop(self.shared.tool().listed.remove(&record)),
+            Step::Discover => {
+                let source: Arc<dyn Source> = Arc::new(self.shared.clone());
+                self.engine.discover(&source, &self.plan(), Trigger::Manual, &Progress::without_waits()).await.unwrap();
+                self.model.configure(&tool);
+                self.model.discover(&tool);
+            }
+            Step::Sync(full) => {
+                self.sync(full).await;
+                self.expect_discovered(&tool);
+                let _ = self.model.sync(&tool, full, None, false);
+            }
+            Step::Broken(scope, page) => {
+                let at = (if tool.stream { 0 } else { scope }, page);
+                self.shared.tool().fails = Some(at);
+                self.sync(false).await;
+                self.shared.tool().fails = None;
+                self.expect_discovered(&tool);
+                let _ = self.model.sync(&tool, false, Some(at), false);
+            }
+            Step::Crash(scope, page) => {
+                let at = (if tool.stream { 0 } else { scope }, page);
+                self.expect_discovered(&tool);
+                let mut after = self.model.clone();
+                let hangs = after.sync(&tool, false, Some(at), true);
+                self.shared.tool().hangs = Some(at);
+                let hung = Arc::clone(&self.shared.1);
+                let died = tokio::select! {
+                    () = self.sync(false) => false,
+                    () = hung.notified() => true,
+                };
+                assert_eq!(died, hangs, "the model says whether the walk comes to that page");
+                // What was asked of the store before is done before this returns.
+                let nothing = RecordFilter { keys: vec!["none".into()], ..RecordFilter::default() };
+                self.engine.store.change_records(nothing, RecordAction::Unmap).await.unwrap();
+                self.shared.tool().hangs = None;
+                self.model = after;
+                self.reopen();
+            }
+            Step::Act(number, act) => {
+                let action = match act {
+                    Act::Map => RecordAction::Map(None),
+                    Act::Unmap => RecordAction::Unmap,
+                    Act::Ignore => RecordAction::Ignore,
+                    Act::Restore => RecordAction::Restore { auto_map: if self.model.auto_map { vec!["m".into()] } else { vec![] } },
+                    Act::Delete => RecordAction::Delete { close: false },
+                };
+                let filter = RecordFilter { keys: vec![record(number)], ..RecordFilter::default() };
+                self.engine.store.change_records(filter, action).await.unwrap();
+                self.model.act(number, act, self.model.auto_map);
+            }
+            Step::Triage(number, decision) => {
+                let id: Option<String> =
+                    self.reader.query_row("select id from findings where key = ?1", [key(number)], |row| row.get(0)).ok();
+                if let Some(id) = id {
+                    let filter = FindingFilter { ids: vec![id], ..FindingFilter::default() };
+                    self.engine.store.triage(filter, Triage { decision, until: None, note: None }).await.unwrap();
+                    self.model.rows.get_mut(&number).unwrap().triage = decision;
+                }
+            }
+            Step::Least(least) => self.model.least = Some(least),
+            Step::AutoMap(on) => self.model.auto_map = on,
+            Step::Reset => {
+                self.engine.store.reset("m".into()).await.unwrap();
+                self.model.walks.clear();
+                self.model.full_due.extend((0..RECORDS).chain([STREAM]));
+            }
+            Step::Approve => {
+                if let Some(operation) = self.last_sync {
+                    self.engine.store.approve(operation).await.unwrap();
+                    self.approve();
+                }
+            }
+            Step::Reopen => self.reopen(),
+        }
+    }
+
+    /// What was held and is still absent is gone: not what was seen again, closed or moved to another list meanwhile.
+    pub(crate) fn approve(&mut self) {
+        for (scope, held) in std::mem::take(&mut self.model.held) {
+            let seen = self.model.walks.get(&scope).map(|walk| walk.seen.clone()).unwrap_or_default();
+            for number in held.difference(&seen) {
+                let row = self.model.rows.get_mut(number).unwrap();
+                if row.scope == scope && UNCLOSED.contains(&row.source_state) {
+                    row.source_state = State::Gone;
+                }
+            }
+        }
+    }
+
+    pub(crate) fn compare(&self) {
+        let mut records = self.reader.prepare_cached("select key, state, product is not null from records").unwrap();
+        let stored: BTreeMap<String, (String, bool)> =
+            records.query_map([], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?)))).unwrap().collect::<Result<_, _>>().unwrap();
+        let expected: BTreeMap<String, (String, bool)> = self
+            .model
+            .records
+            .iter()
+            .filter(|(_, row)| row.state != "deleted")
+            .map(|(number, row)| (record(*number), (row.state.to_owned(), row.mapped)))
+            .collect();
+        assert_eq!(stored, expected);
+        let mut rows = self.reader.prepare_cached("select key, record_key, severity, source_state, triage, state from findings").unwrap();
+        type Shown = (String, String, String, Option<String>, String);
+        let stored: BTreeMap<String, Shown> = rows
+            .query_map([], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))))
+            .unwrap()
+            .collect::<Result<_, _>>()
+            .unwrap();
+        let expected: BTreeMap<String, Shown> = self
+            .model
+            .rows
+            .iter()
+            .map(|(number, row)| {
+                let source = row.source_state.as_str();
+                let shown = match (row.source_state, row.triage) {
+                    (State::Fixed | State::Gone, _) | (_, None) => source,
+                    (_, Some(Decision::FalsePositive)) => "false_positive",
+                    (_, Some(_)) => "risk_accepted",
+                };
+                let triage = row.triage.map(|decision| decision.as_str().to_owned());
+                (key(*number), (record(row.record), row.severity.as_str().to_owned(), source.to_owned(), triage, shown.to_owned()))
+            })
+            .collect();
+        assert_eq!(stored, expected);
+    }
+}

@@ -10,6 +10,8 @@ use std::{
 
 use jiff::Timestamp;
 
+use crate::model::text;
+
 /// What one operation has done on the wire so far; shared by all its scopes and by whoever shows progress.
 #[derive(Debug, Default)]
 pub struct Activity {
@@ -102,6 +104,17 @@ impl Cx {
             tracing::warn!(warning = %text, "vendor");
             warnings.push(text);
         }
+    }
+
+    /// Notes a word that the vendor's documentation does not know, and answers what it is taken for.
+    pub fn unknown<T>(&self, what: &str, word: &str, taken_for: T) -> T {
+        self.warn(format!("unknown {what} `{}`", text::line(word)));
+        taken_for
+    }
+
+    /// Notes that the tool ignores this filter: what it should have left out is left out here.
+    pub fn filter_ignored(&self, filter: &str) {
+        self.warn(format!("filter_ignored: the tool ignores `{filter}` and lists more than was asked for; the rest is left out here"));
     }
 
     pub(crate) fn sent(&self, attempt: u32) {

@@ -19,8 +19,6 @@ use tributary_connectors::{Checked, Cx, Error, Job, RawAsk, RawPage, Scope, Sour
 use tributary_simulator::{Change, Fault, Make, Odd, Size, VENDORS, start_any};
 
 const SIZE: Size = Size { records: 5, findings: 700, seed: 11 };
-/// More rows in a list than SonarQube, and others like it, hand out.
-const MANY: Size = Size { records: 1, findings: 13_000, seed: 11 };
 /// Lists of several pages, whatever the tool's pages are.
 const LONG: Size = Size { records: 2, findings: 2100, seed: 11 };
 const FOR_EVER: usize = usize::MAX;
@@ -84,7 +82,6 @@ fn rows() -> Vec<Row> {
         Row { size: LONG, ..always("F9", "twice as many rows are declared", Fault::Declared(200), Unfinished) },
         Row { size: LONG, ..always("F9", "half as many rows are declared", Fault::Declared(50), Whole) },
         Row { size: LONG, ..always("F9", "the declared number of rows is a cap", Fault::Capped(1000), Whole) },
-        Row { size: MANY, ..always("F9", "more than 10,000 rows", Fault::Clock(0), Whole) },
         row("F10", "401 for ever", ("", 2, FOR_EVER), Fault::Unauthorized, Unfinished),
         row("F10", "403 for ever", ("", 2, FOR_EVER), Fault::Forbidden, Unfinished),
         row("F10", "403 once", ("", 2, 1), Fault::Forbidden, Either),

@@ -320,6 +320,11 @@ pub fn main() -> ExitCode {
     crate::process::keep_secrets_in_memory();
     let cli = Cli::try_parse().unwrap_or_else(|error| error.exit());
     init_log(&cli);
+    // What a panic says may quote what a vendor sent: only where it happened is told.
+    std::panic::set_hook(Box::new(|defect| {
+        let place = defect.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, "a defect of this program, please report it");
+    }));
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return exit::report(&anyhow::Error::from(error).context("starting the runtime")),

@@ -319,17 +319,18 @@ impl Run {
         report: &mut Report,
         detail: &mut serde_json::Map<String, serde_json::Value>,
     ) -> Result<Vec<(Scope, Walked)>, Error> {
-        let good;
-        let job = match self.kind {
-            OperationKind::Discover => Job::Discover,
-            OperationKind::Sync => {
-                good = self.engine.store.good_records(&self.lease).await?;
-                Job::Sync(&good)
-            }
+        let good = match self.kind {
+            OperationKind::Discover => None,
+            OperationKind::Sync => Some(self.engine.store.good_records(&self.lease).await?),
         };
-        let cx = Cx::new(Arc::clone(&self.activity));
+        let run = Arc::clone(self);
+        // A task of its own, as each walk is: a defect of the connector ends the operation, and not what runs it.
+        let asked = tokio::spawn(async move {
+            let cx = Cx::new(Arc::clone(&run.activity));
+            run.source.scopes(&cx, good.as_deref().map_or(Job::Discover, Job::Sync)).await
+        });
         let scopes = tokio::select! {
-            scopes = self.source.scopes(&cx, job) => scopes?,
+            scopes = AbortOnDropHandle::new(asked) => scopes.map_err(|_| Error::Panicked)??,
             () = self.engine.stop.cancelled() => return Err(Error::Stopped),
         };
         let scopes = self.engine.store.scopes(&self.lease, scopes).await?;

@@ -8,22 +8,25 @@
 //! No rate limit is known.
 
 mod finding;
+mod scan;
+mod site;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 use graphql_client::GraphQLQuery;
 use serde::de::DeserializeOwned;
 use tokio::sync::OnceCell;
 
+use self::{
+    finding::{Around, Issue, Known, Places, Types, finding},
+    scan::Scan,
+    site::{Node, Site, Tree, record},
+};
 use crate::{
     Excerpt,
-    kit::{
-        graphql::{self, Fields, Operation},
-        or_default,
-    },
+    kit::graphql::{self, Fields, Operation},
     prelude::*,
 };
-use finding::{Around, Issue, Known, Places, Types, finding};
 
 const ROUTE: &str = "/graphql/v1";
 /// Issues of a page with their texts, and with their places only. No maximum is documented; the vendor's own tool asks for 9999.
@@ -103,10 +106,7 @@ impl Connector for Burp {
     }
 
     async fn scopes(&self, _: &Cx, job: Job<'_>) -> Result<Vec<Scope>> {
-        Ok(match job {
-            Job::Discover => vec![Scope::account("sites")],
-            Job::Sync(records) => records.iter().map(|record| Scope::of("issues", record)).collect(),
-        })
+        Ok(Scope::by_record(job, "sites", "issues"))
     }
 
     async fn page(&self, cx: &Cx, ask: Ask<'_, Cursor>) -> Result<Page<Cursor>> {
@@ -192,17 +192,25 @@ impl Burp {
             read.append(&mut more);
             rejects.append(&mut bad);
         }
-        Ok(Page::new((read, rejects), None, Next::Done(Coverage::Full, None)))
+        Ok(Page::new((read, rejects), None, Next::FULL))
     }
 
     async fn latest_scan(&self, cx: &Cx, target: &str) -> Result<Option<Scan>> {
-        let target = target.to_owned();
+        let wanted = target.to_owned();
+        let target = wanted.clone();
         let scans: Option<Vec<Scan>> = if self.fields(cx).await?.has("Query", "scans.scan_target_id") {
             self.ask::<LatestScan, _>(cx, latest_scan::Variables { target }).await?
         } else {
             self.ask::<LatestScanOfSite, _>(cx, latest_scan_of_site::Variables { site: target }).await?
         };
-        Ok(scans.into_iter().flatten().next())
+        let scan = scans.into_iter().flatten().next();
+        if scan.as_ref().is_some_and(|scan| !scan.is_of(&wanted)) {
+            // The one that was asked for may be anywhere in the list of all scans of all sites.
+            cx.filter_ignored("scan_target_id, scan_status");
+            let reason = "a scan of another site, or one that did not succeed";
+            return Err(Error::new("reading the newest scan of a site", Kind::Shape { path: "scans".into(), reason: reason.into() }));
+        }
+        Ok(scan)
     }
 
     /// A page of issues. Places are known when there are several pages; the only page tells its own.
@@ -237,33 +245,9 @@ impl Burp {
             |known: Known| Some(Issue::from(known).keys(&around)?.0),
         );
         let total = scan.total();
-        let next = if more { Next::More(Cursor::Issues(scan, end, places)) } else { self.done(cx, scope, mark, &scan) };
+        let next =
+            if more { Next::More(Cursor::Issues(scan, end, places)) } else { scan.end(cx, scope, mark, self.settings.close_missing) };
         Ok(Page::new(read, total, next))
-    }
-
-    /// The end of a scan's list. The mark is the last scan whose silence about an issue counted, to compare the next one with.
-    fn done(&self, cx: &Cx, scope: &Scope, mark: Option<&str>, scan: &Scan) -> Next<Cursor> {
-        let before = mark.and_then(|mark| serde_json::from_str::<Scan>(mark).ok());
-        let comparable = before.is_none_or(|before| scan.looked_as_far_as(&before));
-        if self.settings.close_missing == CloseMissing::SameConfiguration && !comparable {
-            let names: Vec<_> = scan.scan_configurations.iter().flatten().filter_map(|one| one.name.as_deref()).collect();
-            cx.warn(format!(
-                "{} was scanned with other configurations ({}) or a narrower scope than before: what that scan did not find stays open; \
-                 if the site is scanned so from now on, sync it once with `close_missing = \"always\"`",
-                scope.title,
-                text::line(&names.join(", "))
-            ));
-        }
-        let proves = match self.settings.close_missing {
-            CloseMissing::SameConfiguration => comparable,
-            CloseMissing::Always => true,
-            CloseMissing::Never => false,
-        };
-        if proves && scan.total().is_some() {
-            let mark = serde_json::to_string(scan).expect("a scan is plain data");
-            return Next::Done(Coverage::Full, Some(mark.into()));
-        }
-        Next::Done(Coverage::Delta, mark.map(Into::into))
     }
 }
 
@@ -280,129 +264,6 @@ fn advise(error: Error, operation: &str) -> Error {
 fn deleted() -> Error {
     Error::new("reading a scan", Kind::CursorExpired)
         .with_hint("the scan was deleted while it was read, or the API user may not view scan results")
-}
-
-fn record(site: Site, kind: &str, folders: &[Node], skip_ephemeral: bool) -> Item {
-    if skip_ephemeral && site.ephemeral == Some(true) {
-        return Item::Skipped { key: site.id.into(), reason: "ephemeral site" };
-    }
-    let (mut path, mut parent) = (Vec::new(), site.parent_id.as_deref());
-    // A parent that is not listed is the root; the bound ends a tree that is none.
-    while let Some(folder) =
-        parent.and_then(|id| folders.iter().find(|folder| folder.id.as_deref() == Some(id))).filter(|_| path.len() < 32)
-    {
-        path.extend(folder.name.as_deref());
-        parent = folder.parent_id.as_deref();
-    }
-    path.reverse();
-    let urls = site.scope_v2.and_then(|reach| reach.start_urls).unwrap_or_default().into_iter().collect::<Vec<_>>().join(" ");
-    let attributes = [("folder", path.join(" / ")), ("start_urls", urls), ("correlation_id", site.correlation_id.unwrap_or_default())];
-    Item::Record(Record {
-        name: text::line(site.name.as_deref().unwrap_or(&site.id)),
-        key: site.id.into(),
-        kind: kind.into(),
-        url: None,
-        attributes: attributes.into_iter().filter_map(|(name, value)| Some((name, text::keep(&value)?))).collect(),
-    })
-}
-
-#[derive(Deserialize)]
-struct Tree {
-    #[serde(default, deserialize_with = "or_default")]
-    folders: Vec<Node>,
-    #[serde(default, deserialize_with = "or_default")]
-    sites: Vec<Box<RawValue>>,
-    #[serde(default, deserialize_with = "or_default")]
-    cids_sites: Vec<Box<RawValue>>,
-}
-
-impl Tree {
-    fn keys(&self) -> impl Iterator<Item = String> {
-        self.sites.iter().chain(&self.cids_sites).filter_map(|site| serde_json::from_str::<Node>(site.get()).ok()?.id)
-    }
-
-    fn lists(&self, site: &str) -> bool {
-        self.keys().any(|key| key == site)
-    }
-}
-
-/// A folder, a scan configuration, or the key of a site.
-#[derive(Debug, Serialize, Deserialize)]
-struct Node {
-    id: Option<String>,
-    name: Option<String>,
-    parent_id: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Site {
-    id: String,
-    name: Option<String>,
-    parent_id: Option<String>,
-    ephemeral: Option<bool>,
-    scope_v2: Option<Reach>,
-    correlation_id: Option<String>,
-}
-
-/// A succeeded scan.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Scan {
-    id: String,
-    end_time: Option<String>,
-    issue_counts: Option<Counts>,
-    scan_configurations: Option<Vec<Node>>,
-    scope_v2: Option<Reach>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Counts {
-    total: Option<u64>,
-}
-
-impl Scan {
-    fn total(&self) -> Option<u64> {
-        self.issue_counts.as_ref()?.total
-    }
-
-    fn declared(&self) -> i64 {
-        self.total().and_then(|total| i64::try_from(total).ok()).unwrap_or(0)
-    }
-
-    /// Where a page ends, and whether more follow: after a full one, and after a shorter one that ends before what is declared.
-    fn after(&self, start: i64, read: usize, asked: i64) -> (i64, bool) {
-        let read = i64::try_from(read).unwrap_or(i64::MAX);
-        (start + read, read >= asked || (read > 0 && start + read < self.declared()))
-    }
-
-    /// Whether this scan would have found what the other one found. An older server says nothing of either's extent.
-    fn looked_as_far_as(&self, before: &Scan) -> bool {
-        let ids = |scan: &Scan| Some(scan.scan_configurations.as_ref()?.iter().map(|one| one.id.clone()).collect::<BTreeSet<_>>());
-        ids(before).is_none_or(|before| ids(self) == Some(before))
-            && before.scope_v2.as_ref().is_none_or(|before| self.scope_v2.as_ref().is_some_and(|own| own.covers(before)))
-    }
-}
-
-/// Where a scan looks.
-#[derive(Debug, Serialize, Deserialize)]
-struct Reach {
-    start_urls: Option<BTreeSet<String>>,
-    in_scope_url_prefixes: Option<BTreeSet<String>>,
-    out_of_scope_url_prefixes: Option<BTreeSet<String>>,
-}
-
-impl Reach {
-    fn covers(&self, before: &Reach) -> bool {
-        let within = |small: &Option<BTreeSet<String>>, large: &Option<BTreeSet<String>>| {
-            small.iter().flatten().all(|url| large.iter().flatten().any(|other| other == url))
-        };
-        let (inside, inside_before) = (&self.in_scope_url_prefixes, &before.in_scope_url_prefixes);
-        // Without a prefix the start URLs decide: such a scope is neither wider nor narrower than one with prefixes.
-        let limited = |prefixes: &Option<BTreeSet<String>>| prefixes.iter().flatten().next().is_some();
-        within(&before.start_urls, &self.start_urls)
-            && limited(inside) == limited(inside_before)
-            && within(inside_before, inside)
-            && within(&self.out_of_scope_url_prefixes, &before.out_of_scope_url_prefixes)
-    }
 }
 
 /// What a scan found.

@@ -160,6 +160,14 @@ impl Scope {
         Scope { list, key: "".into(), title: list.into(), record: None }
     }
 
+    /// The lists of a vendor that keeps findings by record: one of all records, and one of findings for each.
+    pub fn by_record(job: Job<'_>, records: &'static str, findings: &'static str) -> Vec<Self> {
+        match job {
+            Job::Discover => vec![Scope::account(records)],
+            Job::Sync(good) => good.iter().map(|record| Scope::of(findings, record)).collect(),
+        }
+    }
+
     /// One record's own list.
     pub fn of(list: &'static str, record: &RecordRef) -> Self {
         Scope { list, key: record.key.clone(), title: record.name.clone(), record: Some(record.key.clone()) }
@@ -228,6 +236,11 @@ pub enum Next<C> {
     Wait(C, Duration),
     /// The end of the pass.
     Done(Coverage, Option<Mark>),
+}
+
+impl<C> Next<C> {
+    /// The end of a pass that has listed everything open and leaves nothing behind.
+    pub const FULL: Self = Next::Done(Coverage::Full, None);
 }
 
 /// Opaque text that comes back as [`Ask::mark`] in the scope's next pass.

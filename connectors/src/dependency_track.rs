@@ -4,13 +4,19 @@
 //! in `X-Total-Count`, except that version 4 answers a project's whole finding list to every page number: the one rule here
 //! serves both. Findings have no time of change, so every pass is a full one. No rate limit: the server is the customer's.
 
+mod finding;
+
 use std::time::Duration;
 
-use crate::{kit::Loose, prelude::*};
+use self::finding::{Key, Wire, finding};
+use crate::prelude::*;
 
 /// Rows asked for per page of findings, and of projects (version 4 computes metrics for each project of a page).
 const FINDINGS: u64 = 500;
 const PROJECTS: u64 = 100;
+const PORTFOLIO: &str = "give the key's team the permission VIEW_PORTFOLIO (Administration > Access Management > Teams)";
+const VULNERABILITY: &str =
+    "give the key's team the permission VIEW_VULNERABILITY and, with portfolio access control, map it to the project";
 
 /// The connector.
 #[derive(Debug)]
@@ -63,10 +69,7 @@ impl Connector for DependencyTrack {
     }
 
     async fn scopes(&self, _: &Cx, job: Job<'_>) -> Result<Vec<Scope>> {
-        Ok(match job {
-            Job::Discover => vec![Scope::account("projects")],
-            Job::Sync(records) => records.iter().map(|record| Scope::of("findings", record)).collect(),
-        })
+        Ok(Scope::by_record(job, "projects", "findings"))
     }
 
     async fn page(&self, cx: &Cx, ask: Ask<'_, Cursor>) -> Result<Page<Cursor>> {
@@ -83,7 +86,7 @@ impl Connector for DependencyTrack {
         let answer = match sent {
             Ok(answer) => answer,
             Err(error) if matches!(error.kind, Kind::Elsewhere(_)) && pages == 0 => return Err(self.told_from_frontend(cx, error).await),
-            Err(error) => return Err(error.with_permission(projects)),
+            Err(error) => return Err(error.if_forbidden(if projects { PORTFOLIO } else { VULNERABILITY })),
         };
         if answer.headers.get("x-api-deprecated").is_some() {
             cx.warn("the server calls this API deprecated (X-API-Deprecated): a newer version of the connector may be needed");
@@ -91,18 +94,19 @@ impl Connector for DependencyTrack {
         let count = answer.body.len() as u64;
         let key = answer.body.first().and_then(|raw| serde_json::from_str::<Key>(raw.get()).ok()).and_then(Key::key);
         if count == 0 || (key.is_some() && key == first) {
-            return Ok(Page::new((Vec::new(), Vec::new()), None, Next::Done(Coverage::Full, None)));
+            return Ok(Page::empty(Next::FULL));
         }
         // "AT_LEAST" is a lower bound that the server stopped counting at.
         let bounded = answer.headers.get("x-total-count-type").is_some_and(|kind| kind == "AT_LEAST");
         let total = answer.count("x-total-count").filter(|total| !bounded && *total > 0);
         let rows = rows + count;
-        let ended = total.map_or(count < size, |total| rows >= total) || (pages == 0 && count > size);
-        let next = if ended { Next::Done(Coverage::Full, None) } else { Next::More(Cursor { pages: pages + 1, rows, first: key }) };
+        // A full page is not the last one, whatever the total says: it may be a cap, or wrong.
+        let ended = (count < size && total.is_none_or(|total| rows >= total)) || (pages == 0 && count > size);
+        let next = if ended { Next::FULL } else { Next::More(Cursor { pages: pages + 1, rows, first: key }) };
         let read = if projects {
-            items(answer.body, &[], |project: Project| self.record(project), Key::key)
+            items(answer.body, &[], |project: Project| self.record(project, cx), Key::key)
         } else {
-            items(answer.body, &[], |finding: Wire| self.finding(finding, &ask.scope.key, cx), Key::key)
+            items(answer.body, &[], |wire: Wire| finding(wire, &ask.scope.key, self.project_url(&ask.scope.key), cx), Key::key)
         };
         Ok(Page::new(read, total, next))
     }
@@ -126,13 +130,9 @@ impl Connector for DependencyTrack {
                 }
             }
         }
-        let page = self
-            .http
-            .get("/api/v1/project", &[])
-            .query("pageNumber", Some(1))
-            .query("pageSize", Some(1))
-            .query("excludeInactive", Some(true));
-        let answer = page.send::<Vec<Project>>(cx).await.map_err(|error| error.with_permission(true))?;
+        let page = self.http.get("/api/v1/project", &[]).query("pageNumber", Some(1)).query("pageSize", Some(1));
+        let answer =
+            page.query("excludeInactive", Some(true)).send::<Vec<Project>>(cx).await.map_err(|error| error.if_forbidden(PORTFOLIO))?;
         checked.facts.push(format!("{} projects visible", answer.count("x-total-count").unwrap_or(answer.body.len() as u64)));
         let Some(project) = answer.body.first() else {
             checked.warnings.push("no project is visible: with portfolio access control the team has to be mapped to the projects".into());
@@ -140,13 +140,17 @@ impl Connector for DependencyTrack {
         };
         let findings = self.http.get("/api/v1/finding/project/{}", &[&project.uuid]).query("suppressed", Some(true));
         let findings = findings.query("pageNumber", Some(1)).query("pageSize", Some(1));
-        findings.send::<Vec<Box<RawValue>>>(cx).await.map_err(|error| error.with_permission(false))?;
+        findings.send::<Vec<Box<RawValue>>>(cx).await.map_err(|error| error.if_forbidden(VULNERABILITY))?;
         Ok(checked)
     }
 }
 
 impl DependencyTrack {
-    fn record(&self, project: Project) -> Result<Item, String> {
+    fn record(&self, project: Project, cx: &Cx) -> Result<Item, String> {
+        if project.active == Some(false) {
+            cx.filter_ignored("excludeInactive");
+            return Ok(Item::Skipped { key: project.uuid.into(), reason: "inactive project" });
+        }
         if project.collection_logic.as_deref().is_some_and(|logic| logic != "NONE") {
             return Ok(Item::Skipped { key: project.uuid.into(), reason: "collection project" });
         }
@@ -155,126 +159,22 @@ impl DependencyTrack {
             name = format!("{name} {}", text::line(&version));
         }
         let tags = project.tags.into_iter().filter_map(|tag| tag.name).collect::<Vec<_>>().join(", ");
-        let attributes = [("group", project.group), ("classifier", project.classifier), ("purl", project.purl), ("tags", Some(tags))];
-        let attributes = attributes.into_iter().filter_map(|(name, value)| Some((name, text::keep(&value?)?))).collect();
-        let url = self.project_url(&project.uuid);
-        Ok(Item::Record(Record { key: project.uuid.into(), name: name.into(), kind: "project".into(), url, attributes }))
+        Ok(Item::Record(Record {
+            url: self.project_url(&project.uuid),
+            key: project.uuid.into(),
+            name: name.into(),
+            kind: "project".into(),
+            attributes: attributes([
+                ("group", project.group),
+                ("classifier", project.classifier),
+                ("purl", project.purl),
+                ("tags", Some(tags)),
+            ]),
+        }))
     }
 
     fn project_url(&self, uuid: &str) -> Option<Box<str>> {
         Some(format!("{}/projects/{uuid}", self.frontend.as_deref()?).into())
-    }
-
-    fn finding(&self, wire: Wire, project: &str, cx: &Cx) -> Result<Item, String> {
-        let Wire { component, vulnerability, analysis, attribution, matrix } = wire;
-        let id = vulnerability.vuln_id.as_str();
-        let version = component.version.as_deref().unwrap_or_default();
-        let separator = if version.is_empty() { "" } else { ":" };
-        let score = |loose: &Loose| loose.number();
-        let cvss = Cvss::read(
-            "4.0",
-            vulnerability.cvss_v4_vector.as_deref(),
-            score(&vulnerability.cvss_v4_base_score).or(score(&vulnerability.cvss_v4_score)),
-        )
-        .or_else(|| Cvss::read("3.1", vulnerability.cvss_v3_vector.as_deref(), score(&vulnerability.cvss_v3_base_score)))
-        .or_else(|| Cvss::read("2.0", vulnerability.cvss_v2_vector.as_deref(), score(&vulnerability.cvss_v2_base_score)));
-        let mut tags: Vec<Box<str>> = Vec::new();
-        let word = vulnerability.severity.as_deref().unwrap_or("UNASSIGNED");
-        let severity = match word {
-            "CRITICAL" => Severity::Critical,
-            "HIGH" => Severity::High,
-            "MEDIUM" => Severity::Medium,
-            "LOW" => Severity::Low,
-            "INFO" => Severity::Info,
-            "UNASSIGNED" => {
-                tags.push("unassigned".into());
-                cvss.as_ref().map_or(Severity::Unknown, Cvss::severity)
-            }
-            other => {
-                cx.warn(format!("unknown severity `{}`", text::line(other)));
-                Severity::Unknown
-            }
-        };
-        let analysis = analysis.unwrap_or_default();
-        let analyzed = analysis.state.as_deref().unwrap_or("NOT_SET");
-        let state = match analyzed {
-            "FALSE_POSITIVE" | "NOT_AFFECTED" => State::FalsePositive,
-            "RESOLVED" => State::Fixed,
-            _ if analysis.is_suppressed => State::RiskAccepted,
-            "EXPLOITABLE" => {
-                tags.push("verified".into());
-                State::Open
-            }
-            "IN_TRIAGE" | "NOT_SET" => State::Open,
-            other => {
-                cx.warn(format!("unknown analysis state `{}`", text::line(other)));
-                State::Open
-            }
-        };
-        let suppressed = if analysis.is_suppressed { ", suppressed" } else { "" };
-        let aliases = vulnerability.aliases.iter().flat_map(Alias::ids).chain([id]);
-        let (mut cve, mut identifiers) = (Vec::<Box<str>>::new(), Vec::<Box<str>>::new());
-        for alias in aliases {
-            let list = if alias.starts_with("CVE-") { &mut cve } else { &mut identifiers };
-            if !alias.is_empty() && !list.iter().any(|known| **known == *alias) {
-                list.push(alias.into());
-            }
-        }
-        // The vulnerability's own id comes first: it is the one in the title.
-        if let Some(own) = cve.iter().position(|known| **known == *id) {
-            cve.swap(0, own);
-        }
-        let mut cwe: Vec<i64> = vulnerability.cwes.iter().filter_map(|cwe| cwe.cwe_id.whole()).collect();
-        if cwe.is_empty() {
-            cwe.extend(vulnerability.cwe_id.whole());
-        }
-        let attribution = attribution.unwrap_or_default();
-        tags.extend([&attribution.analyzer_identity, &component.scope].into_iter().flatten().map(|tag| text::line(tag)));
-        tags.extend(
-            component
-                .latest_version
-                .filter(|latest| !latest.is_empty())
-                .map(|latest| format!("latest version {}", text::line(&latest)).into()),
-        );
-        let mut references = vulnerability.references.as_deref().map(text::links).unwrap_or_default();
-        references.extend(attribution.reference_url.filter(|url| !references.iter().any(|known| **known == **url)).map(Into::into));
-        let parts = [vulnerability.title.as_deref(), vulnerability.subtitle.as_deref(), vulnerability.description.as_deref()];
-        let analyst = analysis.detail.as_deref().map(|detail| format!("Analysis: {detail}"));
-        let description =
-            parts.into_iter().chain([analyst.as_deref()]).flatten().filter(|part| !part.trim().is_empty()).collect::<Vec<_>>().join("\n\n");
-        let name = match component.group.as_deref() {
-            Some(group) if !group.is_empty() => format!("{group}/{}", component.name),
-            _ => component.name.clone(),
-        };
-        Ok(Item::Finding(Box::new(Finding {
-            rule: text::keep(id),
-            title: text::line(&format!("{}{separator}{version} affected by {id}", component.name)),
-            description: text::keep(&description),
-            severity,
-            vendor_severity: Some(text::line(word)),
-            state,
-            vendor_state: Some(text::line(&format!("{analyzed}{suppressed}"))),
-            cwe: cwe.into_iter().map(|id| format!("CWE-{id}").into()).collect(),
-            cve,
-            identifiers,
-            cvss,
-            epss_score: vulnerability.epss_score.number(),
-            exploited: vulnerability.is_kev,
-            component_name: text::keep(&name),
-            component_version: text::keep(version),
-            component_purl: component.purl.as_deref().and_then(text::purl),
-            asset_key: component.uuid.map(Into::into),
-            remediation: vulnerability.recommendation.as_deref().and_then(text::keep),
-            reference_urls: references,
-            tags,
-            url: self.project_url(project),
-            vendor_first_seen: attribution
-                .attributed_on
-                .whole()
-                .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())
-                .or_else(|| text::time(attribution.attributed_on.text()?)),
-            ..Finding::new(matrix, project, Category::Sca)
-        })))
     }
 
     /// The usual mistake is to give the web interface's address: it serves pages, and a file that names the API server.
@@ -289,35 +189,6 @@ impl DependencyTrack {
             None => error
                 .with_hint("`location` does not look like a Dependency-Track API server: GET {location}/api/version has to answer JSON"),
         }
-    }
-}
-
-trait WithPermission {
-    fn with_permission(self, projects: bool) -> Self;
-}
-
-impl WithPermission for Error {
-    fn with_permission(self, projects: bool) -> Self {
-        if !matches!(self.kind, Kind::Forbidden(_)) {
-            return self;
-        }
-        self.with_hint(if projects {
-            "give the key's team the permission VIEW_PORTFOLIO (Administration > Access Management > Teams)"
-        } else {
-            "give the key's team the permission VIEW_VULNERABILITY and, with portfolio access control, map it to the project"
-        })
-    }
-}
-
-#[derive(Deserialize)]
-struct Key {
-    matrix: Option<String>,
-    uuid: Option<String>,
-}
-
-impl Key {
-    fn key(self) -> Option<String> {
-        self.matrix.or(self.uuid)
     }
 }
 
@@ -357,107 +228,10 @@ struct Project {
     #[serde(default)]
     tags: Vec<Tag>,
     collection_logic: Option<String>,
+    active: Option<bool>,
 }
 
 #[derive(Deserialize)]
 struct Tag {
     name: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Wire {
-    component: Component,
-    vulnerability: Vulnerability,
-    analysis: Option<Analysis>,
-    attribution: Option<Attribution>,
-    matrix: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Component {
-    uuid: Option<String>,
-    #[serde(default)]
-    name: String,
-    group: Option<String>,
-    version: Option<String>,
-    purl: Option<String>,
-    scope: Option<String>,
-    latest_version: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Vulnerability {
-    vuln_id: String,
-    title: Option<String>,
-    subtitle: Option<String>,
-    description: Option<String>,
-    recommendation: Option<String>,
-    references: Option<String>,
-    severity: Option<String>,
-    #[serde(default)]
-    cvss_v2_base_score: Loose,
-    #[serde(default)]
-    cvss_v3_base_score: Loose,
-    #[serde(default)]
-    cvss_v4_base_score: Loose,
-    #[serde(default)]
-    cvss_v4_score: Loose,
-    cvss_v2_vector: Option<String>,
-    cvss_v3_vector: Option<String>,
-    cvss_v4_vector: Option<String>,
-    #[serde(default)]
-    epss_score: Loose,
-    is_kev: Option<bool>,
-    #[serde(default)]
-    cwe_id: Loose,
-    #[serde(default)]
-    cwes: Vec<Weakness>,
-    #[serde(default)]
-    aliases: Vec<Alias>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Weakness {
-    #[serde(default)]
-    cwe_id: Loose,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Alias {
-    cve_id: Option<String>,
-    ghsa_id: Option<String>,
-    sonatype_id: Option<String>,
-    osv_id: Option<String>,
-    snyk_id: Option<String>,
-    vuln_db_id: Option<String>,
-}
-
-impl Alias {
-    fn ids(&self) -> impl Iterator<Item = &str> {
-        [&self.cve_id, &self.ghsa_id, &self.sonatype_id, &self.osv_id, &self.snyk_id, &self.vuln_db_id]
-            .into_iter()
-            .filter_map(Option::as_deref)
-    }
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Analysis {
-    state: Option<String>,
-    #[serde(default)]
-    is_suppressed: bool,
-    detail: Option<String>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Attribution {
-    analyzer_identity: Option<String>,
-    #[serde(default)]
-    attributed_on: Loose,
-    reference_url: Option<String>,
 }

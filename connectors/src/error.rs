@@ -6,7 +6,7 @@ use std::{fmt, time::Duration};
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// A request, or a whole page, that failed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("{kind} while {doing}")]
 pub struct Error {
     /// What was being done, as `reading GET /api/v1/project`.
@@ -130,6 +130,17 @@ impl Error {
     pub fn with_hint(mut self, hint: impl Into<Box<str>>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// The same error; when a permission is missing, with what gives it.
+    #[must_use]
+    pub fn if_forbidden(self, cure: impl Into<Box<str>>) -> Self {
+        if matches!(self.kind, Kind::Forbidden(_)) { self.with_hint(cure) } else { self }
+    }
+
+    /// Settings that cannot work together, with what to write instead.
+    pub fn settings(what: impl Into<Box<str>>) -> Self {
+        Error::new("reading the connection's fields", Kind::Settings(what.into()))
     }
 
     pub(crate) fn after(mut self, attempts: u32) -> Self {

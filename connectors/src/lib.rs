@@ -49,6 +49,6 @@ pub(crate) mod prelude {
     pub(crate) use crate::{
         Ask, Checked, Connector, Coverage, Error, Item, Job, Kind, Meta, Next, Page, Result, Scope,
         kit::{Auth, Cx, Http, Link, Secret, items},
-        model::{Category, Cvss, Finding, Record, Severity, State, text},
+        model::{Category, Cvss, Finding, Record, Severity, State, attributes, text},
     };
 }

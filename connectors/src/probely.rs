@@ -6,8 +6,9 @@
 //! two requests at a time. Findings carry whole HTTP exchanges and the target's log-in data, half a megabyte each: pages
 //! are small, and of a finding only the members in [`Meta::keep`] are read or kept. Cloudflare stands in front of the API.
 
-use serde::de::IgnoredAny;
+mod finding;
 
+use self::finding::{Key, Named, Wire, finding, unique};
 use crate::{
     kit::{Location, Loose, Request},
     prelude::*,
@@ -64,6 +65,9 @@ pub struct Cursor {
     pages: u64,
     /// How often the page had to be halved to fit.
     halved: u32,
+    /// Whether the vendor said that there is no such page: the one before it was full, so it was asked for all the same.
+    #[serde(default)]
+    beyond: bool,
 }
 
 impl Connector for Probely {
@@ -95,39 +99,44 @@ impl Connector for Probely {
         if let Some(note) = &self.note {
             cx.warn(note);
         }
-        Ok(match job {
-            Job::Discover => vec![Scope::account("targets")],
-            Job::Sync(records) => records.iter().map(|record| Scope::of("findings", record)).collect(),
-        })
+        Ok(Scope::by_record(job, "targets", "findings"))
     }
 
     async fn page(&self, cx: &Cx, ask: Ask<'_, Cursor>) -> Result<Page<Cursor>> {
-        let Cursor { pages, halved } = ask.cursor;
+        let Cursor { pages, halved, beyond } = ask.cursor;
         let targets = ask.scope.list == "targets";
         let size = if targets { TARGETS } else { FINDINGS } >> halved;
         let request = if targets { self.targets(pages, size) } else { self.findings(&ask.scope.key, pages, size) };
         let listing = match request.send::<Listing>(cx).await {
             Ok(answer) => answer.body,
             Err(error) if matches!(error.kind, Kind::TooLarge { .. }) && size > 1 => {
-                let half = Cursor { pages: pages * 2, halved: halved + 1 };
-                return Ok(Page::new((Vec::new(), Vec::new()), None, Next::More(half)));
+                let half = Cursor { pages: pages * 2, halved: halved + 1, beyond };
+                return Ok(Page::empty(Next::More(half)));
             }
+            Err(error) if matches!(error.kind, Kind::Refused { status: 404, .. }) && beyond => return Ok(Page::empty(Next::FULL)),
             // A page that was there when the one before it was read: the list became shorter.
             Err(error) if matches!(error.kind, Kind::Refused { status: 404, .. }) && pages > 0 => {
                 return Err(Error::new(error.doing, Kind::CursorExpired));
             }
             Err(error) => return Err(told(error, if targets { ELSEWHERE } else { LOST })),
         };
-        let next = if pages + 1 >= listing.page_total {
-            Next::Done(Coverage::Full, None)
+        let last = pages + 1 >= listing.page_total;
+        // A full page is not the last one, whatever the vendor counts.
+        let next = if last && (listing.results.len() as u64) < size {
+            Next::FULL
         } else {
-            Next::More(Cursor { pages: pages + 1, halved })
+            Next::More(Cursor { pages: pages + 1, halved, beyond: last })
         };
         let read = if targets {
             items(listing.results, &[], |target: Target| self.record(target), |key: Key| key.id.0)
         } else {
-            let target = &*ask.scope.key;
-            items(listing.results, &[], |wire: Wire| self.finding(wire, target, cx), |key: Key| Some(unique(target, key.id.text()?)))
+            let (target, url) = (&*ask.scope.key, self.link(&ask.scope.key));
+            items(
+                listing.results,
+                &[],
+                |wire: Wire| finding(wire, target, url.clone(), cx),
+                |key: Key| Some(unique(target, key.id.text()?)),
+            )
         };
         Ok(Page::new(read, Some(listing.count), next))
     }
@@ -177,11 +186,6 @@ fn told(error: Error, missing: &str) -> Error {
     }
 }
 
-/// A finding's number counts within its target.
-fn unique(target: &str, id: &str) -> String {
-    format!("{target}/{id}")
-}
-
 impl Probely {
     /// The page after so many pages of this size.
     fn targets(&self, pages: u64, size: u64) -> Request<'_> {
@@ -201,78 +205,18 @@ impl Probely {
         let id = target.id.text().ok_or("the target has no id")?;
         let site = target.site.unwrap_or_default();
         let name = [&site.name, &target.name, &site.host, &site.url].into_iter().flatten().find(|name| !name.trim().is_empty());
-        let attributes =
-            [("url", site.url.clone()), ("type", target.kind), ("labels", names(target.labels)), ("teams", names(target.teams))];
         Ok(Item::Record(Record {
             key: id.into(),
             name: text::line(name.map_or(id, String::as_str)),
             kind: "target".into(),
             url: self.link(id),
-            attributes: attributes.into_iter().filter_map(|(name, value)| Some((name, text::keep(&value?)?))).collect(),
+            attributes: attributes([
+                ("url", site.url.clone()),
+                ("type", target.kind),
+                ("labels", names(target.labels)),
+                ("teams", names(target.teams)),
+            ]),
         }))
-    }
-
-    fn finding(&self, wire: Wire, target: &str, cx: &Cx) -> Result<Item, String> {
-        let id = wire.id.text().ok_or("the finding has no id")?;
-        let definition = wire.definition.unwrap_or_default();
-        let cvss = Cvss::read("3.0", wire.cvss_vector.as_deref(), wire.cvss_score.number());
-        let severity = match wire.severity.whole() {
-            Some(40) => Severity::Critical,
-            Some(30) => Severity::High,
-            Some(20) => Severity::Medium,
-            Some(10) => Severity::Low,
-            Some(..10) => Severity::Info,
-            _ => {
-                if let Some(other) = wire.severity.text() {
-                    cx.warn(format!("unknown severity `{}`", text::line(other)));
-                }
-                cvss.as_ref().map_or(Severity::Unknown, Cvss::severity)
-            }
-        };
-        let word = wire.state.as_deref().unwrap_or_default();
-        let state = match word {
-            "notfixed" | "retesting" => State::Open,
-            "fixed" => State::Fixed,
-            "accepted" => State::RiskAccepted,
-            "invalid" => State::FalsePositive,
-            other => {
-                cx.warn(format!("unknown state `{}`", text::line(other)));
-                State::Open
-            }
-        };
-        let name = definition.name.as_deref().filter(|name| !name.is_empty()).or(definition.id.as_deref()).unwrap_or("finding");
-        let parameter = wire.parameter.as_deref().filter(|parameter| !parameter.is_empty());
-        let title = parameter.map_or_else(|| name.to_owned(), |parameter| format!("{name} in '{parameter}'"));
-        let mut tags: Vec<Box<str>> = Vec::new();
-        let labels = [wire.labels, wire.target.and_then(|target| target.labels)].into_iter().flatten().flatten();
-        let notes = [("method", wire.method), ("insertion point", wire.insertion_point), ("parameter", wire.parameter.clone())];
-        let notes = notes.into_iter().filter_map(|(what, value)| Some(format!("{what} {}", value.filter(|value| !value.is_empty())?)));
-        let retest = (word == "retesting" || wire.retesting == Some(true)).then(|| "retesting".to_owned());
-        for tag in labels.filter_map(|label| label.name).chain(notes).chain(retest) {
-            let tag = text::line(&tag);
-            if !tag.is_empty() && !tags.contains(&tag) {
-                tags.push(tag);
-            }
-        }
-        Ok(Item::Finding(Box::new(Finding {
-            title: text::line(&title),
-            description: definition.desc.as_deref().and_then(text::keep),
-            severity,
-            vendor_severity: wire.severity.text().map(text::line),
-            state,
-            vendor_state: wire.state.as_deref().map(text::line),
-            cwe: definition.cwe.map(Cwe::ids).unwrap_or_default(),
-            rule: definition.id.as_deref().and_then(text::keep),
-            cvss,
-            endpoint: wire.url.as_deref().and_then(text::keep),
-            asset_key: Some(target.into()),
-            // Markdown with HTML's line breaks in it.
-            remediation: wire.fix.as_deref().and_then(|fix| text::keep(&fix.replace("<br>", "\n").replace("<br/>", "\n"))),
-            tags,
-            url: self.link(target),
-            vendor_last_seen: wire.last_found.as_deref().and_then(text::time),
-            ..Finding::new(unique(target, id), target, Category::Dast)
-        })))
     }
 }
 
@@ -287,11 +231,6 @@ struct Listing {
 struct Profile {
     name: Option<String>,
     email: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Key {
-    id: Loose,
 }
 
 #[derive(Deserialize)]
@@ -312,70 +251,8 @@ struct Site {
     host: Option<String>,
 }
 
-/// A label or a team.
-#[derive(Deserialize)]
-struct Named {
-    name: Option<String>,
-}
-
 fn names(all: Option<Vec<Named>>) -> Option<String> {
     Some(all?.into_iter().filter_map(|named| named.name).collect::<Vec<_>>().join(", "))
-}
-
-#[derive(Deserialize)]
-struct Wire {
-    id: Loose,
-    target: Option<Scanned>,
-    labels: Option<Vec<Named>>,
-    definition: Option<Definition>,
-    fix: Option<String>,
-    url: Option<String>,
-    method: Option<String>,
-    insertion_point: Option<String>,
-    parameter: Option<String>,
-    state: Option<String>,
-    retesting: Option<bool>,
-    #[serde(default)]
-    severity: Loose,
-    #[serde(default)]
-    cvss_score: Loose,
-    cvss_vector: Option<String>,
-    last_found: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Scanned {
-    labels: Option<Vec<Named>>,
-}
-
-#[derive(Default, Deserialize)]
-struct Definition {
-    id: Option<String>,
-    name: Option<String>,
-    desc: Option<String>,
-    cwe: Option<Cwe>,
-}
-
-/// No recording has it; clients have seen a number, a text and a list.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Cwe {
-    Many(Vec<Loose>),
-    One(Loose),
-    Other(IgnoredAny),
-}
-
-impl Cwe {
-    fn ids(self) -> Vec<Box<str>> {
-        let all = match self {
-            Cwe::Many(all) => all,
-            Cwe::One(one) => vec![one],
-            Cwe::Other(_) => Vec::new(),
-        };
-        let id =
-            |one: &Loose| one.whole().map_or_else(|| text::cwes(one.text().unwrap_or_default()), |id| vec![format!("CWE-{id}").into()]);
-        all.iter().flat_map(id).collect()
-    }
 }
 
 #[cfg(test)]

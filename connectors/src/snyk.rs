@@ -9,19 +9,22 @@
 //! project and pass. V1 may be switched off for a while or for good: then findings go without. 1620 requests a minute.
 
 mod finding;
+mod home;
+mod issue;
+mod organization;
+mod record;
 mod v1;
+mod wire;
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-    time::Duration,
+use std::time::Duration;
+
+use self::{
+    home::home,
+    v1::V1,
+    wire::{Key, Listing, NextLink, One, Org, Project, Who, Whoami},
 };
-
-use finding::{Around, Issue, Peek, finding, project_url};
-use v1::V1;
-
 use crate::{
-    kit::{Location, Memo, Request},
+    kit::{Cache, Request},
     prelude::*,
 };
 
@@ -29,6 +32,8 @@ use crate::{
 const VERSION: &str = "2024-10-15";
 /// Largest page of every list.
 const LIMIT: u32 = 100;
+/// Bytes of facts about projects kept.
+const PROJECTS: usize = 8 << 20;
 /// How often all ignored issues are listed.
 const IGNORED_EVERY: Duration = Duration::from_secs(24 * 3600);
 /// Vendor states of issues that may have been un-ignored without a trace.
@@ -47,7 +52,7 @@ pub struct Snyk {
     group: Option<String>,
     orgs: Vec<String>,
     licenses: bool,
-    projects: Memo<Option<Project>>,
+    projects: Cache<Option<Project>>,
     v1: V1,
 }
 
@@ -123,8 +128,7 @@ impl Connector for Snyk {
             (Some(token), None, None) => Auth::Scheme("token", token),
             (None, Some(id), Some(secret)) => Auth::client_credentials(link.location.join("/oauth2/token", &[]), &id, secret),
             _ => {
-                let what = "give either `secret` (an API token), or `client_id` and `client_secret`";
-                return Err(Error::new("reading the connection's fields", Kind::Settings(what.into())));
+                return Err(Error::settings("give either `secret` (an API token), or `client_id` and `client_secret`"));
             }
         };
         let app = link.location.host().strip_prefix("api.").map(|rest| link.location.clone().at_host(&["app.", rest].concat()));
@@ -135,7 +139,7 @@ impl Connector for Snyk {
             group: settings.group_id,
             orgs: settings.org_ids,
             licenses: settings.include_licenses,
-            projects: Memo::new(10_000),
+            projects: Cache::new(PROJECTS, |project| project.as_ref().map_or(0, Project::bytes)),
             v1: V1::default(),
         })
     }
@@ -158,7 +162,7 @@ impl Connector for Snyk {
             Part::Unignored(after) => {
                 let keys = ask.stored.undelivered(IGNORED, after.as_deref(), LOOK_UPS).await;
                 let Some(last) = keys.last() else {
-                    return Ok(Page::new((Vec::new(), Vec::new()), None, Next::Done(Coverage::Delta, Some(cx.now().to_string().into()))));
+                    return Ok(Page::empty(Next::Done(Coverage::Delta, Some(cx.now().to_string().into()))));
                 };
                 let next = Cursor { part: Part::Unignored(Some(last.to_string())), ..Cursor::default() };
                 let mut found = Vec::new();
@@ -207,21 +211,6 @@ impl Connector for Snyk {
         checked.warnings.push("no project is visible in the first organizations".into());
         Ok(checked)
     }
-}
-
-/// Where the API is, from what people paste: the web interface, the API V1, a path.
-fn home(location: &Location) -> (Location, Option<String>) {
-    let host = location.host().to_owned();
-    let path = location.url().path().trim_end_matches('/').to_owned();
-    let right = match host.strip_prefix("app.") {
-        Some(rest) if rest.ends_with("snyk.io") || rest.ends_with("snykgov.io") => ["api.", rest].concat(),
-        _ if matches!(&*host, "snyk.io" | "www.snyk.io") => "api.snyk.io".to_owned(),
-        _ => host.clone(),
-    };
-    let as_it_is = right == host && matches!(&*path, "" | "/rest");
-    let corrected = location.clone().at_host(&right);
-    let note = (!as_it_is).then(|| format!("`location` {location} is not the REST API; {corrected}/rest is used: set `location` to that"));
-    (corrected, note)
 }
 
 /// The error with what cures it here.
@@ -286,121 +275,6 @@ impl Snyk {
         Ok((data, (!ended).then_some(Cursor { part: Part::Main, link: Some(link), empty })))
     }
 
-    /// The organizations to be read: all that the token sees, or those that the settings name.
-    async fn organizations(&self, cx: &Cx) -> Result<Vec<Org>> {
-        const ROUTE: &str = "/rest/orgs";
-        let mut orgs: Vec<Org> = Vec::new();
-        let mut cursor = Some(Cursor::default());
-        while let Some(at) = cursor {
-            let first = self.rest(ROUTE, &[]).query("group_id", self.group.as_ref());
-            let (data, next) = self.list(cx, first, ROUTE, &at).await.map_err(|error| told(error, "org.read"))?;
-            if next.as_ref().is_some_and(|next| next.link == at.link) {
-                return Err(Error::new("reading GET /rest/orgs", Kind::PagingLoop));
-            }
-            for raw in data {
-                let org: Org = serde_json::from_str(raw.get()).map_err(|error| {
-                    Error::new("reading GET /rest/orgs", Kind::Shape { path: "data".into(), reason: error.to_string().into() })
-                })?;
-                if !orgs.iter().any(|known| known.id == org.id) {
-                    orgs.push(org);
-                }
-            }
-            cursor = next;
-        }
-        if orgs.is_empty() {
-            let what = crate::Excerpt::new("no organization is visible to this token");
-            let cure =
-                if self.group.is_some() { "check `group_id`, and that the token is a member of" } else { "make the token a member of" };
-            return Err(Error::new("reading GET /rest/orgs", Kind::Forbidden(what))
-                .with_hint(format!("{cure} the organizations to be read, with the permission org.read")));
-        }
-        if self.orgs.is_empty() {
-            return Ok(orgs);
-        }
-        let is = |org: &Org, wanted: &String| org.id == *wanted || org.attributes.slug.as_ref() == Some(wanted);
-        // One that is not visible stays in the list: asking for it tells what is wrong, and stops no other.
-        let named = |wanted: &String| {
-            orgs.iter()
-                .find(|org| is(org, wanted))
-                .cloned()
-                .unwrap_or_else(|| Org { id: wanted.clone(), attributes: OrgAttributes::default() })
-        };
-        let mut named: Vec<Org> = self.orgs.iter().map(named).collect();
-        named.sort_by(|a, b| a.id.cmp(&b.id));
-        named.dedup_by(|a, b| a.id == b.id);
-        Ok(named)
-    }
-
-    async fn project_page(&self, cx: &Cx, ask: Ask<'_, Cursor>) -> Result<Page<Cursor>> {
-        const ROUTE: &str = "/rest/orgs/{}/projects";
-        let first = self.rest(ROUTE, &[&ask.scope.key]).query("expand", Some("target"));
-        let (data, next) = self.list(cx, first, ROUTE, &ask.cursor).await.map_err(|error| told(error, "org.project.read"))?;
-        let next = next.unwrap_or(Cursor { part: Part::Cloud, ..Cursor::default() });
-        let read = items(data, &[], |project: Project| Ok(Item::Record(self.record(project, ask.scope))), |key: Key| key.id);
-        Ok(Page::new(read, None, Next::More(next)))
-    }
-
-    fn record(&self, project: Project, org: &Scope) -> Record {
-        let Project { id, attributes: about, relationships } = project;
-        let target = relationships.and_then(|all| all.target).and_then(|target| target.data).and_then(|data| data.attributes);
-        let tags = about.tags().collect::<Vec<_>>().join(", ");
-        let attributes = [
-            ("organization", (!org.title.is_empty()).then(|| org.title.to_string())),
-            ("target", target.as_ref().and_then(|target| target.display_name.clone())),
-            ("target_url", target.and_then(|target| target.url)),
-            ("type", about.kind),
-            ("origin", about.origin),
-            ("target_file", about.target_file),
-            ("branch", about.target_reference),
-            ("status", about.status),
-            ("business_criticality", Some(about.business_criticality.unwrap_or_default().join(", "))),
-            ("environment", Some(about.environment.unwrap_or_default().join(", "))),
-            ("lifecycle", Some(about.lifecycle.unwrap_or_default().join(", "))),
-            ("tags", Some(tags)),
-        ];
-        Record {
-            name: text::line(about.name.as_deref().unwrap_or(&id)),
-            url: project_url(self.app.as_deref(), &org.title, &id, None),
-            key: id.into(),
-            kind: "project".into(),
-            attributes: attributes.into_iter().filter_map(|(name, value)| Some((name, text::keep(&value?)?))).collect(),
-        }
-    }
-
-    /// Cloud environments are records too, but only their issues name them.
-    async fn environment_page(&self, cx: &Cx, ask: Ask<'_, Cursor>) -> Result<Page<Cursor>> {
-        const ROUTE: &str = "/rest/orgs/{}/issues";
-        let first = self.rest(ROUTE, &[&ask.scope.key]).query("type", Some("cloud"));
-        let (data, next) = self.list(cx, first, ROUTE, &ask.cursor).await.map_err(|error| told(error, "org.project.snapshot.read"))?;
-        let mut environments: Vec<Item> = Vec::new();
-        for issue in data.iter().filter_map(|raw| serde_json::from_str::<Issue>(raw.get()).ok()) {
-            let item = &issue.relationships.scan_item.data;
-            let known = |other: &Item| matches!(other, Item::Record(record) if *record.key == *item.id);
-            if item.kind != "environment" || environments.iter().any(known) {
-                continue;
-            }
-            let all = issue.attributes.coordinates.iter().flatten().flat_map(|coordinate| coordinate.representations.iter().flatten());
-            let named =
-                all.filter_map(|place| place.cloud_resource.as_ref()?.environment.as_ref()).find(|at| at.id.as_ref() == Some(&item.id));
-            let attribute = |name, value: Option<&String>| Some((name, text::keep(value?)?));
-            environments.push(Item::Record(Record {
-                name: text::line(named.and_then(|environment| environment.name.as_deref()).unwrap_or(&item.id)),
-                key: item.id.as_str().into(),
-                kind: "environment".into(),
-                url: None,
-                attributes: [
-                    attribute("type", named.and_then(|environment| environment.kind.as_ref())),
-                    attribute("native_id", named.and_then(|environment| environment.native_id.as_ref())),
-                ]
-                .into_iter()
-                .flatten()
-                .collect(),
-            }));
-        }
-        let next = next.map_or(Next::Done(Coverage::Full, None), |next| Next::More(Cursor { part: Part::Cloud, ..next }));
-        Ok(Page::new((environments, Vec::new()), None, next))
-    }
-
     async fn issue_page(&self, cx: &Cx, ask: Ask<'_, Cursor>) -> Result<Page<Cursor>> {
         const ROUTE: &str = "/rest/orgs/{}/issues";
         let (main, since) = (matches!(ask.cursor.part, Part::Main), ask.since.filter(|_| !ask.full));
@@ -424,198 +298,5 @@ impl Snyk {
             None => Next::More(Cursor { part: Part::Ignored, ..Cursor::default() }),
         };
         Ok(Page::new(read, None, next))
-    }
-
-    /// Issues as findings, with what their projects and V1 say of them.
-    async fn read(&self, cx: &Cx, org: &Scope, data: Vec<Box<RawValue>>) -> Result<(Vec<Item>, Vec<crate::Reject>)> {
-        let mut wanted: BTreeMap<String, (bool, bool)> = BTreeMap::new();
-        for peek in data.iter().filter_map(|raw| serde_json::from_str::<Peek>(raw.get()).ok()) {
-            let item = peek.relationships.scan_item.data;
-            if item.kind != "project" {
-                continue;
-            }
-            let open = peek.attributes.status != "resolved";
-            let (fixes, ignores) = wanted.entry(item.id).or_default();
-            *fixes |= open && peek.attributes.kind == "package_vulnerability";
-            *ignores |= open && peek.attributes.ignored;
-        }
-        let mut around = Around { app: self.app.clone(), licenses: self.licenses, ..Around::default() };
-        around.projects = self.about_projects(cx, &org.key, wanted.keys()).await?;
-        let wanted: Vec<(String, (bool, bool))> = wanted.into_iter().filter(|(_, (fixes, ignores))| *fixes || *ignores).collect();
-        for some in wanted.chunks(4) {
-            let one = |at: usize| async move {
-                let Some((project, (fixes, ignores))) = some.get(at) else { return Ok(None) };
-                let fixes = if *fixes { Some(self.v1.fixes(&self.http, cx, &org.key, project).await?) } else { None };
-                let ignores = if *ignores { Some(self.v1.ignores(&self.http, cx, &org.key, project).await?) } else { None };
-                Ok::<_, Error>(Some((project, fixes, ignores)))
-            };
-            let (a, b, c, d) = tokio::try_join!(one(0), one(1), one(2), one(3))?;
-            for (project, fixes, ignores) in [a, b, c, d].into_iter().flatten() {
-                around.fixes.extend(fixes.map(|fixes| (project.clone(), fixes)));
-                around.ignores.extend(ignores.map(|ignores| (project.clone(), ignores)));
-            }
-        }
-        Ok(items(data, &[], |issue: Issue| Ok(finding(issue, org, &around, cx)), |key: Key| key.id))
-    }
-
-    async fn about_projects(
-        &self,
-        cx: &Cx,
-        org: &str,
-        ids: impl Iterator<Item = &String>,
-    ) -> Result<HashMap<String, Arc<Option<Project>>>> {
-        let (mut known, mut missing) = (HashMap::new(), Vec::new());
-        for id in ids {
-            match self.projects.get(org, id) {
-                Some(project) => drop(known.insert(id.clone(), project)),
-                None => missing.push(id.as_str()),
-            }
-        }
-        missing.sort_unstable();
-        if !missing.is_empty() {
-            let request = self.rest("/rest/orgs/{}/projects", &[org]).query("limit", Some(LIMIT)).query("ids", Some(missing.join(",")));
-            let answer = request.send::<Listing>(cx).await.map_err(|error| told(error, "org.project.read"))?;
-            let found = answer.body.data.iter().filter_map(|raw| serde_json::from_str::<Project>(raw.get()).ok());
-            let mut found: HashMap<String, Project> = found.map(|project| (project.id.clone(), project)).collect();
-            for id in missing {
-                known.insert(id.to_owned(), self.projects.put(org, id, found.remove(id), 1));
-            }
-        }
-        Ok(known)
-    }
-}
-
-#[derive(Deserialize)]
-struct Listing {
-    data: Vec<Box<RawValue>>,
-    links: Option<Links>,
-}
-
-#[derive(Deserialize)]
-struct Links {
-    next: Option<NextLink>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum NextLink {
-    Text(String),
-    Object { href: String },
-}
-
-#[derive(Deserialize)]
-struct One {
-    data: Box<RawValue>,
-}
-
-#[derive(Deserialize)]
-struct Key {
-    id: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Whoami {
-    data: Who,
-}
-
-#[derive(Deserialize)]
-struct Who {
-    #[serde(rename = "type")]
-    kind: String,
-    attributes: Named,
-}
-
-#[derive(Deserialize)]
-struct Named {
-    name: Option<String>,
-}
-
-#[derive(Clone, Deserialize)]
-struct Org {
-    id: String,
-    #[serde(default)]
-    attributes: OrgAttributes,
-}
-
-#[derive(Clone, Default, Deserialize)]
-struct OrgAttributes {
-    slug: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Project {
-    id: String,
-    attributes: ProjectAttributes,
-    relationships: Option<ProjectRelationships>,
-}
-
-#[derive(Debug, Deserialize)]
-struct ProjectAttributes {
-    name: Option<String>,
-    #[serde(rename = "type")]
-    kind: Option<String>,
-    origin: Option<String>,
-    status: Option<String>,
-    target_file: Option<String>,
-    target_reference: Option<String>,
-    tags: Option<Vec<ProjectTag>>,
-    business_criticality: Option<Vec<String>>,
-    environment: Option<Vec<String>>,
-    lifecycle: Option<Vec<String>>,
-}
-
-impl ProjectAttributes {
-    fn tags(&self) -> impl Iterator<Item = String> {
-        let text = |tag: &ProjectTag| [tag.key.as_deref().unwrap_or_default(), ":", tag.value.as_deref().unwrap_or_default()].concat();
-        self.tags.iter().flatten().map(text)
-    }
-}
-
-#[derive(Debug, Deserialize)]
-struct ProjectTag {
-    key: Option<String>,
-    value: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-struct ProjectRelationships {
-    target: Option<Target>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Target {
-    data: Option<TargetData>,
-}
-
-#[derive(Debug, Deserialize)]
-struct TargetData {
-    attributes: Option<TargetAttributes>,
-}
-
-#[derive(Debug, Deserialize)]
-struct TargetAttributes {
-    display_name: Option<String>,
-    url: Option<String>,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_people_paste_leads_to_the_api_of_the_same_region() {
-        for (text, api, noted) in [
-            ("https://api.snyk.io/rest", "https://api.snyk.io", false),
-            ("https://api.eu.snyk.io", "https://api.eu.snyk.io", false),
-            ("https://api.au.snyk.io/v1", "https://api.au.snyk.io", true),
-            ("https://api.snyk.io/api/v1/", "https://api.snyk.io", true),
-            ("https://snyk.io/api", "https://api.snyk.io", true),
-            ("https://app.us.snyk.io/org/acme", "https://api.us.snyk.io", true),
-            ("https://app.snykgov.io", "https://api.snykgov.io", true),
-            ("https://api.acme.snyk.io/rest/", "https://api.acme.snyk.io", false),
-        ] {
-            let (location, note) = home(&Location::parse(text, false).expect("a location"));
-            assert_eq!((&*location.to_string(), note.is_some()), (api, noted), "{text}: {note:?}");
-        }
     }
 }

@@ -10,19 +10,24 @@
 //! scan met (a sensor did) belongs to one more. Rates are limited by 429 only.
 
 mod asset;
+mod export;
 mod finding;
+mod keys;
+mod wire;
 
 use std::time::Duration;
 
 use serde::de::IgnoredAny;
 use serde_json::json;
 
-use asset::{Host, KnownHost, asset};
-use finding::{Known, Vulnerability, finding};
-
+use self::{
+    asset::{Host, KnownHost, asset},
+    export::{ASSETS, FINDINGS, Part, forgotten, later},
+    finding::{Known, Vulnerability, finding},
+    wire::{KnownScan, Recent, Scan, Scans, Session},
+};
 use crate::{
-    Excerpt,
-    kit::{Loose, Numbers, Request},
+    kit::{Numbers, Request},
     prelude::*,
 };
 
@@ -30,14 +35,13 @@ use crate::{
 const AGENT: &str = concat!("Integration/1.0 (Tributary; Tributary; Build: ", env!("CARGO_PKG_VERSION"), ")");
 /// A time before everything, in the ten digits that filters want (2001-09-09).
 const EVER: i64 = 1_000_000_000;
-/// Assets per chunk of findings: the API's own default and least, as one host may have some megabytes of findings.
-const HOSTS: u32 = 50;
-/// Assets per chunk of assets.
-const ASSETS: u32 = 1000;
-/// Questions without news, half a minute apart, after which the rest is the next run's business (two hours).
-const PATIENCE: u32 = 240;
 /// The chunk is announced, but not ready.
 const NOT_READY: u16 = 400;
+
+const SIGNING: &str = "enable the user, and give it at least the role Basic [16]";
+const EXPORTING: &str = "give the user the role Basic [16], or a custom role with VM.VM_EXPLORE.VM_EXPLORE.EXPORT, and Can View on \
+                         All Assets; a FedRAMP tenant wants Administrator [64]";
+const SCANNING: &str = "give the user at least the role Basic [16], and Can View on each scan";
 
 /// The connector.
 #[derive(Debug)]
@@ -87,49 +91,6 @@ pub struct Cursor {
     part: Part,
 }
 
-/// The questions of a pass: the first alone where everything is asked for, and for assets.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-enum Part {
-    /// What was found or fixed since.
-    #[default]
-    Found,
-    /// What was indexed since, however long ago it was found.
-    Indexed,
-    /// All that a person's rule accepts or recasts: that moves no date.
-    Ruled,
-}
-
-impl Part {
-    fn next(self) -> Option<Part> {
-        match self {
-            Part::Found => Some(Part::Indexed),
-            Part::Indexed => Some(Part::Ruled),
-            Part::Ruled => None,
-        }
-    }
-}
-
-/// Routes of one kind of export.
-struct Export {
-    start: &'static str,
-    status: &'static str,
-    chunk: &'static str,
-    cancel: &'static str,
-}
-
-const FINDING_EXPORT: Export = Export {
-    start: "/vulns/export",
-    status: "/vulns/export/{}/status",
-    chunk: "/vulns/export/{}/chunks/{}",
-    cancel: "/vulns/export/{}/cancel",
-};
-const ASSET_EXPORT: Export = Export {
-    start: "/assets/v2/export",
-    status: "/assets/export/{}/status",
-    chunk: "/assets/export/{}/chunks/{}",
-    cancel: "/assets/export/{}/cancel",
-};
-
 impl Connector for Tenable {
     const META: Meta = Meta {
         id: "tenable",
@@ -156,13 +117,10 @@ impl Connector for Tenable {
         link.location = link.location.without_endings(&["/app.html", "/tio", "/session", "/scans"]);
         let (access, secret) = match (settings.access_key, settings.secret_key, settings.secret) {
             (Some(access), Some(secret), None) => Some((access, secret)),
-            (None, None, Some(both)) => split(both.expose()),
+            (None, None, Some(both)) => keys::split(both.expose()),
             _ => None,
         }
-        .ok_or_else(|| {
-            let what = "give either `access_key` and `secret_key`, or both in `secret` as `access;secret`";
-            Error::new("reading the connection's fields", Kind::Settings(what.into()))
-        })?;
+        .ok_or_else(|| Error::settings("give either `access_key` and `secret_key`, or both in `secret` as `access;secret`"))?;
         let header = Secret::new(&["accessKey=", access.expose().trim(), ";secretKey=", secret.expose().trim()].concat());
         let http = link.http(&Self::META, Auth::Composed("x-apikeys", header, vec![access, secret]))?;
         Ok(Tenable { http, unlicensed: settings.include_unlicensed })
@@ -180,62 +138,28 @@ impl Connector for Tenable {
             "scans" => return self.scans(cx).await,
             list => list == "findings",
         };
-        let export = if findings { FINDING_EXPORT } else { ASSET_EXPORT };
+        let export = if findings { FINDINGS } else { ASSETS };
         // What a delta asks for and what it ends as are decided by the same: a question for everything covers everything.
         let since = ask.since.filter(|_| !ask.full).map_or(EVER, |since| since.as_second().max(EVER));
-        let nothing = |next| Ok(Page::new((Vec::new(), Vec::new()), None, next));
-        let Cursor { job: Some(job), .. } = &ask.cursor else {
-            return nothing(Next::More(self.begin(cx, findings, since, ask.cursor.part).await?));
+        let Some(job) = ask.cursor.job.clone() else {
+            return Ok(Page::empty(Next::More(self.begin(cx, findings, since, ask.cursor.part).await?)));
         };
-        let mut cursor = Cursor { job: Some(job.clone()), ..ask.cursor };
-        let job = cursor.job.as_deref().unwrap_or_default();
-
+        let mut cursor = ask.cursor;
         let Some(chunk) = cursor.ready.first_not_in(&cursor.done) else {
-            // All that was ready is stored. What else is?
-            let status = self.get(export.status, &[job]).send::<Status>(cx).await.map_err(forgotten)?.body;
-            let broken = lost(&status.chunks_failed) + lost(&status.chunks_cancelled);
-            let finished = match status.status.to_ascii_uppercase().as_str() {
-                "FINISHED" => true,
-                "QUEUED" | "PROCESSING" => false,
-                "ERROR" | "CANCELLED" => return Err(failed(&export, &status, broken)),
-                other => {
-                    cx.warn(format!("unknown state of an export `{}`", text::line(other)));
-                    false
-                }
-            };
-            let before = std::mem::replace(&mut cursor.finished, finished);
-            cursor.ready = status.chunks_available.iter().flatten().copied().collect();
-            if cursor.ready.first_not_in(&cursor.done).is_some() {
-                return nothing(Next::More(Cursor { asked: 0, ..cursor }));
-            }
-            if !finished {
-                return nothing(later(cursor, &status.status)?);
-            }
-            if !before {
-                return nothing(later(Cursor { asked: 0, ..cursor }, &status.status)?);
-            }
-            // What came of a job that lost a part of itself is stored, but says nothing about the rest.
-            if broken > 0 || status.reason.as_deref().is_some_and(|reason| !reason.trim().is_empty()) {
-                return Err(failed(&export, &status, broken));
-            }
-            return nothing(match cursor.part.next().filter(|_| findings) {
-                _ if since == EVER => Next::Done(Coverage::Full, None),
-                Some(part) => Next::More(Cursor { part, ..Cursor::default() }),
-                None => Next::Done(Coverage::Delta, None),
-            });
+            return Ok(Page::empty(self.look(cx, &export, &job, cursor, since).await?));
         };
         // An empty chunk may come as `null`.
-        let answer = self.get(export.chunk, &[job, &chunk.to_string()]).send::<Option<Vec<Box<RawValue>>>>(cx).await;
+        let answer = self.get(export.chunk, &[&job, &chunk.to_string()]).send::<Option<Vec<Box<RawValue>>>>(cx).await;
         let rows = match answer {
             Ok(answer) => answer.body.unwrap_or_default(),
             Err(error) if matches!(error.kind, Kind::Refused { status: NOT_READY, .. }) => {
-                return nothing(later(cursor, "a chunk that it announced is not")?);
+                return Ok(Page::empty(later(cursor, "a chunk that it announced is not")?));
             }
             Err(error) => {
                 let error = forgotten(error);
                 if matches!(error.kind, Kind::CursorExpired) {
                     // While it runs, whoever asks for the same is referred to it.
-                    let cancel = self.http.post(export.cancel, &[job], &json!({})).header("user-agent", AGENT);
+                    let cancel = self.http.post(export.cancel, &[&job], &json!({})).header("user-agent", AGENT);
                     let _ = cancel.send::<IgnoredAny>(cx).await;
                 }
                 return Err(error);
@@ -259,8 +183,8 @@ impl Connector for Tenable {
         if session.enabled == Some(false) {
             checked.warnings.push(format!("the user {} is disabled", text::line(&who)));
         }
-        self.get("/vulns/export/status", &[]).send::<Recent>(cx).await.map_err(|error| denied(error, EXPORTING))?;
-        let scans = self.get("/scans", &[]).send::<Scans>(cx).await.map_err(|error| denied(error, SCANNING))?;
+        self.get("/vulns/export/status", &[]).send::<Recent>(cx).await.map_err(|error| error.if_forbidden(EXPORTING))?;
+        let scans = self.get("/scans", &[]).send::<Scans>(cx).await.map_err(|error| error.if_forbidden(SCANNING))?;
         let count = scans.body.scans.unwrap_or_default().len();
         checked.facts.push(format!("{count} scans visible"));
         if count == 0 {
@@ -272,11 +196,6 @@ impl Connector for Tenable {
         Ok(checked)
     }
 }
-
-const SIGNING: &str = "enable the user, and give it at least the role Basic [16]";
-const EXPORTING: &str = "give the user the role Basic [16], or a custom role with VM.VM_EXPLORE.VM_EXPLORE.EXPORT, and Can View on \
-                         All Assets; a FedRAMP tenant wants Administrator [64]";
-const SCANNING: &str = "give the user at least the role Basic [16], and Can View on each scan";
 
 impl Tenable {
     fn get(&self, route: &'static str, arguments: &[&str]) -> Request<'_> {
@@ -292,155 +211,18 @@ impl Tenable {
             Err(error) if matches!(error.kind, Kind::Refused { status: 404, .. }) => {
                 Err(error.with_hint("`location` does not lead to Tenable: it is https://cloud.tenable.com unless your tenant is elsewhere"))
             }
-            Err(error) => Err(denied(error, SIGNING)),
+            Err(error) => Err(error.if_forbidden(SIGNING)),
         }
     }
 
     async fn scans(&self, cx: &Cx) -> Result<Page<Cursor>> {
         let account = self.session(cx).await?.container_uuid;
-        let scans = self.get("/scans", &[]).send::<Scans>(cx).await.map_err(|error| denied(error, SCANNING))?.body.scans;
+        let scans = self.get("/scans", &[]).send::<Scans>(cx).await.map_err(|error| error.if_forbidden(SCANNING))?.body.scans;
         let mut read = items(scans.unwrap_or_default(), &[], scan, |known: KnownScan| known.schedule_uuid);
         let rest = Record { key: account.into(), name: "All assets".into(), kind: "container".into(), ..Record::default() };
         read.0.push(Item::Record(rest));
-        Ok(Page::new(read, None, Next::Done(Coverage::Full, None)))
+        Ok(Page::new(read, None, Next::FULL))
     }
-
-    /// Asks for an export, or finds the same one under way.
-    async fn begin(&self, cx: &Cx, findings: bool, since: i64, part: Part) -> Result<Cursor> {
-        let (start, container, body) = if findings {
-            let filters = match part {
-                Part::Found => json!({ "state": ["OPEN", "REOPENED", "FIXED"], "since": since }),
-                Part::Indexed => json!({ "state": ["OPEN", "REOPENED", "FIXED"], "indexed_at": since }),
-                Part::Ruled => {
-                    json!({ "state": ["OPEN", "REOPENED"], "severity_modification_type": ["ACCEPTED", "RECASTED"], "since": EVER })
-                }
-            };
-            let body =
-                json!({ "num_assets": HOSTS, "include_unlicensed": self.unlicensed, "include_software_vulns": true, "filters": filters });
-            (FINDING_EXPORT.start, self.session(cx).await?.container_uuid, body)
-        } else {
-            let body = json!({ "chunk_size": ASSETS, "include_open_ports": false, "filters": { "types": ["host"], "since": since } });
-            (ASSET_EXPORT.start, String::new(), body)
-        };
-        let started = self.http.post(start, &[], &body).header("user-agent", AGENT).also(409).send::<Started>(cx).await;
-        let job = match started.map_err(|error| denied(error, EXPORTING))?.body {
-            Started::Own { export_uuid } => export_uuid,
-            Started::UnderWay { active_job_id } => active_job_id,
-        };
-        Ok(Cursor { job: Some(job), container, part, ..Cursor::default() })
-    }
-}
-
-/// Both keys, from the forms in which they are written as one.
-fn split(both: &str) -> Option<(Secret, Secret)> {
-    let whole = both.trim().trim_end_matches(';');
-    if whole.starts_with('{') {
-        let Both { access, secret } = serde_json::from_str(whole).ok()?;
-        return Some((access, secret));
-    }
-    let (first, second) = whole.split_once([';', ':', ','])?;
-    let (first, second) = (first.trim(), second.trim());
-    let named = |text: &str, name: &str| text.strip_prefix(name).and_then(|rest| rest.trim_start().strip_prefix('=')).map(Secret::new);
-    match (named(first, "accessKey"), named(second, "secretKey"), named(first, "secretKey"), named(second, "accessKey")) {
-        (Some(access), Some(secret), ..) | (.., Some(secret), Some(access)) => Some((access, secret)),
-        _ if first.is_empty() || second.is_empty() => None,
-        _ => Some((Secret::new(first), Secret::new(second))),
-    }
-}
-
-fn denied(error: Error, cure: &'static str) -> Error {
-    if matches!(error.kind, Kind::Forbidden(_)) { error.with_hint(cure) } else { error }
-}
-
-/// A job or chunk that is no longer there: a new one has to be asked for.
-fn forgotten(error: Error) -> Error {
-    match error.kind {
-        Kind::Refused { status: 404 | 410, .. } => Error::new(error.doing, Kind::CursorExpired),
-        _ => denied(error, EXPORTING),
-    }
-}
-
-fn failed(export: &Export, status: &Status, broken: usize) -> Error {
-    let reason = status.reason.as_deref().unwrap_or("no reason given");
-    let what = Excerpt::new(&format!("{}, {broken} chunks failed or cancelled: {reason}", status.status)).to_string();
-    Error::new(["exporting by ", export.start].concat(), Kind::Export(what.into()))
-}
-
-/// The same question again, ever less eagerly, and not for ever.
-fn later(cursor: Cursor, word: &str) -> Result<Next<Cursor>> {
-    if cursor.asked >= PATIENCE {
-        let what = format!("its export is {}", Excerpt::new(word));
-        return Err(Error::new("waiting for an export", Kind::Pending(what.into())));
-    }
-    let wait = Duration::from_secs((2 << cursor.asked.min(4)).min(30));
-    Ok(Next::Wait(Cursor { asked: cursor.asked + 1, ..cursor }, wait))
-}
-
-fn lost(chunks: &Option<Vec<IgnoredAny>>) -> usize {
-    chunks.as_ref().map_or(0, Vec::len)
-}
-
-#[derive(Deserialize)]
-struct Both {
-    #[serde(alias = "accessKey", alias = "access_key")]
-    access: Secret,
-    #[serde(alias = "secretKey", alias = "secret_key")]
-    secret: Secret,
-}
-
-#[derive(Deserialize)]
-struct Session {
-    container_uuid: String,
-    username: Option<String>,
-    email: Option<String>,
-    #[serde(default)]
-    permissions: Loose,
-    enabled: Option<bool>,
-}
-
-#[derive(Deserialize)]
-struct Recent {
-    #[serde(rename = "exports", deserialize_with = "Option::deserialize")]
-    _exports: Option<Vec<IgnoredAny>>,
-}
-
-/// `scans` may be null, but an answer without it is none.
-#[derive(Deserialize)]
-struct Scans {
-    #[serde(deserialize_with = "Option::deserialize")]
-    scans: Option<Vec<Box<RawValue>>>,
-}
-
-#[derive(Deserialize)]
-struct Scan {
-    #[serde(default)]
-    id: Loose,
-    schedule_uuid: Option<String>,
-    name: Option<String>,
-    #[serde(rename = "type")]
-    kind: Option<String>,
-    owner: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct KnownScan {
-    schedule_uuid: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Started {
-    Own { export_uuid: String },
-    UnderWay { active_job_id: String },
-}
-
-#[derive(Deserialize)]
-struct Status {
-    status: String,
-    reason: Option<String>,
-    chunks_available: Option<Vec<u64>>,
-    chunks_failed: Option<Vec<IgnoredAny>>,
-    chunks_cancelled: Option<Vec<IgnoredAny>>,
 }
 
 fn scan(scan: Scan) -> Result<Item, String> {
@@ -448,7 +230,6 @@ fn scan(scan: Scan) -> Result<Item, String> {
         return Ok(Item::Skipped { key: scan.id.text().unwrap_or_default().into(), reason: "scan without a schedule" });
     };
     let name = scan.name.map(|name| text::line(&name)).filter(|name| !name.is_empty()).unwrap_or_else(|| key.as_str().into());
-    let attributes = [("scan_id", scan.id.0), ("type", scan.kind), ("owner", scan.owner)];
-    let attributes = attributes.into_iter().filter_map(|(name, value)| Some((name, text::keep(&value?)?))).collect();
+    let attributes = attributes([("scan_id", scan.id.0), ("type", scan.kind), ("owner", scan.owner)]);
     Ok(Item::Record(Record { key: key.into(), name, kind: "scan".into(), url: None, attributes }))
 }

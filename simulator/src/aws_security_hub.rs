@@ -35,7 +35,10 @@ use self::{
     query::{Columns, Listing, Query, Sort, Words},
     signature::{Signed, pairs},
 };
-use crate::{Change, Fault, Faults, Oracle, Size, Truth, Vendor, seed::Seed};
+use crate::{
+    Change, Fault, Faults, Oracle, Size, Truth, Vendor,
+    seed::{Seed, share},
+};
 
 /// The administrator's account, and its members.
 const ACCOUNT: &str = "123456789012";
@@ -497,7 +500,10 @@ impl AwsSecurityHub {
             return Err(Refusal::front_door(400, "SerializationException", "Unexpected token in the request body."));
         };
         let mut world = self.world();
-        let query = Query::read(body, &world.words, self.now()).map_err(Refusal::invalid)?;
+        let mut query = Query::read(body, &world.words, self.now()).map_err(Refusal::invalid)?;
+        if faults.next("POST /findings", |fault| *fault == Fault::NoFilters).is_some() {
+            query = query.everything();
+        }
         let token =
             query.token.as_deref().map(Token::read).transpose()?.unwrap_or(Token { hash: query.hash, step: world.step, from: 0, page: 0 });
         if token.hash != query.hash {
@@ -774,19 +780,8 @@ impl Vendor for AwsSecurityHub {
         let mut open: Vec<usize> = seen.into_iter().filter(|row| world.rows[*row].state == Some("open")).collect();
         let total = open.len();
         let mut seed = Seed::of(&[world.seed, 22, world.step]);
-        let share = |percent: f64| {
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                clippy::cast_precision_loss,
-                reason = "small positive counts"
-            )]
-            let count = (total as f64 * percent / 100.0).ceil() as usize;
-            count
-        };
-        let mut take = |from: &mut Vec<usize>, count: usize| -> Vec<usize> {
-            (0..count.min(from.len())).map(|_| from.swap_remove(seed.below(from.len()))).collect()
-        };
+        let share = |percent| share(total, percent);
+        let mut take = |from: &mut Vec<usize>, count| seed.draw(from, count);
         for (n, row) in take(&mut open, share(change.fixed)).into_iter().enumerate() {
             world.edit(row, |provider, body| {
                 provider.fix(body, n);

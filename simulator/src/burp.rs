@@ -16,7 +16,10 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use crate::{Change, Fault, Faults, Oracle, Size, Truth, Vendor, seed::Seed};
+use crate::{
+    Change, Fault, Faults, Oracle, Size, Truth, Vendor,
+    seed::{Seed, share},
+};
 use graphql::Schema;
 
 const KEY: &str = "SimBurpKey0a1b2c3d4e5f60718293a4b5";
@@ -330,6 +333,10 @@ impl Vendor for Burp {
         "description_html"
     }
 
+    fn totals(&self) -> &'static [&'static str] {
+        &["total"]
+    }
+
     fn step(&self, change: &Change) {
         let mut world = self.world();
         world.step += 1;
@@ -341,11 +348,8 @@ impl Vendor for Burp {
         }
         let total = open.len();
         let mut seed = Seed::of(&[world.seed, 13, step]);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "small positive counts")]
-        let share = |percent: f64| (total as f64 * percent / 100.0).ceil() as usize;
-        let mut take = |count: usize| -> Vec<(usize, usize)> {
-            (0..count.min(open.len())).map(|_| open.swap_remove(seed.below(open.len()))).collect()
-        };
+        let share = |percent| share(total, percent);
+        let mut take = |count| seed.draw(&mut open, count);
         // A scan cannot say that an issue is fixed: it is not found any more.
         for (s, i) in take(share(change.fixed) + share(change.vanished)) {
             world.sites[s].issues[i].listed = false;
@@ -419,11 +423,14 @@ async fn query(State((tool, faults)): State<(Arc<Burp>, Arc<Faults>)>, headers: 
             ("Query", "site_tree") => world.tree(no_role),
             ("Query", "scans") => {
                 let wanted = argument("scan_status");
+                let filters = fault != Some(Fault::NoFilters);
                 let targets: Vec<Value> = ["scan_target_id", "site_id"].map(argument).into_iter().filter(|id| !id.is_null()).collect();
-                let sites =
-                    world.visible().iter().filter(|site| !no_role && !world.forgotten && targets.iter().all(|id| *id == json!(site.id)));
+                let sites = world
+                    .visible()
+                    .iter()
+                    .filter(|site| !no_role && !world.forgotten && (!filters || targets.iter().all(|id| *id == json!(site.id))));
                 let mut scans: Vec<Value> = sites.flat_map(Site::scans).collect();
-                scans.retain(|scan| wanted.as_array().is_none_or(|wanted| wanted.contains(&scan["status"])));
+                scans.retain(|scan| !filters || wanted.as_array().is_none_or(|wanted| wanted.contains(&scan["status"])));
                 if argument("sort_column") == "end" && argument("sort_order") == "desc" {
                     scans.reverse();
                 }

@@ -206,6 +206,14 @@ impl Vendor for Checkmarx {
         secrets.into_iter().chain(common).collect()
     }
 
+    fn filters(&self) -> &'static [&'static str] {
+        &["project-id", "statuses", "branches", "ids"]
+    }
+
+    fn totals(&self) -> &'static [&'static str] {
+        &["totalCount", "filteredTotalCount"]
+    }
+
     fn step(&self, change: &Change) {
         self.world().step(change);
     }

@@ -19,7 +19,10 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use crate::{Change, Fault, Faults, Oracle, Size, Truth, Vendor, seed::Seed};
+use crate::{
+    Change, Fault, Faults, Oracle, Size, Truth, Vendor,
+    seed::{Seed, share},
+};
 
 const KEY: &str = "odt_SimKey01_9f8e7d6c5b4a39281706f5e4d3c2b1a0";
 
@@ -263,6 +266,14 @@ impl Vendor for DependencyTrack {
         vec![("secret", KEY.to_owned())]
     }
 
+    fn filters(&self) -> &'static [&'static str] {
+        &["excludeInactive"]
+    }
+
+    fn totals(&self) -> &'static [&'static str] {
+        &["x-total-count"]
+    }
+
     fn step(&self, change: &Change) {
         let mut world = self.world();
         world.step += 1;
@@ -273,19 +284,8 @@ impl Vendor for DependencyTrack {
         }
         let total = open.len();
         let mut seed = Seed::of(&[world.seed, 3, step]);
-        let share = |percent: f64| {
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                clippy::cast_precision_loss,
-                reason = "small positive counts"
-            )]
-            let count = (total as f64 * percent / 100.0).ceil() as usize;
-            count
-        };
-        let mut take = |count: usize| -> Vec<(usize, usize)> {
-            (0..count.min(open.len())).map(|_| open.swap_remove(seed.below(open.len()))).collect()
-        };
+        let share = |percent| share(total, percent);
+        let mut take = |count| seed.draw(&mut open, count);
         // A component that was updated takes its findings with it: half of what is fixed simply vanishes.
         for (n, (p, f)) in take(share(change.fixed)).into_iter().enumerate() {
             let finding = &mut world.projects[p].findings[f];

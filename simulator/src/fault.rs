@@ -103,6 +103,18 @@ pub enum Fault {
     RepeatedCursor,
     /// One item of the page carries enum values nobody has seen before (severity and state). Decided by the handler.
     UnknownEnum,
+    /// The tool ignores what narrows a list ([`crate::Vendor::filters`], or the handler's own filters) and answers all of it.
+    NoFilters,
+    /// The right answer, but the number of rows that it declares ([`crate::Vendor::totals`]) is this many percent of the true one.
+    Declared(u64),
+    /// The right answer, but it never declares more rows than this.
+    Capped(u64),
+    /// An export is never ready. Decided by the vendor's handler, as are the next two.
+    ExportPending,
+    /// An export fails.
+    ExportFailed,
+    /// A chunk of an export that is announced is not there.
+    ChunkLost,
     /// One item of the page is broken beyond reading (a list where an object belongs), but the page is valid JSON.
     BadItem,
 }
@@ -110,7 +122,10 @@ pub enum Fault {
 impl Fault {
     /// Whether the server's middleware carries it out without asking the vendor's handler.
     pub(crate) fn is_transport(&self) -> bool {
-        use Fault::{Broken, Clock, Drip, Empty, Endless, ErrorBody, Forbidden, Html, Limited, Odd, Slow, Status, Truncated, Unauthorized};
+        use Fault::{
+            Broken, Capped, Clock, Declared, Drip, Empty, Endless, ErrorBody, Forbidden, Html, Limited, Odd, Slow, Status, Truncated,
+            Unauthorized,
+        };
         matches!(
             self,
             Unauthorized
@@ -123,12 +138,28 @@ impl Fault {
                 | Endless
                 | ErrorBody
                 | Clock(_)
+                | Declared(_)
+                | Capped(_)
                 | Odd(_)
                 | Slow(_)
                 | Empty
                 | Html
         )
     }
+}
+
+/// The same JSON with another number in each `"member":number`.
+pub(crate) fn declare(body: &str, member: &str, change: impl Fn(u64) -> u64) -> String {
+    let name = format!("\"{member}\":");
+    let mut parts = body.split(&name);
+    let mut changed = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let digits = part.len() - part.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        changed.push_str(&name);
+        changed.push_str(&part[..digits].parse().map_or_else(|_| part[..digits].to_owned(), |number| change(number).to_string()));
+        changed.push_str(&part[digits..]);
+    }
+    changed
 }
 
 #[derive(Debug)]

@@ -126,6 +126,10 @@ impl Vendor for Probely {
         "evidence"
     }
 
+    fn totals(&self) -> &'static [&'static str] {
+        &["count", "page_total"]
+    }
+
     fn step(&self, change: &Change) {
         self.world().step(change);
     }

@@ -4,6 +4,12 @@
 #[derive(Clone, Debug)]
 pub struct Seed(u64);
 
+/// This many percent of so many things, at least one unless it is none.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "small positive counts")]
+pub fn share(total: usize, percent: f64) -> usize {
+    (total as f64 * percent / 100.0).ceil() as usize
+}
+
 impl Seed {
     /// A generator for one thing: the same parts always give the same numbers.
     pub fn of(parts: &[u64]) -> Self {
@@ -41,6 +47,11 @@ impl Seed {
     /// One of the given things.
     pub fn pick<'a, T: ?Sized>(&mut self, from: &[&'a T]) -> &'a T {
         from[self.below(from.len())]
+    }
+
+    /// So many things taken out of a list, or as many as there are.
+    pub fn draw<T>(&mut self, from: &mut Vec<T>, count: usize) -> Vec<T> {
+        (0..count.min(from.len())).map(|_| from.swap_remove(self.below(from.len()))).collect()
     }
 
     /// A random version 4 UUID in text form.

@@ -23,7 +23,10 @@ use axum::{
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::{Change, Fault, Faults, Oracle, Size, Truth, Vendor, seed::Seed};
+use crate::{
+    Change, Fault, Faults, Oracle, Size, Truth, Vendor,
+    seed::{Seed, share},
+};
 
 const TOKEN: &str = "sim0semgrep0a1b2c3d4e5f60718293a4b5c6d7e8f9";
 const DEPLOYMENT: u64 = 4120;
@@ -610,6 +613,10 @@ impl Vendor for Semgrep {
         "message"
     }
 
+    fn filters(&self) -> &'static [&'static str] {
+        &["issue_type", "severities", "status", "ref"]
+    }
+
     fn step(&self, change: &Change) {
         let mut guard = self.world();
         let world = &mut *guard;
@@ -619,10 +626,8 @@ impl Vendor for Semgrep {
             world.findings.iter().enumerate().filter(|(_, f)| f.listed && f.state == "open").map(|(index, _)| index).collect();
         let total = open.len();
         let mut seed = Seed::of(&[world.seed, 63, world.step]);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "small positive counts")]
-        let share = |percent: f64| (total as f64 * percent / 100.0).ceil() as usize;
-        let mut take =
-            |count: usize| -> Vec<usize> { (0..count.min(open.len())).map(|_| open.swap_remove(seed.below(open.len()))).collect() };
+        let share = |percent| share(total, percent);
+        let mut take = |count| seed.draw(&mut open, count);
         for index in take(share(change.fixed)) {
             world.findings[index].triage("fixed", None, now);
         }

@@ -11,12 +11,12 @@ use axum::{
     Router,
     body::{Body, Bytes},
     extract::{Request, State},
-    http::{HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderName, HeaderValue, StatusCode, Uri, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 
-use crate::{Change, Fault, Faults, Oracle};
+use crate::{Change, Fault, Faults, Oracle, fault::declare};
 
 /// How much data a simulated tool holds.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +43,14 @@ pub trait Vendor: Send + Sync + 'static {
     /// A member of a finding that holds free text, where [`crate::fault::Odd`] things are put.
     fn text_member(&self) -> &'static str {
         "description"
+    }
+    /// Query parameters that narrow a list: what the tool does not see under [`Fault::NoFilters`].
+    fn filters(&self) -> &'static [&'static str] {
+        &[]
+    }
+    /// Where an answer declares how many rows a list has: members of its body, or a header.
+    fn totals(&self) -> &'static [&'static str] {
+        &[]
     }
     /// Moves the tool one step on.
     fn step(&self, change: &Change);
@@ -120,10 +128,14 @@ struct Front {
     log: Arc<Mutex<Vec<Logged>>>,
 }
 
-async fn answer(State(front): State<Front>, request: Request, next: Next) -> Response {
+async fn answer(State(front): State<Front>, mut request: Request, next: Next) -> Response {
     let method = request.method().to_string();
     let target = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
     let route = format!("{method} {}", request.uri().path());
+    let filters = front.vendor.filters();
+    if !filters.is_empty() && front.faults.next(&route, |fault| *fault == Fault::NoFilters).is_some() {
+        unfilter(request.uri_mut(), filters);
+    }
     let fault = front.faults.next(&route, Fault::is_transport).or_else(|| front.faults.chanced());
     let response = match fault {
         None => next.run(request).await,
@@ -136,6 +148,8 @@ async fn answer(State(front): State<Front>, request: Request, next: Next) -> Res
             let member = front.vendor.text_member();
             changed(next.run(request).await, |body| odd.apply(&String::from_utf8_lossy(&body), member).into()).await
         }
+        Some(Fault::Declared(percent)) => declared(next.run(request).await, front.vendor.totals(), |number| number * percent / 100).await,
+        Some(Fault::Capped(most)) => declared(next.run(request).await, front.vendor.totals(), |number| number.min(most)).await,
         Some(Fault::Clock(seconds)) => dated(next.run(request).await, seconds),
         Some(Fault::Broken) => {
             let body = axum::body::to_bytes(next.run(request).await.into_body(), usize::MAX).await.unwrap_or_default();
@@ -176,6 +190,30 @@ async fn changed(response: Response, change: impl FnOnce(Bytes) -> Bytes) -> Res
     let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
     parts.headers.remove(header::CONTENT_LENGTH);
     Response::from_parts(parts, Body::from(change(body)))
+}
+
+/// The same question without these parameters.
+fn unfilter(uri: &mut Uri, filters: &[&str]) {
+    let Some((path, query)) = uri.path_and_query().and_then(|both| both.as_str().split_once('?')) else { return };
+    let kept: Vec<&str> = query.split('&').filter(|pair| !filters.contains(&pair.split('=').next().unwrap_or_default())).collect();
+    if let Ok(plain) = format!("{path}?{}", kept.join("&")).parse() {
+        *uri = plain;
+    }
+}
+
+/// The same answer with other numbers of rows.
+async fn declared(mut response: Response, totals: &[&'static str], change: impl Fn(u64) -> u64 + Copy) -> Response {
+    for name in totals {
+        let number = response.headers().get(*name).and_then(|value| value.to_str().ok()?.parse().ok());
+        if let Some(number) = number.map(change) {
+            response.headers_mut().insert(*name, HeaderValue::from(number));
+        }
+    }
+    let of_body = |body: Bytes| {
+        let text = String::from_utf8_lossy(&body).into_owned();
+        totals.iter().fold(text, |text, member| declare(&text, member, change)).into()
+    };
+    changed(response, of_body).await
 }
 
 /// The same answer with the `Date` of a clock that is off.

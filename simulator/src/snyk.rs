@@ -215,6 +215,10 @@ impl Vendor for Snyk {
         }
     }
 
+    fn filters(&self) -> &'static [&'static str] {
+        &["updated_after", "ignored", "type", "ids"]
+    }
+
     fn step(&self, change: &Change) {
         self.world().step(change);
     }

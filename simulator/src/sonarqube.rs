@@ -244,6 +244,23 @@ impl Vendor for SonarQube {
         "message"
     }
 
+    fn filters(&self) -> &'static [&'static str] {
+        &[
+            "components",
+            "componentKeys",
+            "types",
+            "impactSoftwareQualities",
+            "severities",
+            "impactSeverities",
+            "createdAfter",
+            "createdBefore",
+        ]
+    }
+
+    fn totals(&self) -> &'static [&'static str] {
+        &["total"]
+    }
+
     fn step(&self, change: &Change) {
         self.world().step(change);
     }

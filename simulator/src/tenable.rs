@@ -538,6 +538,15 @@ impl Wanted {
         })
     }
 
+    /// What a tool looks for that ignores the filters.
+    fn everything(mut self) -> Wanted {
+        (self.since, self.first_found, self.last_found, self.last_fixed, self.indexed, self.recent) =
+            (None, None, None, None, None, i64::MIN);
+        (self.severities, self.modified, self.sources, self.families, self.plugins, self.run) = (None, None, None, None, None, None);
+        self.states = ["OPEN", "REOPENED", "FIXED"].map(str::to_owned).into();
+        self
+    }
+
     fn fits(&self, finding: &Finding, world: &World) -> bool {
         let has = |words: &Option<Vec<String>>, word: &str| words.as_ref().is_none_or(|words| words.iter().any(|known| known == word));
         let plugin = &world.plugins[finding.plugin];
@@ -582,6 +591,7 @@ async fn export_vulns(Extract(server): Extract<Server>, body: Bytes) -> Response
             Some(number) => number.as_i64().ok_or_else(|| bad("num_assets must be a number"))?.clamp(50, 5000),
         };
         let wanted = Wanted::read(&filters)?;
+        let wanted = if fault == Some(Fault::NoFilters) { wanted.everything() } else { wanted };
         let flags = (flag(&body, "include_unlicensed")?, flag(&body, "include_software_vulns")?);
         Ok((usize::try_from(per_chunk).unwrap_or(50), wanted, flags, Value::Object(filters)))
     };
@@ -622,7 +632,7 @@ async fn export_assets(Extract(server): Extract<Server>, body: Bytes) -> Respons
         let types = words(&filters, "types", &["host", "webapp"], false)?;
         Ok((
             size,
-            time(&filters, "since")?.unwrap_or(i64::MIN),
+            time(&filters, "since")?.filter(|_| fault != Some(Fault::NoFilters)).unwrap_or(i64::MIN),
             types.is_none_or(|types| types.iter().any(|kind| kind == "host")),
             Value::Object(filters),
         ))
@@ -704,6 +714,12 @@ async fn status(Extract(server): Extract<Server>, Path(uuid): Path<String>, kind
         inner.jobs.retain(|job| job.uuid != uuid);
     }
     let Some(job) = inner.jobs.iter_mut().find(|job| job.uuid == uuid && job.kind == kind) else { return not_found() };
+    match fault {
+        // An asker never sees it begin.
+        Some(Fault::ExportPending) => return Json(json!({ "status": "QUEUED", "chunks_available": [] })).into_response(),
+        Some(Fault::ExportFailed) => job.ending = Ending::Error,
+        _ => {}
+    }
     job.advance();
     Json(job.detail()).into_response()
 }
@@ -719,6 +735,9 @@ async fn chunk(Extract(server): Extract<Server>, Path((uuid, number)): Path<(Str
     let fault = server.faults.take(&route(kind, if kind == Kind::Vulns { "chunks findings" } else { "chunks" }));
     let mut inner = server.tool.inner();
     let Some(job) = inner.jobs.iter_mut().find(|job| job.uuid == uuid && job.kind == kind) else { return not_found() };
+    if fault == Some(Fault::ChunkLost) {
+        return not_found();
+    }
     job.expired |= fault == Some(Fault::ExpiredCursor);
     let Some(position) = job.chunks.iter().position(|(known, _)| *known == number).filter(|_| !job.expired) else { return not_found() };
     if position >= job.available() {

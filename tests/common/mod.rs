@@ -101,6 +101,10 @@ impl Bench {
         self.engine.store.reader().unwrap().query_row(sql, [], |row| row.get(0)).unwrap()
     }
 
+    pub(crate) fn text(&self, sql: &str) -> String {
+        self.engine.store.reader().unwrap().query_row(sql, [], |row| row.get(0)).unwrap()
+    }
+
     /// The binary, ready to run on this configuration.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tributary"));

@@ -1,9 +1,6 @@
-//! A finding in the AWS Security Finding Format, and what it is in our words.
+//! A finding of Security Hub in our words.
 
-use std::collections::HashMap;
-
-use packageurl::PackageUrl;
-
+use super::wire::{Package, Place, Score, Weakness, Wire};
 use crate::{kit::Loose, prelude::*};
 
 /// A finding as an item: the one place of judgement.
@@ -98,7 +95,7 @@ pub(super) fn item(wire: &Wire, cx: &Cx) -> Result<Item, String> {
 }
 
 /// What makes a finding unique: ids are the providers', so only unique with the provider.
-fn key(product_arn: &Option<String>, id: &Option<String>) -> Option<String> {
+pub(super) fn key(product_arn: &Option<String>, id: &Option<String>) -> Option<String> {
     Some(format!("{}/{}", present(product_arn)?, present(id)?))
 }
 
@@ -152,10 +149,7 @@ impl Wire {
             (Some("MEDIUM"), _) => Severity::Medium,
             (Some("LOW"), _) => Severity::Low,
             (Some("INFORMATIONAL"), _) => Severity::Info,
-            (Some(other), _) => {
-                cx.warn(format!("unknown severity `{}`", text::line(other)));
-                Severity::Unknown
-            }
+            (Some(other), _) => cx.unknown("severity", other, Severity::Unknown),
             (None, Some(score)) if score >= 90.0 => Severity::Critical,
             (None, Some(score)) if score >= 70.0 => Severity::High,
             (None, Some(score)) if score >= 40.0 => Severity::Medium,
@@ -168,13 +162,12 @@ impl Wire {
 
     /// The state, and the vendor's word that decides it.
     fn state(&self, cx: &Cx) -> (State, Box<str>) {
-        let unknown = |what: &str, word: &str| cx.warn(format!("unknown {what} `{}`", text::line(word)));
         let workflow = self.workflow.as_ref().and_then(|workflow| present(&workflow.status)).unwrap_or("NEW");
         let compliance = self.compliance.as_ref().and_then(|compliance| present(&compliance.status));
         match present(&self.record_state) {
             Some("ARCHIVED") => return (State::Fixed, "ARCHIVED".into()),
             Some("ACTIVE") | None => {}
-            Some(other) => unknown("record state", other),
+            Some(other) => cx.unknown("record state", other, ()),
         }
         match (workflow, present(&self.verification_state)) {
             ("RESOLVED", _) => return (State::Fixed, "RESOLVED".into()),
@@ -183,12 +176,12 @@ impl Wire {
             }
             ("SUPPRESSED", _) => return (State::RiskAccepted, "SUPPRESSED".into()),
             ("NEW" | "NOTIFIED", _) => {}
-            (other, _) => unknown("workflow status", other),
+            (other, _) => cx.unknown("workflow status", other, ()),
         }
         match compliance {
             Some("PASSED") => return (State::Fixed, "PASSED".into()),
             Some("FAILED" | "WARNING" | "NOT_AVAILABLE") | None => {}
-            Some(other) => unknown("compliance status", other),
+            Some(other) => cx.unknown("compliance status", other, ()),
         }
         match self.product_field("aws/inspector/FindingStatus") {
             Some("ACTIVE") | None => (State::Open, text::line(workflow)),
@@ -260,216 +253,18 @@ impl Package {
     /// Only where the package manager leaves no doubt: an operating system's package would need its distribution.
     fn purl(&self) -> Option<Box<str>> {
         let name = present(&self.name)?;
-        let (kind, split) = match present(&self.manager)? {
-            "NPM" | "NODEPKG" | "YARN" => ("npm", name.rsplit_once('/')),
-            "PIP" | "PIPENV" | "POETRY" | "PYTHONPKG" => ("pypi", None),
-            "GOBINARY" | "GOMOD" => ("golang", name.rsplit_once('/')),
-            "JAR" | "POM" => ("maven", Some(name.split_once(':')?)),
-            "COMPOSER" => ("composer", Some(name.split_once('/')?)),
-            "BUNDLER" | "GEMSPEC" => ("gem", None),
-            "CARGO" => ("cargo", None),
-            "NUGET" => ("nuget", None),
+        let kind = match present(&self.manager)? {
+            "NPM" | "NODEPKG" | "YARN" => "npm",
+            "PIP" | "PIPENV" | "POETRY" | "PYTHONPKG" => "pypi",
+            "GOBINARY" | "GOMOD" => "golang",
+            // Without a group or vendor it is none of theirs.
+            "JAR" | "POM" if name.contains(':') => "maven",
+            "COMPOSER" if name.contains('/') => "composer",
+            "BUNDLER" | "GEMSPEC" => "gem",
+            "CARGO" => "cargo",
+            "NUGET" => "nuget",
             _ => return None,
         };
-        let (namespace, name) = split.map_or((None, name), |(namespace, name)| (Some(namespace), name));
-        let mut purl = PackageUrl::new(kind, name).ok()?;
-        if let Some(namespace) = namespace {
-            purl.with_namespace(namespace).ok()?;
-        }
-        if let Some(version) = present(&self.version) {
-            purl.with_version(version).ok()?;
-        }
-        text::purl(&purl.to_string())
+        text::package_named(kind, name, present(&self.version))
     }
-}
-
-/// A list that may be null or hold nulls.
-#[derive(Deserialize)]
-#[serde(from = "Option<Vec<Option<T>>>", bound(deserialize = "T: Deserialize<'de>"))]
-struct Many<T>(Vec<T>);
-
-impl<T> From<Option<Vec<Option<T>>>> for Many<T> {
-    fn from(list: Option<Vec<Option<T>>>) -> Self {
-        Many(list.into_iter().flatten().flatten().collect())
-    }
-}
-
-impl<T> Default for Many<T> {
-    fn default() -> Self {
-        Many(Vec::new())
-    }
-}
-
-/// What is read of an item that is no finding otherwise.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Key {
-    product_arn: Option<String>,
-    id: Option<String>,
-}
-
-impl Key {
-    pub(super) fn key(self) -> Option<String> {
-        key(&self.product_arn, &self.id)
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Wire {
-    product_arn: Option<String>,
-    id: Option<String>,
-    product_name: Option<String>,
-    region: Option<String>,
-    generator_id: Option<String>,
-    aws_account_id: Option<String>,
-    #[serde(default)]
-    types: Many<String>,
-    first_observed_at: Option<String>,
-    last_observed_at: Option<String>,
-    created_at: Option<String>,
-    updated_at: Option<String>,
-    severity: Option<Level>,
-    title: Option<String>,
-    description: Option<String>,
-    remediation: Option<Remediation>,
-    source_url: Option<String>,
-    product_fields: Option<HashMap<String, Loose>>,
-    #[serde(default)]
-    resources: Many<Resource>,
-    compliance: Option<Compliance>,
-    verification_state: Option<String>,
-    workflow: Option<Workflow>,
-    record_state: Option<String>,
-    #[serde(default)]
-    vulnerabilities: Many<Vulnerability>,
-    sample: Option<bool>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Level {
-    label: Option<String>,
-    #[serde(default)]
-    normalized: Loose,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Remediation {
-    recommendation: Option<Recommendation>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Recommendation {
-    text: Option<String>,
-    url: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Resource {
-    #[serde(rename = "Id")]
-    id: Option<String>,
-    #[serde(rename = "Type")]
-    kind: Option<String>,
-    #[serde(rename = "Region")]
-    region: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Compliance {
-    #[serde(rename = "Status")]
-    status: Option<String>,
-    #[serde(rename = "SecurityControlId")]
-    control: Option<String>,
-    #[serde(rename = "AssociatedStandards", default)]
-    standards: Many<Standard>,
-}
-
-#[derive(Deserialize)]
-struct Standard {
-    #[serde(rename = "StandardsId")]
-    id: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Workflow {
-    status: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Vulnerability {
-    id: Option<String>,
-    #[serde(rename = "VulnerablePackages", default)]
-    packages: Many<Package>,
-    #[serde(default)]
-    cvss: Many<Score>,
-    #[serde(rename = "RelatedVulnerabilities", default)]
-    related: Many<String>,
-    vendor: Option<Vendor>,
-    #[serde(default)]
-    reference_urls: Many<String>,
-    fix_available: Option<String>,
-    #[serde(default)]
-    epss_score: Loose,
-    exploit_available: Option<String>,
-    last_known_exploit_at: Option<String>,
-    #[serde(rename = "CodeVulnerabilities", default)]
-    code: Many<Weakness>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Package {
-    name: Option<String>,
-    version: Option<String>,
-    epoch: Option<String>,
-    release: Option<String>,
-    #[serde(rename = "PackageManager")]
-    manager: Option<String>,
-    file_path: Option<String>,
-    #[serde(rename = "FixedInVersion")]
-    fixed_in: Option<String>,
-    remediation: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Score {
-    #[serde(rename = "Version", default)]
-    version: Loose,
-    #[serde(rename = "BaseScore", default)]
-    score: Loose,
-    #[serde(rename = "BaseVector")]
-    vector: Option<String>,
-    #[serde(rename = "Source")]
-    source: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Vendor {
-    url: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Weakness {
-    #[serde(rename = "Cwes", default)]
-    cwes: Many<String>,
-    #[serde(rename = "FilePath")]
-    place: Option<Place>,
-}
-
-#[derive(Deserialize)]
-struct Place {
-    #[serde(rename = "FileName")]
-    name: Option<String>,
-    #[serde(rename = "FilePath")]
-    path: Option<String>,
-    #[serde(rename = "StartLine", default)]
-    start: Loose,
-    #[serde(rename = "EndLine", default)]
-    end: Loose,
 }

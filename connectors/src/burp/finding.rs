@@ -56,10 +56,7 @@ pub(super) fn finding(issue: &Issue, around: &Around<'_>, cx: &Cx) -> Result<Ite
         Some("low") => Severity::Low,
         Some("info") => Severity::Info,
         None => Severity::Unknown,
-        Some(other) => {
-            cx.warn(format!("unknown severity `{}`", text::line(other)));
-            Severity::Unknown
-        }
+        Some(other) => cx.unknown("severity", other, Severity::Unknown),
     };
     // On older servers a person's word is in the displayed confidence alone.
     let shown = issue.display_confidence.text().filter(|shown| *shown == "false_positive").or(issue.confidence.text());
@@ -68,14 +65,11 @@ pub(super) fn finding(issue: &Issue, around: &Around<'_>, cx: &Cx) -> Result<Ite
         Some("false_positive") => State::FalsePositive,
         _ if accepted => State::RiskAccepted,
         Some("tentative" | "firm" | "certain") | None => State::Open,
-        Some(other) => {
-            cx.warn(format!("unknown confidence `{}`", text::line(other)));
-            State::Open
-        }
+        Some(other) => cx.unknown("confidence", other, State::Open),
     };
     let both = |instance: &Loose, kind: &Option<Box<str>>| {
         let instance = text::from_html(instance.text().unwrap_or_default());
-        text::keep(&[instance.as_deref(), kind.as_deref()].into_iter().flatten().collect::<Vec<_>>().join("\n\n"))
+        text::paragraphs([instance.as_deref(), kind.as_deref()])
     };
     let generators = [&issue.generated_by_extension, &issue.generated_by_bcheck].into_iter().flatten().filter_map(|by| by.name.as_deref());
     let tags = [issue.confidence.text(), issue.novelty.text()].into_iter().flatten().chain(generators);
@@ -92,7 +86,7 @@ pub(super) fn finding(issue: &Issue, around: &Around<'_>, cx: &Cx) -> Result<Ite
         cwe: texts.cwe.clone(),
         endpoint: issue.endpoint().as_deref().and_then(text::keep),
         reference_urls: texts.references.clone(),
-        tags: tags.map(text::line).filter(|tag| !tag.is_empty()).collect(),
+        tags: text::distinct(tags),
         vendor_last_seen: around.scan_end.and_then(text::time),
         ..Finding::new(key, around.site, Category::Dast)
     })))

@@ -1,81 +1,43 @@
-//! Texts that many findings share (of rules, plugins, issue types): asked for once, kept while they are of use, and never
-//! more of them than a bound in bytes, however many the vendor has.
+//! What was asked once and is needed again (texts of rules, facts about projects): asked for by one walk, however many wait,
+//! and never more of it kept than a bound in bytes.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
-};
+use std::{fmt, sync::Arc};
 
-use tokio::sync::OnceCell;
+use moka::{future, policy::EvictionPolicy};
+
+use crate::{Error, Result};
 
 /// What an entry costs besides its key and value.
 const OVERHEAD: usize = 128;
 
-/// How much memory a value holds.
-pub trait Weigh {
-    /// Bytes on the heap, roughly.
-    fn bytes(&self) -> usize;
-}
-
-impl Weigh for Box<str> {
-    fn bytes(&self) -> usize {
-        self.len()
-    }
-}
-
-impl<T: Weigh> Weigh for Option<T> {
-    fn bytes(&self) -> usize {
-        self.as_ref().map_or(0, Weigh::bytes)
-    }
-}
-
-impl<T: Weigh> Weigh for [T] {
-    fn bytes(&self) -> usize {
-        self.iter().map(|value| value.bytes() + size_of::<T>()).sum()
-    }
-}
+/// Where something is (an organization; nothing for the whole account), and its id there.
+type Name = (Box<str>, Box<str>);
 
 /// A cache bounded in bytes, shared by all walks of one connection. What was not used for longest goes first.
 ///
 /// It holds facts that can be asked for again and nothing else: a walk must not depend on what is in it.
-pub struct Cache<V> {
-    limit: usize,
-    state: Mutex<State<V>>,
-}
+pub struct Cache<V>(future::Cache<Name, Arc<V>>);
 
-struct State<V> {
-    entries: HashMap<Arc<str>, Entry<V>>,
-    /// Keys by their last use.
-    order: BTreeMap<u64, Arc<str>>,
-    /// Values being fetched, so that no two walks fetch the same one.
-    flights: HashMap<Arc<str>, Weak<OnceCell<Arc<V>>>>,
-    uses: u64,
-    bytes: usize,
-}
-
-struct Entry<V> {
-    value: Arc<V>,
-    bytes: usize,
-    used: u64,
-}
-
-impl<V: Weigh> Cache<V> {
-    /// An empty cache that holds at most this many bytes.
-    pub fn new(limit: usize) -> Self {
-        let state = State { entries: HashMap::new(), order: BTreeMap::new(), flights: HashMap::new(), uses: 0, bytes: 0 };
-        Cache { limit, state: Mutex::new(state) }
+impl<V: Send + Sync + 'static> Cache<V> {
+    /// An empty cache that holds at most this many bytes; `weight` tells how many a value has on the heap, roughly.
+    pub fn new(limit: usize, weight: fn(&V) -> usize) -> Self {
+        let bytes = move |(place, key): &Name, value: &Arc<V>| {
+            u32::try_from(weight(value) + place.len() + key.len() + size_of::<V>() + OVERHEAD).unwrap_or(u32::MAX)
+        };
+        let cache = future::Cache::builder().max_capacity(limit as u64).weigher(bytes).eviction_policy(EvictionPolicy::lru());
+        Cache(cache.support_invalidation_closures().build())
     }
 
     /// The value, if it is here.
-    pub fn get(&self, key: &str) -> Option<Arc<V>> {
-        self.state().get(key)
+    pub async fn get(&self, place: &str, key: &str) -> Option<Arc<V>> {
+        self.0.get(&name(place, key)).await
     }
 
     /// Keeps a value, and gives it back: also when it is too large to be kept.
-    pub fn put(&self, key: &str, value: V) -> Arc<V> {
+    pub async fn put(&self, place: &str, key: &str, value: V) -> Arc<V> {
         let value = Arc::new(value);
-        self.state().put(key, Arc::clone(&value), self.limit);
+        self.0.insert(name(place, key), Arc::clone(&value)).await;
+        self.0.run_pending_tasks().await;
         value
     }
 
@@ -83,75 +45,30 @@ impl<V: Weigh> Cache<V> {
     ///
     /// # Errors
     /// Those of `fetch`.
-    pub async fn get_or_fetch<E, F: Future<Output = Result<V, E>>>(&self, key: &str, fetch: impl FnOnce() -> F) -> Result<Arc<V>, E> {
-        let flight = {
-            let mut state = self.state();
-            if let Some(value) = state.get(key) {
-                return Ok(value);
-            }
-            state.flight(key)
-        };
-        let value = flight.get_or_try_init(|| async { fetch().await.map(Arc::new) }).await?;
-        self.state().put(key, Arc::clone(value), self.limit);
-        Ok(Arc::clone(value))
+    pub async fn get_or_fetch(&self, place: &str, key: &str, fetch: impl Future<Output = Result<V>> + Send) -> Result<Arc<V>> {
+        let fetch = Box::pin(async { fetch.await.map(Arc::new) });
+        let entry = self.0.entry(name(place, key)).or_try_insert_with(fetch).await.map_err(|error: Arc<Error>| Error::clone(&error))?;
+        if entry.is_fresh() {
+            // The bound is kept at once, not with some later write.
+            self.0.run_pending_tasks().await;
+        }
+        Ok(entry.into_value())
     }
 
-    /// How many bytes it holds now.
-    pub fn bytes(&self) -> usize {
-        self.state().bytes
-    }
-
-    fn state(&self) -> MutexGuard<'_, State<V>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Forgets everything at a place: at the beginning of a walk, so that nothing it knows is older than itself.
+    pub fn forget(&self, place: &str) {
+        let place: Box<str> = place.into();
+        self.0.invalidate_entries_if(move |(at, _), _| *at == place).expect("the cache was built to support this");
     }
 }
 
-impl<V: Weigh> State<V> {
-    fn get(&mut self, key: &str) -> Option<Arc<V>> {
-        let (key, entry) = (self.entries.get_key_value(key)?.0.clone(), self.entries.get_mut(key)?);
-        self.order.remove(&entry.used);
-        self.uses += 1;
-        entry.used = self.uses;
-        self.order.insert(self.uses, key);
-        Some(Arc::clone(&entry.value))
-    }
-
-    fn put(&mut self, key: &str, value: Arc<V>, limit: usize) {
-        if let Some(old) = self.entries.remove(key) {
-            self.order.remove(&old.used);
-            self.bytes -= old.bytes;
-        }
-        let bytes = value.bytes() + 2 * key.len() + size_of::<V>() + OVERHEAD;
-        if bytes > limit {
-            return;
-        }
-        while self.bytes + bytes > limit
-            && let Some((_, oldest)) = self.order.pop_first()
-        {
-            self.bytes -= self.entries.remove(&oldest).map_or(0, |entry| entry.bytes);
-        }
-        self.uses += 1;
-        let key: Arc<str> = key.into();
-        self.order.insert(self.uses, Arc::clone(&key));
-        self.entries.insert(key, Entry { value, bytes, used: self.uses });
-        self.bytes += bytes;
-    }
-
-    fn flight(&mut self, key: &str) -> Arc<OnceCell<Arc<V>>> {
-        if let Some(flight) = self.flights.get(key).and_then(Weak::upgrade) {
-            return flight;
-        }
-        // What landed, failed or was given up is held by nobody any more.
-        self.flights.retain(|_, flight| flight.strong_count() > 0);
-        let flight = Arc::new(OnceCell::new());
-        self.flights.insert(key.into(), Arc::downgrade(&flight));
-        flight
-    }
+fn name(place: &str, key: &str) -> Name {
+    (place.into(), key.into())
 }
 
 impl<V> fmt::Debug for Cache<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cache").field("limit", &self.limit).finish_non_exhaustive()
+        f.write_str("Cache(…)")
     }
 }
 
@@ -160,77 +77,90 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
+    use crate::Kind;
 
-    fn text(bytes: usize) -> Box<str> {
-        "x".repeat(bytes).into()
+    fn cache(limit: usize) -> Cache<String> {
+        Cache::new(limit, String::len)
     }
 
-    #[test]
-    fn what_was_not_used_for_longest_goes_first_and_the_bound_holds() {
-        let cache = Cache::new(4_000);
+    async fn held(cache: &Cache<String>) -> u64 {
+        cache.0.run_pending_tasks().await;
+        cache.0.weighted_size()
+    }
+
+    #[tokio::test]
+    async fn what_was_not_used_for_longest_goes_first_and_the_bound_holds() {
+        let cache = cache(4_000);
         for key in ["a", "b", "c"] {
-            cache.put(key, text(1_000));
+            cache.put("", key, "x".repeat(1_000)).await;
         }
-        assert!(cache.get("a").is_some());
-        cache.put("d", text(1_000));
-        let held = ["a", "b", "c", "d"].map(|key| cache.get(key).is_some());
-        assert_eq!(held, [true, false, true, true], "b was the oldest");
-        for number in 0..10_000 {
-            cache.put(&number.to_string(), text(number % 900));
-            assert!(cache.bytes() <= 4_000);
+        assert!(cache.get("", "a").await.is_some());
+        cache.put("", "d", "x".repeat(1_000)).await;
+        let mut here = Vec::new();
+        for key in ["a", "b", "c", "d"] {
+            here.push(cache.get("", key).await.is_some());
         }
-        assert!(cache.get("9999").is_some());
+        assert_eq!(here, [true, false, true, true], "b was the oldest");
+        for number in 0..2_000 {
+            cache.put("", &number.to_string(), "x".repeat(number % 900)).await;
+            assert!(held(&cache).await <= 4_000);
+        }
+        assert!(cache.get("", "1999").await.is_some());
     }
 
-    #[test]
-    fn a_value_beyond_the_bound_is_given_back_and_not_kept() {
-        let cache = Cache::new(1_000);
-        cache.put("small", text(100));
-        assert_eq!(cache.put("large", text(2_000)).len(), 2_000);
-        assert_eq!((cache.get("large"), cache.get("small").map(|text| text.len())), (None, Some(100)));
-        cache.put("small", text(2_000));
-        assert_eq!((cache.get("small"), cache.bytes()), (None, 0), "the old value is no longer true");
+    #[tokio::test]
+    async fn a_value_beyond_the_bound_is_given_back_and_not_kept() {
+        let cache = cache(1_000);
+        cache.put("", "small", "x".repeat(100)).await;
+        assert_eq!(cache.put("", "large", "x".repeat(2_000)).await.len(), 2_000);
+        assert_eq!((cache.get("", "large").await, cache.get("", "small").await.map(|text| text.len())), (None, Some(100)));
+        cache.put("", "small", "x".repeat(2_000)).await;
+        assert_eq!((cache.get("", "small").await, held(&cache).await), (None, 0), "the old value is no longer true");
     }
 
-    #[test]
-    fn a_value_put_again_counts_once() {
-        let cache = Cache::new(10_000);
-        cache.put("a", text(100));
-        let once = cache.bytes();
-        cache.put("a", text(100));
-        assert_eq!(cache.bytes(), once);
+    #[tokio::test]
+    async fn a_place_is_forgotten_and_no_other() {
+        let cache = cache(1 << 20);
+        for place in ["a", "b"] {
+            cache.put(place, "1", place.to_owned()).await;
+        }
+        cache.forget("a");
+        assert_eq!((cache.get("a", "1").await, cache.get("b", "1").await.as_deref()), (None, Some(&"b".to_owned())));
+        cache.put("a", "1", "again".to_owned()).await;
+        assert_eq!(cache.get("a", "1").await.as_deref(), Some(&"again".to_owned()));
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn many_at_once_fetch_a_value_once() {
-        let cache = Arc::new(Cache::<Box<str>>::new(1 << 20));
+        let cache = Arc::new(cache(1 << 20));
         let fetched = Arc::new(AtomicUsize::new(0));
         let tasks: Vec<_> = (0..64)
             .map(|number| {
                 let (cache, fetched) = (Arc::clone(&cache), Arc::clone(&fetched));
                 tokio::spawn(async move {
                     let key = format!("key {}", number % 4);
-                    let fetch = || async {
+                    let fetch = async {
                         fetched.fetch_add(1, Ordering::SeqCst);
                         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-                        Ok::<_, ()>(key.as_str().into())
+                        Ok(key.clone())
                     };
-                    cache.get_or_fetch(&key, fetch).await.map(|text| **text == *key)
+                    cache.get_or_fetch("", &key, fetch).await.map(|text| *text == key)
                 })
             })
             .collect();
         for task in tasks {
-            assert_eq!(task.await.expect("no panic"), Ok(true));
+            assert!(task.await.expect("no panic").expect("a value"));
         }
         assert_eq!(fetched.load(Ordering::SeqCst), 4);
-        assert!(cache.state().flights.values().all(|flight| flight.strong_count() == 0));
     }
 
     #[tokio::test]
     async fn what_failed_is_fetched_again() {
-        let cache = Cache::<Box<str>>::new(1_000);
-        assert_eq!(cache.get_or_fetch("a", || async { Err("no") }).await, Err("no"));
-        assert_eq!(cache.get_or_fetch("a", || async { Ok::<_, ()>(text(1)) }).await.map(|text| text.len()), Ok(1));
-        assert_eq!(cache.get_or_fetch("a", || async { Err("not asked") }).await.map(|text| text.len()), Ok(1));
+        let cache = cache(1_000);
+        let failed = || Error::new("asking", Kind::PagingLoop).with_hint("a hint");
+        let told = cache.get_or_fetch("", "a", async { Err(failed()) }).await.expect_err("it failed");
+        assert_eq!((told.to_string(), told.hint()), (failed().to_string(), Some("a hint")));
+        assert_eq!(cache.get_or_fetch("", "a", async { Ok("1".to_owned()) }).await.expect("a value").as_str(), "1");
+        assert_eq!(cache.get_or_fetch("", "a", async { Err(failed()) }).await.expect("not asked").as_str(), "1");
     }
 }

@@ -11,7 +11,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use crate::Kind;
+use crate::{Kind, model::text};
 
 /// What one operation has done on the wire so far; shared by all its scopes and by whoever shows progress.
 #[derive(Debug, Default)]
@@ -137,6 +137,17 @@ impl Cx {
     pub fn credential_expires(&self, at: Timestamp) {
         let mut known = self.activity.credential_expires.lock().unwrap_or_else(PoisonError::into_inner);
         *known = Some(known.map_or(at, |known| known.min(at)));
+    }
+
+    /// Notes a word that the vendor's documentation does not know, and answers what it is taken for.
+    pub fn unknown<T>(&self, what: &str, word: &str, taken_for: T) -> T {
+        self.warn(format!("unknown {what} `{}`", text::line(word)));
+        taken_for
+    }
+
+    /// Notes that the tool ignores this filter: what it should have left out is left out here.
+    pub fn filter_ignored(&self, filter: &str) {
+        self.warn(format!("filter_ignored: the tool ignores `{filter}` and lists more than was asked for; the rest is left out here"));
     }
 
     pub(crate) fn sent(&self, attempt: u32) {

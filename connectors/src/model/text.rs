@@ -31,6 +31,18 @@ pub fn line(text: &str) -> Box<str> {
     text.trim().into()
 }
 
+/// Each of these as one line, in order, without repeats and what is empty: for tags and other lists of short texts.
+pub fn distinct<S: AsRef<str>>(texts: impl IntoIterator<Item = S>) -> Vec<Box<str>> {
+    let mut known = std::collections::HashSet::new();
+    texts.into_iter().map(|text| line(text.as_ref())).filter(|text| !text.is_empty() && known.insert(text.clone())).collect()
+}
+
+/// What there is of these parts, as paragraphs.
+pub fn paragraphs<S: AsRef<str>>(parts: impl IntoIterator<Item = Option<S>>) -> Option<Box<str>> {
+    let parts: Vec<S> = parts.into_iter().flatten().filter(|part| !part.as_ref().trim().is_empty()).collect();
+    keep(&parts.iter().map(|part| part.as_ref().trim_matches('\n')).collect::<Vec<_>>().join("\n\n"))
+}
+
 /// Elements that a tree may be made of where it is walked on the stack of whoever asks.
 const FEW: usize = 100;
 /// Elements above which a text is no longer taken for something that a person laid out.
@@ -129,6 +141,17 @@ pub fn time(text: &str) -> Option<Timestamp> {
 pub fn purl(text: &str) -> Option<Box<str>> {
     text.parse::<packageurl::PackageUrl<'_>>().ok()?;
     keep(text)
+}
+
+/// The package URL of a package by its full name, which holds the namespace in some ecosystems (`@babel/core`, `org.acme:app`).
+pub fn package_named(kind: &str, name: &str, version: Option<&str>) -> Option<Box<str>> {
+    let split = match kind {
+        "maven" => name.rsplit_once(':'),
+        "npm" | "golang" | "composer" | "swift" => name.rsplit_once('/'),
+        _ => None,
+    };
+    let (namespace, name) = split.map_or((None, name), |(namespace, name)| (Some(namespace), name));
+    package(kind, namespace, name, version)
 }
 
 /// The package URL of a package, when its parts make one.

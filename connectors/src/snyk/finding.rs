@@ -3,10 +3,10 @@
 use std::{collections::HashMap, sync::Arc};
 
 use super::{
-    Project,
     v1::{Fixes, Ignores},
+    wire::{Coordinate, Dependency, Issue, Place, Project, WireSeverity},
 };
-use crate::{kit::Loose, prelude::*};
+use crate::prelude::*;
 
 /// What is known around the issues of a page.
 #[derive(Default)]
@@ -38,10 +38,7 @@ pub(super) fn finding(issue: Issue, org: &Scope, around: &Around, cx: &Cx) -> It
         "code" => Category::Sast,
         "config" | "custom" => Category::Iac,
         "cloud" => Category::Cloud,
-        other => {
-            cx.warn(format!("unknown type of issue `{}`", text::line(other)));
-            Category::Misconfiguration
-        }
+        other => cx.unknown("type of issue", other, Category::Misconfiguration),
     };
     let severity = match about.effective_severity_level.as_str() {
         "critical" => Severity::Critical,
@@ -49,10 +46,7 @@ pub(super) fn finding(issue: Issue, org: &Scope, around: &Around, cx: &Cx) -> It
         "medium" => Severity::Medium,
         "low" => Severity::Low,
         "info" => Severity::Info,
-        other => {
-            cx.warn(format!("unknown severity `{}`", text::line(other)));
-            Severity::Unknown
-        }
+        other => cx.unknown("severity", other, Severity::Unknown),
     };
     let ignore = around.ignores.get(&item.id).and_then(|ignores| ignores.get(&about.key)).filter(|_| about.ignored);
     let (state, word) = match (about.status.as_str(), about.ignored) {
@@ -65,15 +59,12 @@ pub(super) fn finding(issue: Issue, org: &Scope, around: &Around, cx: &Cx) -> It
             Some(kind) => {
                 let state = if kind == "not-vulnerable" { State::FalsePositive } else { State::RiskAccepted };
                 if !matches!(kind, "not-vulnerable" | "wont-fix" | "temporary-ignore") {
-                    cx.warn(format!("unknown reason of an ignore `{}`", text::line(kind)));
+                    cx.unknown("reason of an ignore", kind, ());
                 }
                 (state, Some(["open, ignored: ", kind].concat()))
             }
         },
-        (other, _) => {
-            cx.warn(format!("unknown status `{}`", text::line(other)));
-            (State::Open, None)
-        }
+        (other, _) => cx.unknown("status", other, (State::Open, None)),
     };
 
     let problems = about.problems.unwrap_or_default();
@@ -164,7 +155,7 @@ pub(super) fn finding(issue: Issue, org: &Scope, around: &Around, cx: &Cx) -> It
         rule: rule.and_then(text::keep),
         branch: project.and_then(|project| text::keep(project.target_reference.as_deref()?)),
         title: text::line(&title),
-        description: text::keep(&description.into_iter().flatten().collect::<Vec<_>>().join("\n\n")),
+        description: text::paragraphs(description),
         severity,
         vendor_severity: Some(text::line(&about.effective_severity_level)),
         state,
@@ -281,206 +272,4 @@ pub(super) fn project_url(app: Option<&str>, org: &str, project: &str, issue: Op
     url.path_segments_mut().ok()?.extend(["org", Some(org).filter(|org| !org.is_empty())?, "project", project]);
     url.set_fragment(issue.map(|key| ["issue-", key].concat()).as_deref());
     Some(url.to_string().into())
-}
-
-/// As much of an issue as says what to ask for around it.
-#[derive(Deserialize)]
-pub(super) struct Peek {
-    pub(super) attributes: PeekAttributes,
-    pub(super) relationships: Relationships,
-}
-
-#[derive(Deserialize)]
-pub(super) struct PeekAttributes {
-    #[serde(rename = "type")]
-    pub(super) kind: String,
-    pub(super) status: String,
-    pub(super) ignored: bool,
-}
-
-#[derive(Deserialize)]
-pub(super) struct Relationships {
-    pub(super) scan_item: ScanItem,
-}
-
-#[derive(Deserialize)]
-pub(super) struct ScanItem {
-    pub(super) data: ScanItemData,
-}
-
-#[derive(Deserialize)]
-pub(super) struct ScanItemData {
-    pub(super) id: String,
-    #[serde(rename = "type", default)]
-    pub(super) kind: String,
-}
-
-#[derive(Deserialize)]
-pub(super) struct Issue {
-    pub(super) id: String,
-    pub(super) attributes: IssueAttributes,
-    pub(super) relationships: Relationships,
-}
-
-#[derive(Deserialize)]
-pub(super) struct IssueAttributes {
-    key: String,
-    title: String,
-    #[serde(rename = "type")]
-    pub(super) kind: String,
-    pub(super) status: String,
-    pub(super) ignored: bool,
-    effective_severity_level: String,
-    created_at: Option<String>,
-    description: Option<String>,
-    classes: Option<Vec<Class>>,
-    problems: Option<Vec<Problem>>,
-    severities: Option<Vec<WireSeverity>>,
-    exploit_details: Option<Exploit>,
-    risk: Option<Risk>,
-    resolution: Option<Resolution>,
-    pub(super) coordinates: Option<Vec<Coordinate>>,
-}
-
-#[derive(Deserialize)]
-struct Class {
-    id: String,
-    source: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Problem {
-    id: String,
-    source: Option<String>,
-    url: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct WireSeverity {
-    source: Option<String>,
-    #[serde(default)]
-    score: Loose,
-    vector: Option<String>,
-    #[serde(default)]
-    version: Loose,
-}
-
-#[derive(Deserialize)]
-struct Exploit {
-    maturity_levels: Option<Vec<Maturity>>,
-    sources: Option<Vec<String>>,
-}
-
-#[derive(Deserialize)]
-struct Maturity {
-    format: Option<String>,
-    level: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Risk {
-    score: Option<RiskScore>,
-}
-
-#[derive(Deserialize)]
-struct RiskScore {
-    #[serde(default)]
-    value: Loose,
-}
-
-#[derive(Deserialize)]
-struct Resolution {
-    #[serde(rename = "type")]
-    kind: Option<String>,
-}
-
-#[derive(Deserialize)]
-pub(super) struct Coordinate {
-    state: Option<String>,
-    reachability: Option<String>,
-    is_fixable_manually: Option<bool>,
-    is_fixable_snyk: Option<bool>,
-    is_fixable_upstream: Option<bool>,
-    is_patchable: Option<bool>,
-    is_pinnable: Option<bool>,
-    is_upgradeable: Option<bool>,
-    remedies: Option<Vec<Remedy>>,
-    pub(super) representations: Option<Vec<Place>>,
-}
-
-impl Coordinate {
-    fn fixable(&self) -> [Option<bool>; 6] {
-        let snyk = [self.is_fixable_manually, self.is_fixable_snyk, self.is_fixable_upstream];
-        [snyk[0], snyk[1], snyk[2], self.is_patchable, self.is_pinnable, self.is_upgradeable]
-    }
-}
-
-#[derive(Deserialize)]
-struct Remedy {
-    description: Option<String>,
-}
-
-/// Where an issue is: one of these.
-#[derive(Deserialize)]
-pub(super) struct Place {
-    dependency: Option<Dependency>,
-    #[serde(rename = "sourceLocation")]
-    source_location: Option<SourceLocation>,
-    #[serde(rename = "resourcePath")]
-    resource_path: Option<String>,
-    pub(super) cloud_resource: Option<CloudResource>,
-}
-
-#[derive(PartialEq, Deserialize)]
-struct Dependency {
-    package_name: Option<String>,
-    package_version: Option<String>,
-}
-
-impl std::fmt::Display for Dependency {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.package_name.as_deref().unwrap_or("an unnamed package"))?;
-        self.package_version.as_deref().filter(|version| !version.is_empty()).map_or(Ok(()), |version| write!(f, "@{version}"))
-    }
-}
-
-#[derive(Deserialize)]
-struct SourceLocation {
-    file: Option<String>,
-    region: Option<Region>,
-}
-
-#[derive(Deserialize)]
-struct Region {
-    start: Option<Position>,
-    end: Option<Position>,
-}
-
-#[derive(Deserialize)]
-struct Position {
-    line: Option<u32>,
-}
-
-#[derive(Deserialize)]
-pub(super) struct CloudResource {
-    pub(super) environment: Option<Environment>,
-    resource: Option<Resource>,
-}
-
-#[derive(Deserialize)]
-pub(super) struct Environment {
-    pub(super) id: Option<String>,
-    pub(super) name: Option<String>,
-    pub(super) native_id: Option<String>,
-    #[serde(rename = "type")]
-    pub(super) kind: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Resource {
-    id: Option<String>,
-    name: Option<String>,
-    native_id: Option<String>,
-    location: Option<String>,
-    resource_type: Option<String>,
 }

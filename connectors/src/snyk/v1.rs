@@ -8,7 +8,7 @@ use std::{
 
 use super::told;
 use crate::{
-    kit::{Loose, Memo},
+    kit::{Cache, Loose},
     prelude::*,
 };
 
@@ -34,13 +34,20 @@ pub(super) type Ignores = HashMap<String, Ignore>;
 /// What V1 told in the pass under way.
 #[derive(Debug)]
 pub(super) struct V1 {
-    fixes: Memo<Fixes>,
-    ignores: Memo<Ignores>,
+    fixes: Cache<Fixes>,
+    ignores: Cache<Ignores>,
 }
 
 impl Default for V1 {
     fn default() -> Self {
-        V1 { fixes: Memo::new(16 << 20), ignores: Memo::new(4 << 20) }
+        V1 {
+            fixes: Cache::new(16 << 20, |fixes: &Fixes| {
+                fixes.iter().map(|(id, fix)| 128 + id.len() + fix.description.as_ref().map_or(0, String::len)).sum()
+            }),
+            ignores: Cache::new(4 << 20, |ignores: &Ignores| {
+                ignores.iter().map(|(key, ignore)| 128 + key.len() + ignore.reason.len()).sum()
+            }),
+        }
     }
 }
 
@@ -51,30 +58,23 @@ impl V1 {
     }
 
     pub(super) async fn fixes(&self, http: &Http, cx: &Cx, org: &str, project: &str) -> Result<Arc<Fixes>> {
-        if let Some(fixes) = self.fixes.get(org, project).or_else(|| self.fixes.get(org, "")) {
-            return Ok(fixes);
+        if let Some(none) = self.fixes.get(org, "").await {
+            return Ok(none);
         }
-        Ok(match ask_fixes(http, cx, org, project).await {
-            Ok(fixes) => {
-                let weight = |(id, fix): (&String, &Fix)| 128 + id.len() + fix.description.as_ref().map_or(0, String::len);
-                let weight = 128 + fixes.iter().map(weight).sum::<usize>();
-                self.fixes.put(org, project, fixes, weight)
-            }
-            Err(error) => self.fixes.put(org, without(cx, error, project)?, HashMap::new(), 128),
-        })
+        match self.fixes.get_or_fetch(org, project, ask_fixes(http, cx, org, project)).await {
+            Err(error) => Ok(self.fixes.put(org, without(cx, error, project)?, HashMap::new()).await),
+            told => told,
+        }
     }
 
     pub(super) async fn ignores(&self, http: &Http, cx: &Cx, org: &str, project: &str) -> Result<Arc<Ignores>> {
-        if let Some(ignores) = self.ignores.get(org, project).or_else(|| self.ignores.get(org, "")) {
-            return Ok(ignores);
+        if let Some(none) = self.ignores.get(org, "").await {
+            return Ok(none);
         }
-        Ok(match ask_ignores(http, cx, org, project).await {
-            Ok(ignores) => {
-                let weight = 128 + ignores.iter().map(|(key, ignore)| 128 + key.len() + ignore.reason.len()).sum::<usize>();
-                self.ignores.put(org, project, ignores, weight)
-            }
-            Err(error) => self.ignores.put(org, without(cx, error, project)?, HashMap::new(), 128),
-        })
+        match self.ignores.get_or_fetch(org, project, ask_ignores(http, cx, org, project)).await {
+            Err(error) => Ok(self.ignores.put(org, without(cx, error, project)?, HashMap::new()).await),
+            told => told,
+        }
     }
 }
 

@@ -1,9 +1,6 @@
 //! Issues and hotspots as findings.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use super::{List, Server, rule::Rule};
 use crate::{kit::Location, prelude::*};
@@ -53,6 +50,18 @@ pub(super) fn text_key(rule: Option<&str>, category: Option<&str>, message: Opti
 pub(super) fn issue(issue: Issue, about: &About<'_>, cx: &Cx) -> Item {
     let (project, server) = (about.list.project, about.server);
     let of_security = |impact: &&Impact| impact.software_quality == "SECURITY";
+    let other = match issue.project.as_deref() {
+        Some(other) if other != project => Some(("components", "of another project")),
+        _ if about.everything => None,
+        _ if server.mqr => {
+            issue.impacts.iter().flatten().all(|impact| !of_security(&impact)).then_some(("impactSoftwareQualities", "no security issue"))
+        }
+        _ => issue.kind.as_deref().is_some_and(|kind| kind != "VULNERABILITY").then_some(("types", "no security issue")),
+    };
+    if let Some((filter, reason)) = other {
+        cx.filter_ignored(filter);
+        return Item::Skipped { key: issue.key.into(), reason };
+    }
     let word = if server.mqr {
         // Never the other mode's severity: the two rate the same rule differently.
         let impacts = issue.impacts.as_deref().unwrap_or_default();
@@ -98,13 +107,13 @@ pub(super) fn issue(issue: Issue, about: &About<'_>, cx: &Cx) -> Item {
         state,
         vendor_state: text::keep(&vendor_state),
         cve,
-        cwe: distinct(cwe),
+        cwe: text::distinct(cwe),
         identifiers,
         file_path: about.path(issue.component.as_deref()),
         line_start: range.start_line.or(issue.line),
         line_end: range.end_line.or(issue.line),
         reference_urls: rule.map(|rule| rule.links.clone()).unwrap_or_default(),
-        tags: distinct(tags.filter_map(|tag| text::keep(&tag)).collect()),
+        tags: text::distinct(tags),
         url: Some(url),
         vendor_first_seen: issue.creation_date.as_deref().and_then(text::time),
         ..Finding::new(issue.key, project, category)
@@ -119,14 +128,8 @@ pub(super) fn hotspot(hotspot: Hotspot, about: &About<'_>, cx: &Cx) -> Item {
         ("REVIEWED", Some("FIXED")) => State::Fixed,
         ("REVIEWED", Some("SAFE")) => State::FalsePositive,
         ("REVIEWED", Some("ACKNOWLEDGED" | "EXCEPTION")) => State::RiskAccepted,
-        ("REVIEWED", other) => {
-            cx.warn(format!("unknown hotspot resolution `{}`", text::line(other.unwrap_or_default())));
-            State::Suppressed
-        }
-        (other, _) => {
-            cx.warn(format!("unknown hotspot status `{}`", text::line(other)));
-            State::Open
-        }
+        ("REVIEWED", other) => cx.unknown("hotspot resolution", other.unwrap_or_default(), State::Suppressed),
+        (other, _) => cx.unknown("hotspot status", other, State::Open),
     };
     let range = hotspot.text_range.unwrap_or_default();
     let text_key = text_key(hotspot.rule_key.as_deref(), hotspot.security_category.as_deref(), hotspot.message.as_deref());
@@ -167,10 +170,7 @@ fn severity(word: &str) -> Option<Severity> {
 }
 
 fn severity_or_unknown(word: Option<&str>, cx: &Cx) -> Severity {
-    word.and_then(severity).unwrap_or_else(|| {
-        cx.warn(format!("unknown severity `{}`", text::line(word.unwrap_or_default())));
-        Severity::Unknown
-    })
+    word.and_then(severity).unwrap_or_else(|| cx.unknown("severity", word.unwrap_or_default(), Severity::Unknown))
 }
 
 fn issue_state(issue: &Issue, cx: &Cx) -> State {
@@ -180,21 +180,15 @@ fn issue_state(issue: &Issue, cx: &Cx) -> State {
         ("FALSE_POSITIVE" | "FALSE-POSITIVE", _) | ("RESOLVED", Some("FALSE-POSITIVE" | "FALSE_POSITIVE")) => State::FalsePositive,
         ("ACCEPTED" | "WONTFIX", _) | ("RESOLVED", Some("WONTFIX" | "ACCEPTED")) => State::RiskAccepted,
         ("FIXED" | "REMOVED" | "CLOSED", _) | ("RESOLVED", Some("FIXED" | "REMOVED")) => State::Fixed,
-        ("RESOLVED", other) => {
-            cx.warn(format!("unknown resolution `{}`", text::line(other.unwrap_or_default())));
-            State::Suppressed
-        }
-        (other, _) => {
-            cx.warn(format!("unknown issue status `{}`", text::line(other)));
-            State::Open
-        }
+        ("RESOLVED", other) => cx.unknown("resolution", other.unwrap_or_default(), State::Suppressed),
+        (other, _) => cx.unknown("issue status", other, State::Open),
     }
 }
 
 /// `GHSA-xxxx-xxxx-xxxx` ids in the message of an issue that another tool reported.
 fn advisories(message: &str) -> Vec<Box<str>> {
     let words = message.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
-    distinct(words.filter(|word| word.starts_with("GHSA-") && word.len() == 19).map(Into::into).collect())
+    text::distinct(words.filter(|word| word.starts_with("GHSA-") && word.len() == 19))
 }
 
 /// The message; a rule's name where there is none.
@@ -203,15 +197,11 @@ fn title(message: Option<&str>, rule: Option<&Rule>) -> Box<str> {
     text::line(message.filter(|message| !message.trim().is_empty()).or_else(name).unwrap_or("finding without a message"))
 }
 
-fn distinct(list: Vec<Box<str>>) -> Vec<Box<str>> {
-    let mut known = HashSet::new();
-    list.into_iter().filter(|value| known.insert(value.clone())).collect()
-}
-
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Issue {
     key: String,
+    project: Option<String>,
     rule: String,
     severity: Option<String>,
     #[serde(rename = "type")]

@@ -1,8 +1,77 @@
 //! What the findings of one rule have in common: its texts, asked for once and kept in the connection's cache.
 
-use serde::Deserialize;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
-use crate::{kit::Weigh, model::text};
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use super::{
+    List, SonarQube,
+    finding::{self, About, hotspot_key},
+    server::Server,
+    wire::{Key, Peek, Rows},
+};
+use crate::{Reject, prelude::*};
+
+/// Rules asked for at once.
+const AT_ONCE: usize = 8;
+
+impl SonarQube {
+    /// A page's rows as findings, with the texts of their rules.
+    pub(super) async fn read(&self, cx: &Cx, server: &Server, list: List<'_>, rows: Rows) -> Result<(Vec<Item>, Vec<Reject>)> {
+        let mut wanted = BTreeMap::new();
+        for row in rows.rows.iter().map(|raw| Peek::at(raw)) {
+            if let (Some(rule), Some(key)) = (row.text_key(list.hotspots), row.key) {
+                wanted.entry(rule).or_insert(key);
+            }
+        }
+        let texts: HashMap<String, Arc<Rule>> = stream::iter(wanted)
+            .map(|(rule, finding)| async move {
+                let text =
+                    if list.hotspots { self.hotspot_rule(cx, server, &rule, finding).await } else { self.rule(cx, server, &rule).await };
+                text.map(|text| (rule, text))
+            })
+            .buffer_unordered(AT_ONCE)
+            .try_collect()
+            .await?;
+        let paths = rows.components.into_iter().filter_map(|component| Some((component.key?, component.path?))).collect();
+        let everything = self.settings.include_bugs_and_code_smells;
+        let about = About { location: self.bearer.location(), server, list, everything, texts, paths };
+        Ok(if list.hotspots {
+            items(rows.rows, Self::META.cut, |row| Ok(finding::hotspot(row, &about, cx)), |key: Key| Some(hotspot_key(&key.key?)))
+        } else {
+            items(rows.rows, Self::META.cut, |row| Ok(finding::issue(row, &about, cx)), |key: Key| key.key)
+        })
+    }
+
+    async fn rule(&self, cx: &Cx, server: &Server, key: &str) -> Result<Arc<Rule>> {
+        let ask = async {
+            let request = self.get(server, "/api/rules/show").query("key", Some(key)).query("organization", server.organization.as_ref());
+            match request.send::<Shown>(cx).await {
+                Ok(answer) => Ok(answer.body.read(cx)),
+                // Rules of other tools are not always known as rules, and those of deleted plugins are not any more.
+                Err(error) if matches!(error.kind, Kind::Refused { .. }) => Ok(Rule::default()),
+                Err(error) => Err(self.hinted(error)),
+            }
+        };
+        self.rules.get_or_fetch("rule", key, ask).await
+    }
+
+    /// The rule of a hotspot has its texts in the details of any hotspot that it raised.
+    async fn hotspot_rule(&self, cx: &Cx, server: &Server, key: &str, finding: String) -> Result<Arc<Rule>> {
+        let ask = async {
+            let request = self.get(server, "/api/hotspots/show").query("hotspot", Some(finding));
+            request.send::<Shown>(cx).await.map(|answer| answer.body.read(cx))
+        };
+        match self.rules.get_or_fetch("hotspot", key, ask).await {
+            // This one may have vanished since it was listed: another page's may still be there, so nothing is kept.
+            Err(error) if matches!(error.kind, Kind::Refused { .. }) => Ok(Arc::default()),
+            done => done.map_err(|error| self.hinted(error)),
+        }
+    }
+}
 
 /// A rule's texts, as findings carry them.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -19,14 +88,15 @@ pub(super) struct Rule {
     pub(super) links: Vec<Box<str>>,
 }
 
-impl Weigh for Rule {
-    fn bytes(&self) -> usize {
-        let fixes: usize = self.fixes.iter().map(|(context, text)| context.bytes() + text.len() + 32).sum();
-        self.key.bytes() + self.description.bytes() + fixes + self.cwe.bytes() + self.links.bytes()
-    }
-}
-
 impl Rule {
+    /// What it holds on the heap, roughly.
+    pub(super) fn bytes(&self) -> usize {
+        let many = |texts: &[Box<str>]| texts.iter().map(|text| text.len() + 16).sum::<usize>();
+        let one = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
+        let fixes: usize = self.fixes.iter().map(|(context, text)| one(context) + text.len() + 32).sum();
+        one(&self.key) + one(&self.description) + fixes + many(&self.cwe) + many(&self.links)
+    }
+
     /// How to mend it in the issue's own context; in all of them when that is not said.
     pub(super) fn remediation(&self, context: Option<&str>) -> Option<Box<str>> {
         if let Some((_, fix)) = self.fixes.iter().find(|(of, _)| of.is_some() && of.as_deref() == context) {
@@ -102,5 +172,21 @@ impl From<Wire> for Rule {
             cwe: text::cwes(&all),
             links: text::links(&all),
         }
+    }
+}
+
+#[derive(Deserialize)]
+struct Shown {
+    rule: Box<RawValue>,
+}
+
+impl Shown {
+    /// The rule's texts; one that cannot be read has none, and stops nothing.
+    fn read(&self, cx: &Cx) -> Rule {
+        let wire = serde_json::from_str::<Wire>(self.rule.get()).unwrap_or_else(|error| {
+            cx.warn(format!("a rule's texts could not be read: {error}"));
+            Wire::default()
+        });
+        wire.into()
     }
 }

@@ -22,9 +22,9 @@ impl Server {
         !self.cloud && self.version >= Some((major, minor))
     }
 
-    /// Whether this many rows are more than a search shows; Cloud does not count further than that.
-    pub(super) fn cuts(&self, total: u64) -> bool {
-        total > WINDOW || (self.cloud && total == WINDOW)
+    /// Whether there may be more rows than a search shows: Cloud, and who else may, does not count further than that.
+    pub(super) fn cuts(total: u64) -> bool {
+        total >= WINDOW
     }
 }
 

@@ -175,10 +175,7 @@ pub(super) fn finding(wire: Vulnerability, container: &str, cx: &Cx) -> Result<I
         (Some(2), _) | (None, Some("medium")) => Severity::Medium,
         (Some(3), _) | (None, Some("high")) => Severity::High,
         (Some(4), _) | (None, Some("critical")) => Severity::Critical,
-        (id, word) => {
-            cx.warn(format!("unknown severity `{}` {id:?}", text::line(word.unwrap_or_default())));
-            Severity::Unknown
-        }
+        (_, word) => cx.unknown("severity", wire.severity_id.text().or(word).unwrap_or_default(), Severity::Unknown),
     };
     let accepted = match wire.severity_modification_type.as_deref().map(str::to_ascii_uppercase).as_deref() {
         None | Some("" | "NONE") => false,
@@ -189,10 +186,7 @@ pub(super) fn finding(wire: Vulnerability, container: &str, cx: &Cx) -> Result<I
             tags.push(["recast from ", before.unwrap_or(&"another severity")].concat().into());
             false
         }
-        Some(other) => {
-            cx.warn(format!("unknown change of a severity `{}`", text::line(other)));
-            false
-        }
+        Some(other) => cx.unknown("change of a severity", other, false),
     };
     let word = text::line(wire.state.as_deref().unwrap_or("OPEN"));
     let open = if accepted { State::RiskAccepted } else { State::Open };
@@ -203,10 +197,7 @@ pub(super) fn finding(wire: Vulnerability, container: &str, cx: &Cx) -> Result<I
             tags.push("reopened".into());
             open
         }
-        _ => {
-            cx.warn(format!("unknown state `{word}`"));
-            open
-        }
+        _ => cx.unknown("state", &word, open),
     };
     let raw = |vector: &Option<Vector>, version: &str| {
         let raw = vector.as_ref()?.raw.as_deref()?.trim();

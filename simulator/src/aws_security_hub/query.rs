@@ -203,6 +203,11 @@ impl Query {
         Ok(query)
     }
 
+    /// The same question without what narrows it, and not to be confused with it.
+    pub(super) fn everything(self) -> Self {
+        Query { conditions: Vec::new(), hash: !self.hash, ..self }
+    }
+
     /// Whether every condition holds.
     pub(super) fn fits(&self, columns: &Columns, words: &Words) -> bool {
         self.conditions.iter().all(|condition| match condition {

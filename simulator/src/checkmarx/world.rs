@@ -4,7 +4,10 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{CANARY, base64};
-use crate::{Change, Size, seed::Seed};
+use crate::{
+    Change, Size,
+    seed::{Seed, share},
+};
 
 /// 2025-01-01, in seconds.
 const START: i64 = 1_735_689_600;
@@ -374,14 +377,11 @@ impl World {
             open.extend(project.findings.iter().enumerate().filter(|(_, finding)| movable(finding)).map(|(f, _)| (p, f)));
         }
         let total = open.len();
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "small positive counts")]
-        let share = |percent: f64| (total as f64 * percent / 100.0).ceil() as usize;
+        let share = |percent| share(total, percent);
         let mut seed = Seed::of(&[self.seed, 35, self.step]);
         // What needs a new scan does not happen in a quiet project: there only people decide.
         let (quiet, mut scanned): (Vec<_>, Vec<_>) = open.into_iter().partition(|(p, _)| self.projects[*p].is_quiet);
-        let mut take = |from: &mut Vec<(usize, usize)>, count: usize| -> Vec<(usize, usize)> {
-            (0..count.min(from.len())).map(|_| from.swap_remove(seed.below(from.len()))).collect()
-        };
+        let mut take = |from: &mut Vec<(usize, usize)>, count| seed.draw(from, count);
         let fixed = take(&mut scanned, share(change.fixed));
         let vanished = take(&mut scanned, share(change.vanished));
         scanned.extend(quiet);

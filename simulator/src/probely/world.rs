@@ -4,7 +4,10 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::CANARY;
-use crate::{Change, Size, seed::Seed};
+use crate::{
+    Change, Size,
+    seed::{Seed, share},
+};
 
 /// 2025-01-01, in seconds.
 const START: i64 = 1_735_689_600;
@@ -327,11 +330,9 @@ impl World {
         let movable = |finding: &Finding| finding.listed && finding.is_open() && self.targets[finding.target].listed;
         let mut open: Vec<usize> = (0..self.findings.len()).filter(|row| movable(&self.findings[*row])).collect();
         let total = open.len();
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "small positive counts")]
-        let share = |percent: f64| (total as f64 * percent / 100.0).ceil() as usize;
+        let share = |percent| share(total, percent);
         let mut seed = Seed::of(&[self.seed, 45, self.step]);
-        let mut take =
-            |count: usize| -> Vec<usize> { (0..count.min(open.len())).map(|_| open.swap_remove(seed.below(open.len()))).collect() };
+        let mut take = |count| seed.draw(&mut open, count);
         let (fixed, changed, vanished) = (take(share(change.fixed)), take(share(change.changed)), take(share(change.vanished)));
         let new = share(change.new);
         let last = self.targets.len() - 1;

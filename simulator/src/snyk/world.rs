@@ -6,7 +6,10 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::SEVERITIES;
-use crate::{Change, Size, seed::Seed};
+use crate::{
+    Change, Size,
+    seed::{Seed, share},
+};
 
 /// 2025-01-01, in milliseconds.
 const START: i64 = 1_735_689_600_000;
@@ -377,10 +380,8 @@ impl World {
         let mut open: Vec<usize> = self.all.iter().copied().filter(|row| movable(&self.issues[*row])).collect();
         let total = open.len();
         let mut seed = Seed::of(&[self.seed, 24, step]);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "small positive counts")]
-        let share = |percent: f64| (total as f64 * percent / 100.0).ceil() as usize;
-        let mut take =
-            |count: usize| -> Vec<usize> { (0..count.min(open.len())).map(|_| open.swap_remove(seed.below(open.len()))).collect() };
+        let share = |percent| share(total, percent);
+        let mut take = |count| seed.draw(&mut open, count);
         for (n, row) in take(share(change.fixed)).into_iter().enumerate() {
             self.issues[row].resolve(["fixed", "disappeared"][n % 2], now(), step);
         }

@@ -4,7 +4,10 @@ use std::{collections::HashMap, sync::Arc};
 
 use serde_json::{Value, json};
 
-use crate::{Change, Truth, seed::Seed};
+use crate::{
+    Change, Truth,
+    seed::{Seed, share},
+};
 
 pub(super) const TYPES: &[&str] = &["CODE_SMELL", "BUG", "VULNERABILITY"];
 const VULNERABILITY: u8 = 2;
@@ -261,11 +264,8 @@ impl World {
         }
         let total = open.len();
         let mut seed = Seed::of(&[self.seed, 23, self.step]);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "small positive counts")]
-        let share = |percent: f64| (total as f64 * percent / 100.0).ceil() as usize;
-        let mut take = |count: usize| -> Vec<(usize, usize, bool)> {
-            (0..count.min(open.len())).map(|_| open.swap_remove(seed.below(open.len()))).collect()
-        };
+        let share = |percent| share(total, percent);
+        let mut take = |count| seed.draw(&mut open, count);
         for (n, (p, index, is_spot)) in take(share(change.fixed)).into_iter().enumerate() {
             let project = &mut self.projects[p];
             project.analysis = Some(day_of(step));

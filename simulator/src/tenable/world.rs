@@ -7,7 +7,10 @@ use std::fmt::Write;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::{Change, Size, seed::Seed};
+use crate::{
+    Change, Size,
+    seed::{Seed, share},
+};
 
 const SECOND: i64 = 1_000_000;
 const DAY: i64 = 86_400 * SECOND;
@@ -249,8 +252,7 @@ impl World {
             self.findings.iter().enumerate().filter(|(_, f)| f.listed && f.state() == "open").map(|(index, _)| index).collect();
         let total = open.len();
         let mut seed = Seed::of(&[self.seed, 73, self.step]);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "small positive counts")]
-        let share = |percent: f64| (total as f64 * percent / 100.0).ceil() as usize;
+        let share = |percent| share(total, percent);
         // Hosts are deleted, and their findings just stop; where that would be too many, a finding has aged out alone.
         let mut left = share(change.vanished).min(open.len());
         while left > 0 {
@@ -272,8 +274,7 @@ impl World {
             }
         }
         open.retain(|index| self.findings[*index].listed);
-        let mut take =
-            |count: usize| -> Vec<usize> { (0..count.min(open.len())).map(|_| open.swap_remove(seed.below(open.len()))).collect() };
+        let mut take = |count| seed.draw(&mut open, count);
         let (fixed, changed) = (take(share(change.fixed)), take(share(change.changed)));
         // Every scan has run again, and found again what is still there, but for hosts that were switched off.
         for (number, scan) in self.scans.iter_mut().enumerate().skip(1) {

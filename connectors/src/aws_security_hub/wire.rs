@@ -1,0 +1,234 @@
+//! What AWS sends: the hub, its aggregation, and findings in the AWS Security Finding Format.
+
+use std::collections::HashMap;
+
+use super::finding::key;
+use crate::{kit::Loose, prelude::*};
+
+#[derive(Deserialize)]
+pub(super) struct Hub {
+    #[serde(rename = "HubArn")]
+    pub(super) arn: String,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Aggregators {
+    #[serde(rename = "FindingAggregators")]
+    pub(super) aggregators: Vec<Named>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Named {
+    #[serde(rename = "FindingAggregatorArn")]
+    pub(super) arn: String,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Aggregator {
+    #[serde(rename = "FindingAggregationRegion")]
+    pub(super) region: String,
+    #[serde(rename = "RegionLinkingMode")]
+    pub(super) mode: String,
+    #[serde(rename = "Regions")]
+    pub(super) regions: Option<Vec<String>>,
+}
+
+/// `Findings` is required: an answer without it is a fault, not an empty hub.
+#[derive(Deserialize)]
+pub(super) struct Listed {
+    #[serde(rename = "Findings")]
+    pub(super) findings: Vec<Box<RawValue>>,
+    #[serde(rename = "NextToken")]
+    pub(super) next_token: Option<String>,
+}
+
+/// A list that may be null or hold nulls.
+#[derive(Deserialize)]
+#[serde(from = "Option<Vec<Option<T>>>", bound(deserialize = "T: Deserialize<'de>"))]
+pub(super) struct Many<T>(pub(super) Vec<T>);
+
+impl<T> From<Option<Vec<Option<T>>>> for Many<T> {
+    fn from(list: Option<Vec<Option<T>>>) -> Self {
+        Many(list.into_iter().flatten().flatten().collect())
+    }
+}
+
+impl<T> Default for Many<T> {
+    fn default() -> Self {
+        Many(Vec::new())
+    }
+}
+
+/// What is read of an item that is no finding otherwise.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Key {
+    product_arn: Option<String>,
+    id: Option<String>,
+}
+
+impl Key {
+    pub(super) fn key(self) -> Option<String> {
+        key(&self.product_arn, &self.id)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Wire {
+    pub(super) product_arn: Option<String>,
+    pub(super) id: Option<String>,
+    pub(super) product_name: Option<String>,
+    pub(super) region: Option<String>,
+    pub(super) generator_id: Option<String>,
+    pub(super) aws_account_id: Option<String>,
+    #[serde(default)]
+    pub(super) types: Many<String>,
+    pub(super) first_observed_at: Option<String>,
+    pub(super) last_observed_at: Option<String>,
+    pub(super) created_at: Option<String>,
+    pub(super) updated_at: Option<String>,
+    pub(super) severity: Option<Level>,
+    pub(super) title: Option<String>,
+    pub(super) description: Option<String>,
+    pub(super) remediation: Option<Remediation>,
+    pub(super) source_url: Option<String>,
+    pub(super) product_fields: Option<HashMap<String, Loose>>,
+    #[serde(default)]
+    pub(super) resources: Many<Resource>,
+    pub(super) compliance: Option<Compliance>,
+    pub(super) verification_state: Option<String>,
+    pub(super) workflow: Option<Workflow>,
+    pub(super) record_state: Option<String>,
+    #[serde(default)]
+    pub(super) vulnerabilities: Many<Vulnerability>,
+    pub(super) sample: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Level {
+    pub(super) label: Option<String>,
+    #[serde(default)]
+    pub(super) normalized: Loose,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Remediation {
+    pub(super) recommendation: Option<Recommendation>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Recommendation {
+    pub(super) text: Option<String>,
+    pub(super) url: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Resource {
+    #[serde(rename = "Id")]
+    pub(super) id: Option<String>,
+    #[serde(rename = "Type")]
+    pub(super) kind: Option<String>,
+    #[serde(rename = "Region")]
+    pub(super) region: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Compliance {
+    #[serde(rename = "Status")]
+    pub(super) status: Option<String>,
+    #[serde(rename = "SecurityControlId")]
+    pub(super) control: Option<String>,
+    #[serde(rename = "AssociatedStandards", default)]
+    pub(super) standards: Many<Standard>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Standard {
+    #[serde(rename = "StandardsId")]
+    pub(super) id: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Workflow {
+    pub(super) status: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Vulnerability {
+    pub(super) id: Option<String>,
+    #[serde(rename = "VulnerablePackages", default)]
+    pub(super) packages: Many<Package>,
+    #[serde(default)]
+    pub(super) cvss: Many<Score>,
+    #[serde(rename = "RelatedVulnerabilities", default)]
+    pub(super) related: Many<String>,
+    pub(super) vendor: Option<Vendor>,
+    #[serde(default)]
+    pub(super) reference_urls: Many<String>,
+    pub(super) fix_available: Option<String>,
+    #[serde(default)]
+    pub(super) epss_score: Loose,
+    pub(super) exploit_available: Option<String>,
+    pub(super) last_known_exploit_at: Option<String>,
+    #[serde(rename = "CodeVulnerabilities", default)]
+    pub(super) code: Many<Weakness>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Package {
+    pub(super) name: Option<String>,
+    pub(super) version: Option<String>,
+    pub(super) epoch: Option<String>,
+    pub(super) release: Option<String>,
+    #[serde(rename = "PackageManager")]
+    pub(super) manager: Option<String>,
+    pub(super) file_path: Option<String>,
+    #[serde(rename = "FixedInVersion")]
+    pub(super) fixed_in: Option<String>,
+    pub(super) remediation: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Score {
+    #[serde(rename = "Version", default)]
+    pub(super) version: Loose,
+    #[serde(rename = "BaseScore", default)]
+    pub(super) score: Loose,
+    #[serde(rename = "BaseVector")]
+    pub(super) vector: Option<String>,
+    #[serde(rename = "Source")]
+    pub(super) source: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Vendor {
+    pub(super) url: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Weakness {
+    #[serde(rename = "Cwes", default)]
+    pub(super) cwes: Many<String>,
+    #[serde(rename = "FilePath")]
+    pub(super) place: Option<Place>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Place {
+    #[serde(rename = "FileName")]
+    pub(super) name: Option<String>,
+    #[serde(rename = "FilePath")]
+    pub(super) path: Option<String>,
+    #[serde(rename = "StartLine", default)]
+    pub(super) start: Loose,
+    #[serde(rename = "EndLine", default)]
+    pub(super) end: Loose,
+}

@@ -1,0 +1,119 @@
+//! Which scans are read: for each engine the newest in which it completed.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Checkmarx, Cursor, ROWS,
+    place::Place,
+    wire::{Engine, Listing, Project, Scan},
+};
+use crate::{Excerpt, prelude::*};
+
+/// A scan to be read.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Reading {
+    pub(super) scan: Origin,
+    /// Whose results are taken from it.
+    pub(super) engines: Vec<Engine>,
+    /// Remembered from an earlier pass and no longer listed; `failing`: one of its engines still runs, in vain.
+    pub(super) old: bool,
+    pub(super) failing: bool,
+}
+
+/// A scan and its branch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Origin {
+    pub(super) scan: Box<str>,
+    pub(super) branch: Option<Box<str>>,
+}
+
+/// The mark of a pass: from which scans the results of each engine were taken, on which branch.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Taken {
+    pub(super) branch: Option<String>,
+    pub(super) scans: BTreeMap<Engine, Origin>,
+}
+
+impl Checkmarx {
+    /// The newest scans of a project with anything in them, newest first.
+    pub(super) async fn scans(&self, cx: &Cx, project: &str, branch: Option<&str>) -> Result<Vec<Scan>> {
+        const ROUTE: &str = "/api/scans";
+        let request = self.list(ROUTE, 0, ROWS).query("project-id", Some(project)).query("statuses", Some("Completed,Partial"));
+        let request = request.query("sort", Some("-created_at")).query("branches", branch);
+        let rows = request.send::<Listing>(cx).await.map_err(|error| self.told(error, "view-scans"))?.body.rows.unwrap_or_default();
+        let read = |raw: &RawValue| {
+            serde_json::from_str(raw.get()).map_err(|error| {
+                let kind = Kind::Shape { path: "scans".into(), reason: Excerpt::new(&error.to_string()).to_string().into() };
+                Error::new("reading GET /api/scans", kind)
+            })
+        };
+        let listed: Vec<Scan> = rows.iter().map(|raw| read(raw)).collect::<Result<_>>()?;
+        let all = listed.len();
+        let kept: Vec<Scan> = listed.into_iter().filter(|scan| scan.is_of(project, branch)).collect();
+        if kept.len() < all {
+            cx.filter_ignored("project-id, statuses, branches");
+            // Behind a page of others there may be more of this project's.
+            if all as u64 >= ROWS {
+                let reason = "scans of other projects fill the page";
+                return Err(Error::new("reading GET /api/scans", Kind::Shape { path: "scans".into(), reason: reason.into() }));
+            }
+        }
+        Ok(kept)
+    }
+
+    /// Which scans are to be read for a project.
+    pub(super) async fn choose(&self, cx: &Cx, project: &Project, mark: Option<&str>) -> Result<Cursor> {
+        let main = project.main_branch.as_deref().filter(|branch| !branch.is_empty());
+        let mut branch = self.branch.as_deref().or(main);
+        let mut scans = self.scans(cx, &project.id, branch).await?;
+        if scans.is_empty() && self.branch.is_none() && branch.take().is_some() {
+            scans = self.scans(cx, &project.id, None).await?;
+        }
+        let before: Taken = mark.and_then(|mark| serde_json::from_str(mark).ok()).unwrap_or_default();
+        if scans.is_empty() && !before.scans.is_empty() {
+            cx.warn(format!("project {} had scans and shows none now: nothing of it is closed", text::line(&project.name)));
+        }
+        let before = if before.branch.as_deref() == branch { before.scans } else { BTreeMap::new() };
+        let (scans, taken) = readings(&scans, before);
+        Ok(Cursor { scans, taken: Taken { branch: branch.map(Into::into), scans: taken }, ..Cursor::default() })
+    }
+}
+
+/// For each engine the scan that its results are taken from: the newest in which it completed, else the one they were taken
+/// from before, else the newest. With it what is to be remembered of that.
+fn readings(scans: &[Scan], mut taken: BTreeMap<Engine, Origin>) -> (Vec<Reading>, BTreeMap<Engine, Origin>) {
+    let mut readings: Vec<Reading> = Vec::new();
+    let Some(newest) = scans.first() else { return (readings, taken) };
+    for engine in Engine::ALL {
+        if let Some(scan) = scans.iter().find(|scan| scan.completed(engine) == Some(true)) {
+            taken.insert(engine, scan.origin());
+        }
+        let scan = taken.get(&engine).cloned().unwrap_or_else(|| newest.origin());
+        let failing = scans.iter().any(|scan| scan.completed(engine).is_some());
+        match readings.iter_mut().find(|reading| reading.scan.scan == scan.scan) {
+            Some(reading) => {
+                reading.engines.push(engine);
+                reading.failing |= failing;
+            }
+            None => {
+                let old = !scans.iter().any(|listed| *listed.id == *scan.scan);
+                readings.push(Reading { scan, engines: vec![engine], old, failing });
+            }
+        }
+    }
+    (readings, taken)
+}
+
+impl Cursor {
+    /// What comes after a scan that was read to its end.
+    pub(super) fn after_scan(mut self, cx: &Cx) -> Next<Cursor> {
+        self.scans.remove(0);
+        if !self.scans.is_empty() {
+            return Next::More(Cursor { place: Place::default(), ..self });
+        }
+        let mark = serde_json::to_string(&self.taken).expect("a mark is plain data");
+        let Some(reason) = self.lacking else { return Next::Done(Coverage::Full, Some(mark.into())) };
+        cx.incomplete(reason);
+        Next::Done(Coverage::Delta, Some(mark.into()))
+    }
+}

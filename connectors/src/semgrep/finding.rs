@@ -1,0 +1,284 @@
+//! What a row becomes: the one place of judgement.
+
+use super::{
+    Product,
+    lists::Names,
+    wire::{Fix, Leak, Place, Project, Repository, Tags, Wire},
+};
+use crate::{kit::Loose, prelude::*};
+
+impl Product {
+    /// The key of a finding: Code and AI detection count in one row.
+    pub(super) fn key(self, id: &str) -> String {
+        match self {
+            Product::Sast | Product::AiSast => format!("sast:{id}"),
+            Product::Sca => format!("sca:{id}"),
+            Product::Secrets => format!("secrets:{id}"),
+        }
+    }
+
+    /// Key and record of a finding. One of a project that is not listed is kept as it is: nobody can tell the project's id.
+    fn place(self, id: &Loose, repository: Option<&Repository>, names: &Names) -> Result<(String, Result<Box<str>, Item>), String> {
+        let key = self.key(id.text().ok_or("it has no id")?);
+        let name = repository.and_then(|repository| repository.name.as_deref()).ok_or("it names no repository")?;
+        let record = names.get(name).cloned();
+        Ok((key.clone(), record.ok_or_else(|| Item::Skipped { key: key.into(), reason: "project not listed" })))
+    }
+}
+
+impl Project {
+    pub(super) fn record(self) -> Result<Item, String> {
+        let key = self.id.text().ok_or("it has no id")?.into();
+        let tags = match self.tags {
+            Some(Tags::Many(tags)) => Some(tags.join(", ")),
+            Some(Tags::One(tags)) => Some(tags),
+            None => None,
+        };
+        let branch = self.primary_branch.or(self.default_branch);
+        let branch = branch.map(|branch| branch.strip_prefix("refs/heads/").unwrap_or(&branch).to_owned());
+        let attributes = attributes([("tags", tags), ("branch", branch)]);
+        Ok(Item::Record(Record { key, name: text::line(&self.name), kind: "project".into(), url: link(self.url), attributes }))
+    }
+}
+
+impl Wire {
+    pub(super) fn finding(self, product: Product, names: &Names, cx: &Cx) -> Result<Item, String> {
+        let (key, record) = match product.place(&self.id, self.repository.as_ref(), names)? {
+            (key, Ok(record)) => (key, record),
+            (_, Err(skipped)) => return Ok(skipped),
+        };
+        // Without the filter the list is that of another product: what it should have been nobody knows.
+        if self.is_of_another(product) {
+            cx.filter_ignored("issue_type");
+            cx.incomplete("the server ignores `issue_type`, so the findings of this product cannot be listed");
+            return Ok(Item::Skipped { key: key.into(), reason: "of another product" });
+        }
+        let (state, vendor_state) = self.state(cx);
+        let (rule, assistant) = (self.rule.unwrap_or_default(), self.assistant.unwrap_or_default());
+        let rule_name = rule.name.or(self.rule_name);
+        let class = rule.vulnerability_classes.into_iter().flatten().next();
+        let short = rule_name.as_deref().and_then(|name| name.rsplit('.').find(|segment| !segment.is_empty()));
+        let message = rule.message.or(self.rule_message);
+        let explained = assistant.rule_explanation.unwrap_or_default();
+        let severity = self.severity.as_deref();
+        let confidence = self.confidence.or(rule.confidence);
+        let mut tags: Vec<Box<str>> = Vec::new();
+        tags.extend(self.categories.into_iter().chain(rule.owasp_names).flatten().map(|tag| text::line(&tag)));
+        tags.extend(confidence.map(|confidence| text::line(&format!("confidence: {confidence}"))));
+        let base = Finding {
+            rule: rule_name.as_deref().and_then(text::keep),
+            branch: self.branch.as_deref().and_then(text::keep),
+            severity: severity.map_or(Severity::Unknown, |word| severity_of(word, cx)),
+            vendor_severity: severity.map(text::line),
+            state,
+            vendor_state,
+            cwe: text::cwes(&rule.cwe_names.unwrap_or_default().join(" ")),
+            vendor_first_seen: self.created_at.as_deref().and_then(text::time),
+            ..Finding::new(key, record, if product == Product::Sca { Category::Sca } else { Category::Sast })
+        };
+        let guidance = assistant.guidance.unwrap_or_default();
+        let autofix = assistant.autofix.unwrap_or_default();
+        let code = autofix.fix_code.as_deref().filter(|code| !code.trim().is_empty()).map(indented);
+        let advice = [guidance.summary, guidance.instructions, autofix.explanation, code];
+        let finding = if product == Product::Sca {
+            let dependency = self.found_dependency.unwrap_or_default();
+            let package = dependency.package.as_deref().unwrap_or("unknown package");
+            let version = dependency.version.as_deref().filter(|version| !version.is_empty());
+            let id = self.vulnerability_identifier.filter(|id| !id.is_empty() && !id.starts_with("UNKNOWN-"));
+            let about = id.as_deref().or(class.as_deref()).or(short).unwrap_or("a weakness");
+            let (cve, identifiers) = match id.as_deref().map(Box::<str>::from) {
+                Some(id) if id.starts_with("CVE-") => (vec![id], Vec::new()),
+                id => (Vec::new(), id.into_iter().collect()),
+            };
+            tags.extend(self.reachability.map(|word| text::line(&format!("reachability: {word}"))));
+            tags.extend(dependency.transitivity.map(|word| text::line(&format!("transitivity: {word}"))));
+            tags.extend(self.is_malicious.filter(|malicious| *malicious).map(|_| "malicious".into()));
+            let upgrade = |fix: &Fix| Some(format!("Upgrade {} to {}.", fix.package.as_deref()?, fix.version.as_deref()?));
+            let fixes = self.fix_recommendations;
+            let upgrades = fixes.as_ref().map(|fixes| fixes.iter().filter_map(upgrade).collect::<Vec<_>>().join("\n"));
+            let own = fixes.iter().flatten().filter(|fix| fix.package == dependency.package).filter_map(|fix| fix.version.as_deref());
+            let lockfile = dependency.lockfile_line_url.as_deref().map(in_repository).filter(|(path, ..)| path.is_some());
+            let used = self.usage.and_then(|usage| usage.location).map(Place::read).filter(|(path, ..)| path.is_some());
+            let (file_path, line_start, line_end) = used.or(lockfile).or(self.location.map(Place::read)).unwrap_or_default();
+            Finding {
+                title: text::line(&format!(
+                    "{package}{}{}: {about}",
+                    if version.is_some() { "@" } else { "" },
+                    version.unwrap_or_default()
+                )),
+                description: text::paragraphs([message, explained.summary, explained.explanation, self.reachable_condition]),
+                cve,
+                identifiers,
+                epss_score: self.epss_score.and_then(|epss| epss.score.number()),
+                fix_available: fixes.as_ref().map(|fixes| !fixes.is_empty()),
+                fixed_version: text::keep(&own.collect::<Vec<_>>().join(", ")),
+                component_name: dependency.package.as_deref().and_then(text::keep),
+                component_version: version.and_then(text::keep),
+                component_purl: dependency.ecosystem.as_deref().and_then(|ecosystem| purl(ecosystem, package, version)),
+                file_path,
+                line_start,
+                line_end,
+                remediation: text::paragraphs([upgrades].into_iter().chain(advice)),
+                url: link(self.line_of_code_url).or(link(dependency.lockfile_line_url)),
+                tags,
+                ..base
+            }
+        } else {
+            let (file_path, line_start, line_end) = self.location.map(Place::read).unwrap_or_default();
+            Finding {
+                title: text::line(short.or(class.as_deref()).unwrap_or("finding without a rule")),
+                description: text::paragraphs([message, self.ai_impact, explained.summary, explained.explanation]),
+                file_path,
+                line_start,
+                line_end,
+                remediation: text::paragraphs(advice),
+                url: link(self.line_of_code_url),
+                tags,
+                ..base
+            }
+        };
+        Ok(Item::Finding(Box::new(finding)))
+    }
+
+    /// Whether it is a finding of Supply Chain in the list of another product, or the other way round.
+    fn is_of_another(&self, product: Product) -> bool {
+        let named = self.vulnerability_identifier.is_some() || self.reachability.is_some() || self.fix_recommendations.is_some();
+        match product {
+            Product::Sca => self.found_dependency.is_none() && !named,
+            _ => self.found_dependency.is_some(),
+        }
+    }
+
+    /// The state in our words, and in the vendor's. Where the status is left out, the two older members say the same.
+    fn state(&self, cx: &Cx) -> (State, Option<Box<str>>) {
+        let status = self.status.as_deref().or(match (self.state.as_deref(), self.triage_state.as_deref()) {
+            (Some("fixed"), _) => Some("fixed"),
+            (_, triage @ Some("ignored" | "provisionally_ignored" | "reviewing" | "fixing")) => triage,
+            (Some("muted"), _) => Some("ignored"),
+            (Some("unresolved"), _) => Some("open"),
+            (state, triage) => state.or(triage),
+        });
+        let reason = self.triage_reason.as_deref().filter(|_| status == Some("ignored"));
+        let state = match status {
+            None | Some("open" | "reviewing" | "fixing") => State::Open,
+            Some("fixed") => State::Fixed,
+            Some("provisionally_ignored") => State::Suppressed,
+            Some("ignored") => match reason {
+                Some("false_positive") => State::FalsePositive,
+                Some("acceptable_risk" | "no_time" | "no_triage_reason" | "") | None => State::RiskAccepted,
+                Some("duplicate") => State::Suppressed,
+                Some(other) => cx.unknown("triage reason", other, State::Suppressed),
+            },
+            Some(other) => cx.unknown("status", other, State::Open),
+        };
+        (state, status.map(|status| text::line(&[Some(status), reason].into_iter().flatten().collect::<Vec<_>>().join(", "))))
+    }
+}
+
+impl Leak {
+    pub(super) fn finding(self, names: &Names, cx: &Cx) -> Result<Item, String> {
+        let (key, record) = match Product::Secrets.place(&self.id, self.repository.as_ref(), names)? {
+            (key, Ok(record)) => (key, record),
+            (_, Err(skipped)) => return Ok(skipped),
+        };
+        let status = self.status.as_deref();
+        let state = match status.map(|status| status.strip_prefix("FINDING_STATUS_").unwrap_or(status)) {
+            None | Some("OPEN" | "UNKNOWN") => State::Open,
+            Some("FIXED") => State::Fixed,
+            // What the other lists leave out: the rule or the file is no more.
+            Some("REMOVED") => State::Gone,
+            Some("IGNORED") => State::RiskAccepted,
+            // The secret was tried, and is not valid.
+            Some("PROVISIONALLY_IGNORED") => State::Suppressed,
+            Some(other) => cx.unknown("status", other, State::Open),
+        };
+        let kind = text::line(self.kind.as_deref().unwrap_or("unknown"));
+        let place = self.finding_path.unwrap_or_default();
+        let line = place.rsplit_once(':').and_then(|(path, line)| Some((path, line.parse::<u32>().ok()?)));
+        let (path, line) = line.map_or((place.as_str(), None), |(path, line)| (path, Some(line)));
+        let validation = self.validation_state.as_deref().map(|word| word.strip_prefix("VALIDATION_STATE_").unwrap_or(word));
+        let validated = match validation {
+            Some("CONFIRMED_VALID") => "It was tried and is valid.",
+            Some("CONFIRMED_INVALID") => "It was tried and is not valid.",
+            Some("VALIDATION_ERROR") => "Trying whether it is valid failed.",
+            Some("NO_VALIDATOR") => "Whether it is valid cannot be tried.",
+            _ => "Whether it is valid is not known.",
+        };
+        let tag = |name: &str, word: &str| text::line(&format!("{name}: {}", word.to_ascii_lowercase().replace('_', " ")));
+        let visibility = self.repository.and_then(|repository| repository.visibility);
+        let mut tags: Vec<Box<str>> = Vec::new();
+        tags.extend(visibility.map(|word| tag("visibility", word.strip_prefix("REPOSITORY_VISIBILITY_").unwrap_or(&word))));
+        tags.extend(validation.map(|word| tag("validation", word)));
+        tags.extend(self.confidence.map(|word| tag("confidence", word.strip_prefix("CONFIDENCE_").unwrap_or(&word))));
+        tags.extend(validation.filter(|word| *word == "CONFIRMED_VALID").map(|_| "live".into()));
+        let severity = self.severity.as_deref();
+        Ok(Item::Finding(Box::new(Finding {
+            rule: self.rule_hash_id.as_deref().and_then(text::keep),
+            branch: self.branch.as_deref().and_then(text::keep),
+            title: text::line(&format!("{kind} secret in {}", if path.is_empty() { "an unknown file" } else { path })),
+            description: Some(format!("A secret of type {kind}. {validated}").into()),
+            severity: severity
+                .map_or(Severity::Unknown, |word| severity_of(&word.strip_prefix("SEVERITY_").unwrap_or(word).to_ascii_lowercase(), cx)),
+            vendor_severity: severity.map(text::line),
+            state,
+            vendor_state: status.map(text::line),
+            cwe: vec!["CWE-798".into()],
+            file_path: text::keep(path),
+            line_start: line,
+            line_end: line,
+            remediation: Some("Revoke the secret at its issuer, issue a new one, and keep that out of the code.".into()),
+            tags,
+            url: link(self.finding_path_url),
+            vendor_first_seen: self.created_at.as_deref().and_then(text::time),
+            vendor_last_seen: self.updated_at.as_deref().and_then(text::time),
+            ..Finding::new(key, record, Category::Secret)
+        })))
+    }
+}
+
+impl Place {
+    /// Path, first and last line.
+    fn read(self) -> (Option<Box<str>>, Option<u32>, Option<u32>) {
+        let line = |loose: &Loose| loose.whole().and_then(|line| u32::try_from(line).ok());
+        let first = line(&self.line).or(line(&self.start_line));
+        (self.file_path.or(self.path).as_deref().and_then(text::keep), first, line(&self.end_line).or(first))
+    }
+}
+
+fn severity_of(word: &str, cx: &Cx) -> Severity {
+    match word {
+        "critical" => Severity::Critical,
+        "high" => Severity::High,
+        "medium" => Severity::Medium,
+        "low" => Severity::Low,
+        other => cx.unknown("severity", other, Severity::Unknown),
+    }
+}
+
+/// Path and line that a link into a repository's pages names: `…/blob/COMMIT/PATH#L7`.
+fn in_repository(link: &str) -> (Option<Box<str>>, Option<u32>, Option<u32>) {
+    let (page, anchor) = link.split_once('#').unwrap_or((link, ""));
+    let path = page.split_once("/blob/").and_then(|(_, rest)| rest.split_once('/')).and_then(|(_, path)| text::keep(path));
+    let digits: String = anchor.trim_start_matches('L').chars().take_while(char::is_ascii_digit).collect();
+    let line = digits.parse().ok().filter(|_| path.is_some());
+    (path, line, line)
+}
+
+fn purl(ecosystem: &str, package: &str, version: Option<&str>) -> Option<Box<str>> {
+    let kind = match ecosystem {
+        "gomod" => "golang",
+        "swiftpm" => "swift",
+        "npm" | "composer" | "maven" | "pypi" | "cargo" | "gem" | "nuget" | "pub" | "hex" => ecosystem,
+        _ => return None,
+    };
+    text::package_named(kind, package, version)
+}
+
+fn link(url: Option<String>) -> Option<Box<str>> {
+    url.filter(|url| url.starts_with("https://") || url.starts_with("http://")).as_deref().and_then(text::keep)
+}
+
+/// A piece of code in Markdown.
+fn indented(code: &str) -> String {
+    code.lines().map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,54 @@
+//! Which organizations are read.
+
+use super::{
+    Cursor, Snyk, told,
+    wire::{Org, OrgAttributes},
+};
+use crate::{Excerpt, prelude::*};
+
+impl Snyk {
+    /// The organizations to be read: all that the token sees, or those that the settings name.
+    pub(super) async fn organizations(&self, cx: &Cx) -> Result<Vec<Org>> {
+        const ROUTE: &str = "/rest/orgs";
+        let mut orgs: Vec<Org> = Vec::new();
+        let mut cursor = Some(Cursor::default());
+        while let Some(at) = cursor {
+            let first = self.rest(ROUTE, &[]).query("group_id", self.group.as_ref());
+            let (data, next) = self.list(cx, first, ROUTE, &at).await.map_err(|error| told(error, "org.read"))?;
+            if next.as_ref().is_some_and(|next| next.link == at.link) {
+                return Err(Error::new("reading GET /rest/orgs", Kind::PagingLoop));
+            }
+            for raw in data {
+                let org: Org = serde_json::from_str(raw.get()).map_err(|error| {
+                    Error::new("reading GET /rest/orgs", Kind::Shape { path: "data".into(), reason: error.to_string().into() })
+                })?;
+                if !orgs.iter().any(|known| known.id == org.id) {
+                    orgs.push(org);
+                }
+            }
+            cursor = next;
+        }
+        if orgs.is_empty() {
+            let what = Excerpt::new("no organization is visible to this token");
+            let cure =
+                if self.group.is_some() { "check `group_id`, and that the token is a member of" } else { "make the token a member of" };
+            return Err(Error::new("reading GET /rest/orgs", Kind::Forbidden(what))
+                .with_hint(format!("{cure} the organizations to be read, with the permission org.read")));
+        }
+        if self.orgs.is_empty() {
+            return Ok(orgs);
+        }
+        let is = |org: &Org, wanted: &String| org.id == *wanted || org.attributes.slug.as_ref() == Some(wanted);
+        // One that is not visible stays in the list: asking for it tells what is wrong, and stops no other.
+        let named = |wanted: &String| {
+            orgs.iter()
+                .find(|org| is(org, wanted))
+                .cloned()
+                .unwrap_or_else(|| Org { id: wanted.clone(), attributes: OrgAttributes::default() })
+        };
+        let mut named: Vec<Org> = self.orgs.iter().map(named).collect();
+        named.sort_by(|a, b| a.id.cmp(&b.id));
+        named.dedup_by(|a, b| a.id == b.id);
+        Ok(named)
+    }
+}

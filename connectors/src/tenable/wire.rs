@@ -1,0 +1,60 @@
+//! What Tenable sends besides findings and assets.
+
+use serde::de::IgnoredAny;
+
+use crate::{kit::Loose, prelude::*};
+
+#[derive(Deserialize)]
+pub(super) struct Session {
+    pub(super) container_uuid: String,
+    pub(super) username: Option<String>,
+    pub(super) email: Option<String>,
+    #[serde(default)]
+    pub(super) permissions: Loose,
+    pub(super) enabled: Option<bool>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Recent {
+    #[serde(rename = "exports", deserialize_with = "Option::deserialize")]
+    pub(super) _exports: Option<Vec<IgnoredAny>>,
+}
+
+/// `scans` may be null, but an answer without it is none.
+#[derive(Deserialize)]
+pub(super) struct Scans {
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub(super) scans: Option<Vec<Box<RawValue>>>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Scan {
+    #[serde(default)]
+    pub(super) id: Loose,
+    pub(super) schedule_uuid: Option<String>,
+    pub(super) name: Option<String>,
+    #[serde(rename = "type")]
+    pub(super) kind: Option<String>,
+    pub(super) owner: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct KnownScan {
+    pub(super) schedule_uuid: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(super) enum Started {
+    Own { export_uuid: String },
+    UnderWay { active_job_id: String },
+}
+
+#[derive(Deserialize)]
+pub(super) struct Status {
+    pub(super) status: String,
+    pub(super) reason: Option<String>,
+    pub(super) chunks_available: Option<Vec<u64>>,
+    pub(super) chunks_failed: Option<Vec<IgnoredAny>>,
+    pub(super) chunks_cancelled: Option<Vec<IgnoredAny>>,
+}

@@ -43,7 +43,8 @@ fn the_first_page_of_a_list_is_read_from_an_index_and_nothing_is_sorted() {
         for column in ["connection_id", "record_id"] {
             for severity in ["", " and severity_rank = ?3"] {
                 let steps = plan(reader, &list::end_of(column, severity, 50));
-                assert!(steps.len() == 1 && steps[0].starts_with("SEARCH finding_rows USING COVERING INDEX"), "{column}: {steps:#?}");
+                assert!(steps.len() == 1 && steps[0].starts_with("SEARCH finding_rows USING"), "{column}: {steps:#?}");
+                assert!(steps[0].contains("finding_rows_of_"), "{column}: {steps:#?}");
             }
         }
         let (condition, _) = FindingFilter { cve: Some("CVE-2026-1".to_owned()), ..FindingFilter::default() }.condition();

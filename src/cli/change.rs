@@ -18,6 +18,9 @@ pub(super) struct Findings {
     /// Only of this connection.
     #[arg(long)]
     connection: Option<String>,
+    /// Only of connections by this connector.
+    #[arg(long)]
+    connector: Option<String>,
     /// Only in this state.
     #[arg(long)]
     state: Option<String>,
@@ -27,6 +30,9 @@ pub(super) struct Findings {
     /// Only of the record with this key.
     #[arg(long)]
     record: Option<String>,
+    /// Only of records that are mapped to this product.
+    #[arg(long)]
+    product: Option<String>,
     /// Only with this CVE.
     #[arg(long)]
     cve: Option<String>,
@@ -34,8 +40,8 @@ pub(super) struct Findings {
 
 impl Findings {
     pub(super) fn filter(self, ids: Vec<String>) -> FindingFilter {
-        let Findings { connection, state, severity, record, cve } = self;
-        FindingFilter { ids, connection, state, severity, record, cve }
+        let Findings { connection, connector, state, severity, record, product, cve } = self;
+        FindingFilter { ids, connection, connector, state, severity, record, product, cve }
     }
 }
 

@@ -156,16 +156,12 @@ pub(super) fn overview(reader: &rusqlite::Connection) -> anyhow::Result<Rows> {
 
 pub(super) fn findings(paths: &[PathBuf], filter: &FindingFilter, limit: u32, format: Format) -> anyhow::Result<Exit> {
     let (_, reader) = open(paths)?;
-    let (condition, values) = filter.condition();
-    let values: Vec<&dyn ToSql> = values.iter().map(|value| value as &dyn ToSql).collect();
+    let first: Vec<String> = filter.first(&reader, limit as usize)?.iter().map(ToString::to_string).collect();
     list(
         &reader,
         &["id", "connection", "severity", "state", "title", "component_name", "component_version", "record_key", "first_seen"],
-        &format!(
-            "from findings where {condition} order by case severity when 'critical' then 0 when 'high' then 1 when 'medium' then 2
-             when 'low' then 3 when 'info' then 4 else 5 end, first_seen desc, id limit {limit}"
-        ),
-        &values,
+        &format!("from finding_list where seq in ({}) order by severity_rank desc, first_seen desc, seq desc", first.join(", ")),
+        &[],
         format,
         "findings",
     )
@@ -173,8 +169,11 @@ pub(super) fn findings(paths: &[PathBuf], filter: &FindingFilter, limit: u32, fo
 
 pub(super) fn finding(paths: &[PathBuf], id: &str, format: Format) -> anyhow::Result<Exit> {
     let (_, reader) = open(paths)?;
-    let mut found = query(&reader, "select * from findings where id = ?1", &[&id])?;
+    let mut found = query(&reader, "select * from finding_list where id_hash = ?1 and id = ?2", &[&Store::id_hash(id), &id])?;
     let Some(Value::Object(mut finding)) = found.pop() else { return Err(NotFound { kind: "finding", name: id.to_owned() }.into()) };
+    for private in ["seq", "id_hash", "severity_rank", "cve_list_id"] {
+        finding.remove(private);
+    }
     finding.insert(
         "history".into(),
         query(

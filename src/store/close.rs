@@ -101,7 +101,6 @@ impl Store {
 
 /// What a complete full pass did not list of what is not closed in its scope.
 fn find(tx: &Transaction<'_>, scope: ScopeClosing) -> Result<Absent> {
-    let seen = passes::seen(tx, scope.pass.id)?;
     let mut absent = Absent { unclosed: 0, gone: Vec::new(), once: Vec::new(), assets: Vec::new(), scope };
     // In a stream that covers many records, those that are not synced are left as they are, by what it does not list too.
     let kept_out: bool = tx
@@ -111,32 +110,37 @@ fn find(tx: &Transaction<'_>, scope: ScopeClosing) -> Result<Absent> {
         )?
         .query_row([absent.scope.pass.scope_id], |row| row.get(0))?;
     let mut statement = tx.prepare_cached(if kept_out {
-        "select seq, id_hash from finding_rows where scope_id = ?1
+        "select seq, id_hash from finding_rows where scope_id = ?1 and id_hash between ?2 and ?3
          and source_state in ('open', 'false_positive', 'risk_accepted', 'suppressed')
          and record_id not in (select id from record_rows where state in ('new', 'ignored', 'stale', 'deleted'))"
     } else {
-        "select seq, id_hash from finding_rows where scope_id = ?1
+        "select seq, id_hash from finding_rows where scope_id = ?1 and id_hash between ?2 and ?3
          and source_state in ('open', 'false_positive', 'risk_accepted', 'suppressed')"
     })?;
     let mut absent_before = tx.prepare_cached("select seq_at from absences where finding_seq = ?1")?;
-    let mut rows = statement.query([absent.scope.pass.scope_id])?;
-    while let Some(row) = rows.next()? {
-        absent.unclosed += 1;
-        if seen.binary_search(&row.get::<_, i64>(1)?).is_ok() {
-            continue;
+    let present = assets::present(tx, absent.scope.pass.scope_id)?;
+    let (pass, shifting) = (absent.scope.pass.clone(), absent.scope.shifting);
+    passes::by_part(tx, pass.id, |bounds, seen, _| {
+        let mut rows = statement.query(params![pass.scope_id, bounds.start(), bounds.end()])?;
+        while let Some(row) = rows.next()? {
+            absent.unclosed += 1;
+            if seen.binary_search(&row.get::<_, i64>(1)?).is_ok() {
+                continue;
+            }
+            let seq = row.get(0)?;
+            let before: Option<i64> = absent_before.query_row([seq], |row| row.get(0)).optional()?;
+            if shifting && before.is_none() {
+                absent.once.push(seq);
+            } else {
+                absent.gone.push(Gone { seq, seq_at: before.unwrap_or(pass.seq_at) });
+            }
         }
-        let seq = row.get(0)?;
-        let before: Option<i64> = absent_before.query_row([seq], |row| row.get(0)).optional()?;
-        if absent.scope.shifting && before.is_none() {
-            absent.once.push(seq);
-        } else {
-            absent.gone.push(Gone { seq, seq_at: before.unwrap_or(absent.scope.pass.seq_at) });
-        }
-    }
+        let unseen = present.iter().filter(|(_, hash)| bounds.contains(hash) && seen.binary_search(hash).is_err());
+        absent.assets.extend(unseen.map(|(seq, _)| *seq));
+        Ok(())
+    })?;
     // Assets have neither history nor triage, so nothing of theirs is held for an operator: a listing that lost a large part
     // of them closes none.
-    let present = assets::present(tx, absent.scope.pass.scope_id)?;
-    absent.assets = present.iter().filter(|(_, hash)| seen.binary_search(hash).is_err()).map(|(seq, _)| *seq).collect();
     if absent.scope.shifting || too_many(absent.assets.len(), present.len()) {
         absent.assets.clear();
     }

@@ -110,22 +110,26 @@ pub struct Stored {
     pub incomplete: Option<String>,
 }
 
-/// Ids of the texts stored last, so that a text that repeats is not looked up each time. Bounded.
+/// Ids of the texts and lists of CVE ids stored last, so that what repeats is not looked up each time. Bounded.
 #[derive(Debug, Default)]
-pub(crate) struct TextCache(HashMap<String, i64>);
+pub(crate) struct TextCache {
+    texts: HashMap<String, i64>,
+    cves: HashMap<String, i64>,
+}
 
 impl TextCache {
     const MOST: usize = 16_384;
 
     pub(crate) fn clear(&mut self) {
-        self.0.clear();
+        self.texts.clear();
+        self.cves.clear();
     }
 
-    fn keep(&mut self, hash: &str, id: i64) {
-        if self.0.len() >= Self::MOST {
-            self.0.clear();
+    fn keep(ids: &mut HashMap<String, i64>, name: &str, id: i64) {
+        if ids.len() >= Self::MOST {
+            ids.clear();
         }
-        self.0.insert(hash.to_owned(), id);
+        ids.insert(name.to_owned(), id);
     }
 }
 
@@ -226,7 +230,7 @@ impl<'a> Merge<'a, '_> {
         let (mut record_id, mut good) = self.record(&row.finding.record)?;
         let open = row.finding.state == State::Open;
         let wanted = row.finding.severity == Severity::Unknown || row.finding.severity >= self.page.gate.minimum_severity;
-        if self.page.mostly_new && good && open && wanted && row.alternate.is_none() && self.insert(row, record_id)? {
+        if self.page.mostly_new && good && open && wanted && row.alternate.is_none() && self.insert(row, record_id, 0)? {
             self.stored.counts.created += 1;
             return Ok(row.id.hash);
         }
@@ -254,7 +258,11 @@ impl<'a> Merge<'a, '_> {
                 self.filtered("below minimum severity");
             }
             None => {
-                self.insert(row, record_id)?;
+                // The id is not there: where its eight bytes are, they are another's.
+                let mut twin = 0;
+                while !self.insert(row, record_id, twin)? {
+                    twin += 1;
+                }
                 self.stored.counts.created += 1;
             }
             Some(before) => {
@@ -280,8 +288,10 @@ impl<'a> Merge<'a, '_> {
     fn before(&self, id: &row::Id) -> Result<Option<Before>> {
         Ok(self
             .tx
-            .prepare_cached("select seq, digest, light_digest, scope_id, record_id, source_state from finding_rows where id = ?1")?
-            .query_row([&id.text], |row| {
+            .prepare_cached(
+                "select seq, digest, light_digest, scope_id, record_id, source_state from finding_rows where id_hash = ?1 and id = ?2",
+            )?
+            .query_row(params![id.hash, id.text], |row| {
                 Ok(Before {
                     seq: row.get(0)?,
                     digest: row.get(1)?,
@@ -306,7 +316,7 @@ impl<'a> Merge<'a, '_> {
     }
 
     fn text(&mut self, row: &Row) -> Result<i64> {
-        if let Some(id) = self.texts.0.get(&row.text_hash) {
+        if let Some(id) = self.texts.texts.get(&row.text_hash) {
             return Ok(*id);
         }
         let finding = &row.finding;
@@ -316,13 +326,37 @@ impl<'a> Merge<'a, '_> {
             )?
             .execute(params![row.text_hash, finding.description, finding.remediation, row.lists.reference_urls])?;
         let id = self.tx.prepare_cached("select id from texts where hash = ?1")?.query_row([&row.text_hash], |row| row.get(0))?;
-        self.texts.keep(&row.text_hash, id);
+        TextCache::keep(&mut self.texts.texts, &row.text_hash, id);
         Ok(id)
     }
 
-    /// Inserts a finding, unless its id is there already.
-    fn insert(&mut self, row: &Row, record_id: i64) -> Result<bool> {
-        let text_id = self.text(row)?;
+    /// The list of CVE ids of a finding, kept once with what is in it.
+    fn cves(&mut self, row: &Row) -> Result<Option<i64>> {
+        let cve = row.lists.cve.as_str();
+        if row.finding.cve.is_empty() {
+            return Ok(None);
+        }
+        if let Some(id) = self.texts.cves.get(cve) {
+            return Ok(Some(*id));
+        }
+        let hash = row::hash_of_text(cve);
+        let new = self
+            .tx
+            .prepare_cached("insert into cve_lists (hash, cve) values (?1, ?2) on conflict (hash) do nothing")?
+            .execute(params![hash, cve])?;
+        let id = self.tx.prepare_cached("select id from cve_lists where hash = ?1")?.query_row([&hash], |row| row.get(0))?;
+        for cve in row.finding.cve.iter().filter(|_| new == 1) {
+            self.tx
+                .prepare_cached("insert into cve_members (cve, list_id) values (?1, ?2) on conflict (cve, list_id) do nothing")?
+                .execute(params![cve.to_uppercase(), id])?;
+        }
+        TextCache::keep(&mut self.texts.cves, cve, id);
+        Ok(Some(id))
+    }
+
+    /// Inserts a finding, unless a row has its place already.
+    fn insert(&mut self, row: &Row, record_id: i64, twin: i64) -> Result<bool> {
+        let (text_id, cve_list_id) = (self.text(row)?, self.cves(row)?);
         let (finding, lists) = (&row.finding, &row.lists);
         let cvss = finding.cvss.as_ref();
         let closed_at = (finding.state != State::Open).then_some(self.at);
@@ -330,12 +364,13 @@ impl<'a> Merge<'a, '_> {
             .tx
             .prepare_cached(
                 "insert into finding_rows (id, id_hash, scope_id, record_id, text_id, digest, light_digest, key, rule, branch, category, title,
-                 severity, vendor_severity, source_state, vendor_state, cve, cwe, identifiers, cvss_version, cvss_vector, cvss_score, epss_score,
+                 severity, vendor_severity, source_state, vendor_state, cve_list_id, cwe, identifiers, cvss_version, cvss_vector, cvss_score, epss_score,
                  exploited, fix_available, component_name, component_version, component_purl, fixed_version, file_path, line_start, line_end,
-                 endpoint, asset_key, tags, url, vendor_first_seen, vendor_last_seen, first_seen, closed_at, updated_at, fingerprint)
+                 endpoint, asset_key, tags, url, vendor_first_seen, vendor_last_seen, first_seen, closed_at, updated_at, fingerprint,
+                 id_twin, connection_id)
                  values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25,
-                 ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37, ?38, ?39, ?40, ?39, ?41)
-                 on conflict (id) do nothing",
+                 ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37, ?38, ?39, ?40, ?39, ?41, ?42, ?43)
+                 on conflict (id_hash, id_twin) do nothing",
             )?
             .execute(params![
                 row.id.text,
@@ -354,7 +389,7 @@ impl<'a> Merge<'a, '_> {
                 finding.vendor_severity,
                 finding.state.as_str(),
                 finding.vendor_state,
-                lists.cve,
+                cve_list_id,
                 lists.cwe,
                 lists.identifiers,
                 cvss.map(|cvss| &cvss.version),
@@ -379,6 +414,8 @@ impl<'a> Merge<'a, '_> {
                 self.at,
                 closed_at,
                 row.fingerprint,
+                twin,
+                self.lease.connection_id,
             ])?;
         if inserted == 1 {
             self.raw(self.tx.last_insert_rowid(), row)?;
@@ -420,14 +457,14 @@ impl<'a> Merge<'a, '_> {
 
     fn update(&mut self, before: &Before, row: &Row, record_id: i64) -> Result<()> {
         self.history(before, row, record_id)?;
-        let text_id = self.text(row)?;
+        let (text_id, cve_list_id) = (self.text(row)?, self.cves(row)?);
         let (finding, lists) = (&row.finding, &row.lists);
         let cvss = finding.cvss.as_ref();
         let was_open = before.source_state == State::Open.as_str();
         self.tx
             .prepare_cached(
                 "update finding_rows set scope_id = ?2, record_id = ?3, text_id = ?4, digest = ?5, light_digest = ?6, rule = ?7, branch = ?8,
-                 category = ?9, title = ?10, severity = ?11, vendor_severity = ?12, source_state = ?13, vendor_state = ?14, cve = ?15, cwe = ?16,
+                 category = ?9, title = ?10, severity = ?11, vendor_severity = ?12, source_state = ?13, vendor_state = ?14, cve_list_id = ?15, cwe = ?16,
                  identifiers = ?17, cvss_version = ?18, cvss_vector = ?19, cvss_score = ?20, epss_score = ?21, exploited = ?22,
                  fix_available = ?23, component_name = ?24, component_version = ?25, component_purl = ?26, fixed_version = ?27, file_path = ?28,
                  line_start = ?29, line_end = ?30, endpoint = ?31, asset_key = ?32, tags = ?33, url = ?34, vendor_first_seen = ?35,
@@ -450,7 +487,7 @@ impl<'a> Merge<'a, '_> {
                 finding.vendor_severity,
                 finding.state.as_str(),
                 finding.vendor_state,
-                lists.cve,
+                cve_list_id,
                 lists.cwe,
                 lists.identifiers,
                 cvss.map(|cvss| &cvss.version),

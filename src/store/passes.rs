@@ -1,6 +1,6 @@
 //! Scopes and passes: how far each list has been read, and what the walk over it has seen.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Transaction, params};
@@ -72,25 +72,64 @@ pub(crate) fn incompleteness(tx: &Transaction<'_>, pass_id: i64) -> Result<Optio
 /// How many items a pass was delivered. One that came on an earlier page does not count again; one that stands twice on a
 /// page is two rows of the vendor's list.
 fn delivered(tx: &Transaction<'_>, pass_id: i64) -> Result<i64> {
-    let (mut all, mut same_page) = (Vec::new(), 0);
-    let mut statement = tx.prepare_cached("select hashes from pass_pages where pass_id = ?1")?;
-    let mut rows = statement.query([pass_id])?;
-    while let Some(row) = rows.next()? {
-        let mut page = hashes(row)?;
-        let rows = page.len();
-        page.sort_unstable();
-        page.dedup();
-        same_page += rows - page.len();
-        all.append(&mut page);
-    }
-    all.sort_unstable();
-    all.dedup();
-    Ok(i64::try_from(all.len() + same_page).unwrap_or(i64::MAX))
+    let mut delivered = 0;
+    by_part(tx, pass_id, |_, seen, twice_on_a_page| {
+        delivered += seen.len() + twice_on_a_page;
+        Ok(())
+    })?;
+    Ok(i64::try_from(delivered).unwrap_or(i64::MAX))
 }
 
-fn hashes(row: &rusqlite::Row<'_>) -> Result<Vec<i64>> {
+/// Every hash that a pass has been delivered, a part of all numbers at a time, so that the longest list takes no more memory
+/// than a short one: `look` gets the bounds of the part, the hashes in it, sorted and without repeats, and how many more came
+/// twice on a page.
+pub(crate) fn by_part(
+    tx: &Transaction<'_>,
+    pass_id: i64,
+    mut look: impl FnMut(RangeInclusive<i64>, &[i64], usize) -> Result<()>,
+) -> Result<()> {
+    /// Hashes in a part, about: they are spread evenly.
+    const PART: u64 = 1 << 17;
+    let count: u64 = tx
+        .prepare_cached("select coalesce(sum(length(hashes)), 0) / 8 from pass_pages where pass_id = ?1")?
+        .query_row([pass_id], |row| row.get::<_, i64>(0))?
+        .unsigned_abs();
+    let parts = (count / PART + 1).next_power_of_two();
+    let signed = |number: u64| (number ^ (1 << 63)).cast_signed();
+    let start_of = |part: u64| if part == 0 { 0 } else { part << (64 - parts.trailing_zeros()) };
+    let mut statement = tx.prepare_cached("select hashes from pass_pages where pass_id = ?1")?;
+    for part in 0..parts {
+        let last = if part + 1 == parts { u64::MAX } else { start_of(part + 1) - 1 };
+        let bounds = signed(start_of(part))..=signed(last);
+        let (mut seen, mut twice) = (Vec::new(), 0);
+        let mut rows = statement.query([pass_id])?;
+        while let Some(row) = rows.next()? {
+            let start = seen.len();
+            seen.extend(hashes(row)?.filter(|hash| bounds.contains(hash)));
+            // What repeats on this page goes at once, what came on another one at the end.
+            let page = &mut seen[start..];
+            page.sort_unstable();
+            let mut kept = start;
+            for at in start..seen.len() {
+                if at == start || seen[at] != seen[at - 1] {
+                    seen[kept] = seen[at];
+                    kept += 1;
+                } else {
+                    twice += 1;
+                }
+            }
+            seen.truncate(kept);
+        }
+        seen.sort_unstable();
+        seen.dedup();
+        look(bounds, &seen, twice)?;
+    }
+    Ok(())
+}
+
+fn hashes<'a>(row: &'a rusqlite::Row<'_>) -> Result<impl Iterator<Item = i64> + 'a> {
     let blob = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
-    Ok(blob.as_chunks::<8>().0.iter().map(|bytes| i64::from_be_bytes(*bytes)).collect())
+    Ok(blob.as_chunks::<8>().0.iter().map(|bytes| i64::from_be_bytes(*bytes)))
 }
 
 impl Store {
@@ -258,7 +297,7 @@ pub(crate) fn seen(tx: &Transaction<'_>, pass_id: i64) -> Result<Vec<i64>> {
     let mut statement = tx.prepare_cached("select hashes from pass_pages where pass_id = ?1")?;
     let mut rows = statement.query([pass_id])?;
     while let Some(row) = rows.next()? {
-        seen.append(&mut hashes(row)?);
+        seen.extend(hashes(row)?);
     }
     seen.sort_unstable();
     seen.dedup();
@@ -267,4 +306,43 @@ pub(crate) fn seen(tx: &Transaction<'_>, pass_id: i64) -> Result<Vec<i64>> {
 
 pub(crate) fn time(microseconds: Option<i64>) -> Option<Timestamp> {
     Timestamp::from_microsecond(microseconds?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rusqlite::Connection;
+
+    #[test]
+    fn a_long_list_is_looked_at_in_parts_and_nothing_is_lost_between_them() {
+        let mut connection = Connection::open_in_memory().expect("memory");
+        connection.execute_batch("create table pass_pages (pass_id integer, page integer, hashes blob)").expect("a table");
+        // 300,000 numbers spread over all there are, the outermost among them, each page once more on the next one, and one twice on each.
+        let number = |at: u64| (at.wrapping_mul(0x9e37_79b9_7f4a_7c15)).cast_signed();
+        let mut all: Vec<i64> = (0..300_000).map(number).chain([i64::MIN, i64::MAX, -1]).collect();
+        let mut before: &[i64] = &[];
+        for (page, hashes) in all.chunks(1000).enumerate() {
+            let again = hashes.iter().chain(before).chain(&hashes[..1]);
+            let blob: Vec<u8> = again.flat_map(|hash| hash.to_be_bytes()).collect();
+            connection.execute("insert into pass_pages values (1, ?1, ?2)", params![page, blob]).expect("a page");
+            before = hashes;
+        }
+        let pages = all.chunks(1000).len();
+        let tx = connection.transaction().expect("a transaction");
+        let (mut seen, mut parts, mut twice_on_a_page, mut next) = (Vec::new(), 0, 0, i64::MIN);
+        by_part(&tx, 1, |bounds, some, twice| {
+            assert_eq!(*bounds.start(), next, "the parts join");
+            assert!(some.iter().all(|hash| bounds.contains(hash)) && some.len() < 200_000);
+            next = bounds.end().wrapping_add(1);
+            seen.extend_from_slice(some);
+            twice_on_a_page += twice;
+            parts += 1;
+            Ok(())
+        })
+        .expect("the parts");
+        all.sort_unstable();
+        assert_eq!((seen == all, twice_on_a_page, next), (true, pages, i64::MIN));
+        assert_eq!(parts, 8);
+        assert_eq!(delivered(&tx, 1).expect("a count"), i64::try_from(all.len() + pages).expect("a count"));
+    }
 }

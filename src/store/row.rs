@@ -47,9 +47,17 @@ impl Id {
     /// The id of an item: a UUIDv5 of connection, kind and the vendor's key.
     pub(crate) fn of(connection: &str, kind: &str, key: &str) -> Self {
         let id = Uuid::new_v5(&NAMESPACE, format!("{connection}\n{kind}\n{key}").as_bytes());
-        let hash = i64::from_be_bytes(id.as_bytes()[..8].try_into().expect("a UUID has 16 bytes"));
-        Id { text: id.to_string(), hash }
+        Id { text: id.to_string(), hash: first_bytes(&id) }
     }
+
+    /// The eight bytes of an id in its text form; 0 for what is none.
+    pub(crate) fn hash_of(text: &str) -> i64 {
+        Uuid::parse_str(text).as_ref().map_or(0, first_bytes)
+    }
+}
+
+fn first_bytes(id: &Uuid) -> i64 {
+    i64::from_be_bytes(id.as_bytes()[..8].try_into().expect("a UUID has 16 bytes"))
 }
 
 /// The eight bytes that stand for an item in seen marks.
@@ -88,6 +96,13 @@ pub fn prepare(connection: &str, finding: Finding, compress: bool) -> Row {
     }
 }
 
+/// What stands for a text that is kept once.
+pub(crate) fn hash_of_text(text: &str) -> String {
+    let mut hasher = Hasher::default();
+    hasher.text(Some(text));
+    hasher.hex()
+}
+
 /// The vendor's item, compressed.
 pub(crate) fn pack(raw: &str) -> Vec<u8> {
     thread_local! {
@@ -103,7 +118,7 @@ pub(crate) fn unpack(body: &[u8]) -> std::io::Result<String> {
 }
 
 fn digest(finding: &Finding, lists: &Lists, text_hash: &str) -> i64 {
-    let mut hasher = Hasher::default();
+    let mut hasher = Hasher { gathered: Vec::with_capacity(1024), ..Hasher::default() };
     let number = |number: Option<f64>| number.map(|number| number.to_bits().to_string());
     let cvss = finding.cvss.as_ref();
     for text in [
@@ -162,38 +177,56 @@ fn list(words: &[Box<str>]) -> String {
     if words.is_empty() { "[]".to_owned() } else { serde_json::to_string(words).expect("text is JSON") }
 }
 
-/// SHA-256 over parts that cannot run into each other.
+/// SHA-256 over parts that cannot run into each other. Small parts are gathered first: each call costs more than their bytes.
 #[derive(Default)]
-struct Hasher(Sha256);
+struct Hasher {
+    hash: Sha256,
+    gathered: Vec<u8>,
+}
 
 impl Hasher {
+    const LARGE: usize = 256;
+
     fn text(&mut self, text: Option<&str>) -> &mut Self {
         match text {
-            None => self.0.update([0]),
+            None => self.gathered.push(0),
             Some(text) => {
-                self.0.update([1]);
-                self.0.update((text.len() as u64).to_le_bytes());
-                self.0.update(text.as_bytes());
+                self.gathered.push(1);
+                self.gathered.extend_from_slice(&(text.len() as u64).to_le_bytes());
+                if text.len() < Self::LARGE {
+                    self.gathered.extend_from_slice(text.as_bytes());
+                } else {
+                    self.hash.update(&self.gathered);
+                    self.gathered.clear();
+                    self.hash.update(text);
+                }
             }
         }
         self
     }
 
     fn time(&mut self, time: Option<Timestamp>) -> &mut Self {
-        self.0.update(time.map_or(i64::MIN, Timestamp::as_microsecond).to_le_bytes());
+        self.gathered.extend_from_slice(&time.map_or(i64::MIN, Timestamp::as_microsecond).to_le_bytes());
         self
     }
 
+    fn bytes(mut self) -> [u8; 32] {
+        self.hash.update(&self.gathered);
+        self.hash.finalize().into()
+    }
+
     fn number(self) -> i64 {
-        i64::from_be_bytes(self.0.finalize()[..8].try_into().expect("a digest has 32 bytes"))
+        i64::from_be_bytes(self.bytes()[..8].try_into().expect("a digest has 32 bytes"))
     }
 
     fn hex(self) -> String {
-        use std::fmt::Write;
-        self.0.finalize()[..16].iter().fold(String::with_capacity(32), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        })
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut hex = String::with_capacity(32);
+        for byte in &self.bytes()[..16] {
+            hex.push(char::from(DIGITS[usize::from(byte >> 4)]));
+            hex.push(char::from(DIGITS[usize::from(byte & 15)]));
+        }
+        hex
     }
 }
 

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use rusqlite::{Transaction, params, params_from_iter, types::Value};
 
-use super::{Result, Store, merge::event_row, now};
+use super::{Result, Store, merge::event_row, now, row::Id};
 
 /// A local decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -45,23 +45,33 @@ pub struct FindingFilter {
     pub ids: Vec<String>,
     /// Only of this connection.
     pub connection: Option<String>,
+    /// Only of connections by this connector.
+    pub connector: Option<String>,
     /// Only shown in this state.
     pub state: Option<String>,
     /// Only of this severity.
     pub severity: Option<String>,
     /// Only of the record with this key.
     pub record: Option<String>,
+    /// Only of records that are mapped to this product.
+    pub product: Option<String>,
     /// Only with this CVE.
     pub cve: Option<String>,
 }
 
 impl FindingFilter {
-    /// The condition on the view `findings`, with its parameters.
+    /// The condition on the view `finding_list`, with its parameters.
     pub fn condition(&self) -> (String, Vec<Value>) {
         let mut parts = Vec::new();
         let mut values = Vec::new();
-        let columns =
-            [("connection", &self.connection), ("state", &self.state), ("severity", &self.severity), ("record_key", &self.record)];
+        let columns = [
+            ("connection", &self.connection),
+            ("connector", &self.connector),
+            ("state", &self.state),
+            ("severity", &self.severity),
+            ("record_key", &self.record),
+            ("product", &self.product),
+        ];
         for (column, value) in columns {
             if let Some(value) = value {
                 values.push(Value::Text(value.clone()));
@@ -69,14 +79,15 @@ impl FindingFilter {
             }
         }
         if let Some(cve) = &self.cve {
-            values.push(Value::Text(format!("%\"{}\"%", cve.to_uppercase())));
-            parts.push(format!("cve like ?{}", values.len()));
+            values.push(Value::Text(cve.to_uppercase()));
+            parts.push(format!("cve_list_id in (select list_id from cve_members where cve = ?{})", values.len()));
         }
         if !self.ids.is_empty() {
+            let hashes: Vec<String> = self.ids.iter().map(|id| Id::hash_of(id).to_string()).collect();
             let first = values.len() + 1;
             values.extend(self.ids.iter().cloned().map(Value::Text));
             let places: Vec<String> = (first..=values.len()).map(|number| format!("?{number}")).collect();
-            parts.push(format!("id in ({})", places.join(", ")));
+            parts.push(format!("id_hash in ({}) and id in ({})", hashes.join(", "), places.join(", ")));
         }
         (if parts.is_empty() { "true".to_owned() } else { parts.join(" and ") }, values)
     }
@@ -100,7 +111,7 @@ impl Store {
         self.write_durably(move |tx| {
             let (condition, values) = filter.condition();
             let ids: Vec<String> = tx
-                .prepare(&format!("select id from findings where {condition}"))?
+                .prepare(&format!("select id from finding_list where {condition}"))?
                 .query_map(params_from_iter(values), |row| row.get(0))?
                 .collect::<Result<_, _>>()?;
             let mut triaged = Triaged { found: ids.len() as u64, changed: 0 };
@@ -117,15 +128,17 @@ impl Store {
 fn decide(tx: &Transaction<'_>, id: &str, triage: &Triage, at: i64) -> Result<bool> {
     type Old = (Option<String>, Option<i64>, Option<String>);
     let old: Old = tx
-        .prepare_cached("select triage, triage_until, triage_note from finding_rows where id = ?1")?
-        .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        .prepare_cached("select triage, triage_until, triage_note from finding_rows where id_hash = ?1 and id = ?2")?
+        .query_row(params![Id::hash_of(id), id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     let word = triage.decision.map(Decision::as_str);
     let until = triage.until.map(Timestamp::as_microsecond);
     if (old.0.as_deref(), old.1, old.2.as_deref()) == (word, until, triage.note.as_deref()) {
         return Ok(false);
     }
-    tx.prepare_cached("update finding_rows set triage = ?2, triage_until = ?3, triage_note = ?4, updated_at = ?5 where id = ?1")?
-        .execute(params![id, word, until, triage.note, at])?;
+    tx.prepare_cached(
+        "update finding_rows set triage = ?2, triage_until = ?3, triage_note = ?4, updated_at = ?5 where id_hash = ?6 and id = ?1",
+    )?
+    .execute(params![id, word, until, triage.note, at, Id::hash_of(id)])?;
     let told = |word: Option<&str>, until: Option<i64>, note: Option<&str>| {
         let until = until.and_then(|at| Timestamp::from_microsecond(at).ok()).map(|until| format!(" until {until}"));
         Some(format!("{}{}{}", word?, until.unwrap_or_default(), note.map(|note| format!(": {note}")).unwrap_or_default()))

@@ -129,13 +129,32 @@ create table texts (
     reference_urls text not null
 );
 
+-- Lists of CVE ids, once per distinct list, and what is in each: few lists serve a million findings.
+create table cve_lists (
+    id integer primary key,
+    hash text not null unique,
+    cve text not null
+);
+create table cve_members (
+    cve text not null,
+    list_id integer not null references cve_lists (id),
+    primary key (cve, list_id)
+);
+
 create table finding_rows (
     seq integer primary key,
-    id text not null unique,
+    id text not null,
+    -- The first eight bytes of the id, by which rows are found: a third of the index that the text would need.
     id_hash bigint not null,
+    -- 0, unless other ids have the same eight bytes.
+    id_twin integer not null,
+    -- That of its record.
+    connection_id integer not null references connections (id),
     scope_id integer not null references scopes (id),
     record_id integer not null references record_rows (id),
     text_id integer not null references texts (id),
+    -- Null when there is no CVE id.
+    cve_list_id integer references cve_lists (id),
     digest bigint not null,
     light_digest bigint not null,
     key text not null,
@@ -144,6 +163,10 @@ create table finding_rows (
     category text not null,
     title text not null,
     severity text not null,
+    -- For lists, which show the worst first.
+    severity_rank integer not null generated always as (
+        case severity when 'critical' then 5 when 'high' then 4 when 'medium' then 3 when 'low' then 2 when 'info' then 1 else 0 end
+    ) stored,
     vendor_severity text,
     source_state text not null,
     vendor_state text,
@@ -159,7 +182,6 @@ create table finding_rows (
             else 'risk_accepted'
         end
     ) stored,
-    cve text not null,
     cwe text not null,
     identifiers text not null,
     cvss_version text,
@@ -187,6 +209,12 @@ create table finding_rows (
     updated_at bigint not null,
     fingerprint text
 );
+create unique index finding_rows_id on finding_rows (id_hash, id_twin);
+-- For lists: the worst and newest of a connection or a record, and those with a CVE id, without touching other rows. The
+-- entries of one record lie together, as its findings come together: an index by CVE id alone would touch a page for each.
+create index finding_rows_of_connection on finding_rows (connection_id, state, severity_rank, first_seen);
+create index finding_rows_of_record on finding_rows (record_id, state, severity_rank, first_seen);
+create index finding_rows_of_cves on finding_rows (record_id, cve_list_id, severity_rank, first_seen) where cve_list_id is not null;
 -- For closing: what is not closed in a scope, without touching the rows.
 create index finding_rows_unclosed on finding_rows (scope_id, id_hash)
     where source_state in ('open', 'false_positive', 'risk_accepted', 'suppressed');
@@ -276,10 +304,11 @@ join connections c on c.id = r.connection_id
 left join products p on p.id = r.product_id
 where r.state <> 'deleted';
 
-create view findings as
-select f.id, c.name as connection, c.connector, s.list || case when s.key = '' then '' else ' ' || s.key end as scope,
+-- What `findings` shows, with the columns by which the program finds rows.
+create view finding_list as
+select f.seq, f.id_hash, f.severity_rank, f.cve_list_id, f.id, c.name as connection, c.connector, s.list || case when s.key = '' then '' else ' ' || s.key end as scope,
     r.key as record_key, p.name as product, f.key, f.rule, f.branch, f.category, f.title, t.description, f.severity,
-    f.vendor_severity, f.state, f.source_state, f.vendor_state, f.triage, f.triage_until, f.triage_note, f.cve, f.cwe, f.identifiers,
+    f.vendor_severity, f.state, f.source_state, f.vendor_state, f.triage, f.triage_until, f.triage_note, coalesce(v.cve, '[]') as cve, f.cwe, f.identifiers,
     f.cvss_version, f.cvss_vector, f.cvss_score, f.epss_score, f.exploited, f.fix_available, f.component_name,
     f.component_version, f.component_purl, f.fixed_version, f.file_path, f.line_start, f.line_end, f.endpoint, f.asset_key,
     t.remediation, t.reference_urls, f.tags, f.url, f.vendor_first_seen, f.vendor_last_seen, f.first_seen,
@@ -296,7 +325,16 @@ join scopes s on s.id = f.scope_id
 join record_rows r on r.id = f.record_id
 join connections c on c.id = r.connection_id
 join texts t on t.id = f.text_id
-left join products p on p.id = r.product_id;
+left join products p on p.id = r.product_id
+left join cve_lists v on v.id = f.cve_list_id;
+
+create view findings as
+select id, connection, connector, scope, record_key, product, key, rule, branch, category, title, description, severity, vendor_severity,
+    state, source_state, vendor_state, triage, triage_until, triage_note, cve, cwe, identifiers, cvss_version, cvss_vector, cvss_score,
+    epss_score, exploited, fix_available, component_name, component_version, component_purl, fixed_version, file_path, line_start, line_end,
+    endpoint, asset_key, remediation, reference_urls, tags, url, vendor_first_seen, vendor_last_seen, first_seen, last_seen, closed_at,
+    updated_at, fingerprint
+from finding_list;
 
 create table asset_rows (
     seq integer primary key,

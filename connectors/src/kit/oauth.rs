@@ -24,7 +24,7 @@ const LIFE: Duration = Duration::from_secs(300);
 /// Largest answer of a token endpoint.
 const LARGEST: usize = 1 << 20;
 /// How many of the last tokens are cut out of what is shown: an answer may name one that was replaced meanwhile.
-const REMEMBERED: usize = 4;
+const REMEMBERED: usize = 8;
 
 /// What is shown for an access token.
 #[derive(Clone, Debug)]
@@ -105,6 +105,8 @@ impl Tokens {
         let asked = Instant::now();
         let granted = self.fetch(client).await?;
         self.remember(&granted.access_token);
+        // Not used, and yet nothing to be shown.
+        granted.refresh_token.text().inspect(|token| self.remember(&Secret::new(token)));
         let told = granted.expires_in.number().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
         let until = asked + told.unwrap_or(LIFE).min(Duration::from_secs(7 * 86_400)).mul_f64(USED);
         kept.token = Some(Token { secret: granted.access_token.clone(), fetched: Instant::now(), until });
@@ -176,6 +178,8 @@ impl Tokens {
 #[derive(Deserialize)]
 struct Granted {
     access_token: Secret,
+    #[serde(default)]
+    refresh_token: Loose,
     #[serde(default)]
     expires_in: Loose,
 }

@@ -9,6 +9,7 @@ mod db;
 #[cfg(feature = "demo")]
 mod demo;
 mod exit;
+mod log;
 mod output;
 mod progress;
 mod run;
@@ -319,7 +320,7 @@ enum ConfigCommand {
 pub fn main() -> ExitCode {
     crate::process::keep_secrets_in_memory();
     let cli = Cli::try_parse().unwrap_or_else(|error| error.exit());
-    init_log(&cli);
+    log::start(cli.verbose, matches!(cli.command, Command::Run { once: false, .. }), cli.log_format == "json");
     // What a panic says may quote what a vendor sent: only where it happened is told.
     std::panic::set_hook(Box::new(|defect| {
         let place = defect.location().map(ToString::to_string).unwrap_or_default();
@@ -390,19 +391,6 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         }
     };
     Ok(exit.into())
-}
-
-fn init_log(cli: &Cli) {
-    use tracing_subscriber::{EnvFilter, fmt};
-    let level = match (cli.verbose, &cli.command) {
-        (0, Command::Run { once: false, .. }) => "tributary=info,tributary_connectors=info,warn",
-        (0, _) => "error",
-        (1, _) => "tributary=debug,tributary_connectors=debug,info",
-        (2, _) => "debug",
-        _ => "trace",
-    };
-    let log = fmt().with_env_filter(EnvFilter::new(level)).with_writer(std::io::stderr);
-    if cli.log_format == "json" { log.json().init() } else { log.with_target(false).init() }
 }
 
 /// The command line as data, for documentation.

@@ -21,6 +21,7 @@ use tributary_connectors::{
 
 pub use problem::{Errors, Problem};
 pub use secret::SecretRef;
+pub(crate) use secret::variable;
 
 use crate::{store::Gate, sync::Plan};
 

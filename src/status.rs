@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection as Reader, OptionalExtension, params};
 use serde::Serialize;
+use tributary_connectors::model::Severity;
 
 use crate::{
     config::{Config, Connection},
@@ -154,7 +155,7 @@ pub struct FindingCount {
     /// The connection's name.
     pub connection: String,
     /// Severity.
-    pub severity: String,
+    pub severity: &'static str,
     /// Shown state.
     pub state: String,
     /// How many.
@@ -214,18 +215,20 @@ pub fn read(store: &Store, config: &Config, now: Timestamp) -> store::Result<Vec
         .collect()
 }
 
-/// Findings by connection, severity and state. Reads every finding: not for each request.
+/// Findings by connection, severity and state. Reads a whole index: not for each request.
 ///
 /// # Errors
 /// When the store cannot be read.
 pub fn findings(reader: &Reader) -> store::Result<Vec<FindingCount>> {
     let mut statement = reader.prepare(
-        "select c.name, f.severity, f.state, sum(f.findings) from
-         (select record_id, severity, state, count(*) as findings from finding_rows group by 1, 2, 3) f
-         join record_rows r on r.id = f.record_id join connections c on c.id = r.connection_id group by 1, 2, 3 order by 1, 2, 3",
+        "select c.name, f.severity_rank, f.state, f.findings from
+         (select connection_id, state, severity_rank, count(*) as findings from finding_rows group by 1, 2, 3) f
+         join connections c on c.id = f.connection_id order by 1, 2, 3",
     )?;
     let rows = statement.query_map([], |row| {
-        Ok(FindingCount { connection: row.get(0)?, severity: row.get(1)?, state: row.get(2)?, findings: row.get(3)? })
+        let rank = usize::from(row.get::<_, u8>(1)?);
+        let severity = Severity::ALL.get(rank).map_or("unknown", |severity| severity.as_str());
+        Ok(FindingCount { connection: row.get(0)?, severity, state: row.get(2)?, findings: row.get(3)? })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }

@@ -99,14 +99,12 @@ until $inside check dtrack; do tries=$((tries + 1)); test "$tries" -lt 60; sleep
 grep -E '^(Uid|CapEff|CapPrm|CapInh|NoNewPrivs)' "$root/proc/$daemon/status"
 $inside run --once --connection dtrack
 # The daemon, asked as the image's HEALTHCHECK asks it.
-if $inside health --help >/dev/null 2>&1; then
-  $inside run &
-  second=$!
-  tries=0
-  until $inside health --ready; do tries=$((tries + 1)); test "$tries" -lt 60; sleep 1; done
-  kill -TERM "$second"
-  wait "$second"
-fi
+$inside run &
+second=$!
+tries=0
+until $inside health --ready; do tries=$((tries + 1)); test "$tries" -lt 60; sleep 1; done
+kill -TERM "$second"
+wait "$second"
 # A TLS client is made with the certificates of the image, and with those of the binary where a mount hides them: it tries
 # again and again to reach nobody (stopped: 124), and does not say at once that it cannot be made (78).
 for with in image binary; do

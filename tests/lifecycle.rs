@@ -5,7 +5,6 @@
 mod common;
 
 use common::{Bench, assert_outcome};
-use rusqlite::OptionalExtension;
 use tributary::store::{Decision, FindingFilter, Outcome, RecordAction, RecordFilter, Triage};
 use tributary_simulator::{Change, Fault, Size, dependency_track::DependencyTrack, start};
 
@@ -21,10 +20,6 @@ impl Bench {
         self.engine.store.change_records(filter, action).await.unwrap().remove(0).to
     }
 
-    fn text(&self, sql: &str) -> String {
-        let found = self.engine.store.reader().unwrap().query_row(sql, [], |row| row.get::<_, Option<String>>(0)).optional();
-        found.unwrap().flatten().unwrap_or_default()
-    }
 
     fn write(&self, sql: &str) {
         rusqlite::Connection::open(self.folder.path().join("t.db")).unwrap().execute_batch(sql).unwrap();

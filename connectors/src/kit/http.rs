@@ -301,7 +301,9 @@ impl Http {
         if answer.content_length().is_some_and(|length| length > self.0.body_limit as u64) {
             return Err(too_large());
         }
-        let mut body = BytesMut::new();
+        // What is announced is believed up to a size that does no harm: growing by doubling copies each page twice.
+        let announced = answer.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
+        let mut body = BytesMut::with_capacity(announced.min(4 << 20));
         while let Some(chunk) = answer.chunk().await.map_err(|error| network(doing, error))? {
             if body.len() + chunk.len() > self.0.body_limit {
                 return Err(too_large());

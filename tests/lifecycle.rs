@@ -273,7 +273,7 @@ async fn a_list_begins_with_what_a_look_at_every_finding_puts_first() {
         FindingFilter { connector: word("dependency_track"), state: word("open"), ..none() },
         FindingFilter { record: record.clone(), ..none() },
         FindingFilter { record, state: word("gone"), ..none() },
-        FindingFilter { product: some("select product from records where state = 'good' order by name desc limit 1"), ..none() },
+        FindingFilter { product: some("select product from findings order by key limit 1"), ..none() },
         FindingFilter { cve: cve.clone(), ..none() },
         FindingFilter { cve, connection: word("t"), state: word("open"), ..none() },
         FindingFilter { ids: vec![bench.text("select id from findings limit 1")], ..none() },

@@ -20,7 +20,6 @@ impl Bench {
         self.engine.store.change_records(filter, action).await.unwrap().remove(0).to
     }
 
-
     fn write(&self, sql: &str) {
         rusqlite::Connection::open(self.folder.path().join("t.db")).unwrap().execute_batch(sql).unwrap();
     }
@@ -224,4 +223,67 @@ async fn quarantined_items_are_read_again_on_request() {
     assert_outcome(&bench.sync(false).await, Outcome::Success);
     assert_eq!(bench.number("select count(*) from quarantine"), 0);
     bench.assert_oracle("with nothing in quarantine");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_ids_that_begin_alike_are_two_findings() {
+    let bench = bench().await;
+    bench.sync(false).await;
+    // A row whose id shares the eight bytes by which rows are found with the id of another one that the tool lists.
+    let id = bench.text("select id from findings where state = 'open' limit 1");
+    let other = format!("{}-8000-000000000000", &id[..18]);
+    bench.write(&format!("update finding_rows set id = '{other}', key = 'other' where id = '{id}'"));
+    bench.triage(&[&other], Some(Decision::WontFix)).await;
+    assert_eq!(bench.sync(true).await.counts.created, 1);
+    let counts = bench.sync(true).await.counts;
+    assert_eq!((counts.created, counts.updated, counts.reopened), (0, 0, 0), "each is found again");
+    let state = |id: &str| bench.text(&format!("select state from findings where id = '{id}'"));
+    assert_eq!((&*state(&id), &*state(&other)), ("open", "risk_accepted"));
+    bench.triage(&[&id], Some(Decision::FalsePositive)).await;
+    assert_eq!((&*state(&id), &*state(&other)), ("false_positive", "risk_accepted"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_begins_with_what_a_look_at_every_finding_puts_first() {
+    let bench = bench().await;
+    bench.sync(false).await;
+    for _ in 0..2 {
+        bench.tool.vendor.step(&Change { vanished: 4.0, ..Change::ONE_PERCENT });
+        bench.sync(true).await;
+    }
+    let some = |sql: &str| Some(bench.text(sql)).filter(|text| !text.is_empty());
+    let word = |word: &str| Some(word.to_owned());
+    let none = FindingFilter::default;
+    let record = some("select record_key from findings where state = 'gone' limit 1");
+    let cve =
+        some("select m.cve from cve_members m join finding_rows f on f.cve_list_id = m.list_id group by 1 order by count(*) desc limit 1");
+    let reader = bench.engine.store.reader().unwrap();
+    for filter in [
+        none(),
+        FindingFilter { severity: word("high"), ..none() },
+        FindingFilter { state: word("gone"), ..none() },
+        FindingFilter { state: word("open"), severity: word("critical"), ..none() },
+        FindingFilter { connection: word("t"), ..none() },
+        FindingFilter { connector: word("dependency_track"), state: word("open"), ..none() },
+        FindingFilter { record: record.clone(), ..none() },
+        FindingFilter { record, state: word("gone"), ..none() },
+        FindingFilter { product: some("select product from findings order by key limit 1"), ..none() },
+        FindingFilter { cve: cve.clone(), ..none() },
+        FindingFilter { cve, connection: word("t"), state: word("open"), ..none() },
+        FindingFilter { ids: vec![bench.text("select id from findings limit 1")], ..none() },
+    ] {
+        let (condition, values) = filter.condition();
+        let sql = format!(
+            "select seq from finding_list where {condition} order by case severity when 'critical' then 0 when 'high' then 1
+             when 'medium' then 2 when 'low' then 3 when 'info' then 4 else 5 end, first_seen desc, seq desc limit 20"
+        );
+        let mut statement = reader.prepare(&sql).unwrap();
+        let all = statement.query_map(rusqlite::params_from_iter(values), |row| row.get(0)).unwrap();
+        let all: Vec<i64> = all.collect::<Result<_, _>>().unwrap();
+        assert!(!all.is_empty(), "{filter:?}");
+        assert_eq!(filter.first(&reader, 20).unwrap(), all, "{filter:?}");
+    }
+    for nothing in [FindingFilter { cve: word("CVE-1999-1"), ..none() }, FindingFilter { severity: word("dire"), ..none() }] {
+        assert_eq!(nothing.first(&reader, 20).unwrap(), Vec::<i64>::new());
+    }
 }

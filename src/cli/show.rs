@@ -156,7 +156,10 @@ pub(super) fn overview(reader: &rusqlite::Connection) -> anyhow::Result<Rows> {
 
 pub(super) fn findings(paths: &[PathBuf], filter: &FindingFilter, limit: u32, format: Format) -> anyhow::Result<Exit> {
     let (_, reader) = open(paths)?;
-    let first: Vec<String> = filter.first(&reader, limit as usize)?.iter().map(ToString::to_string).collect();
+    let mut first: Vec<String> = filter.first(&reader, limit as usize)?.iter().map(ToString::to_string).collect();
+    if first.is_empty() {
+        first.push("null".to_owned());
+    }
     list(
         &reader,
         &["id", "connection", "severity", "state", "title", "component_name", "component_version", "record_key", "first_seen"],

@@ -324,6 +324,7 @@ mod tests {
         for (page, hashes) in all.chunks(1000).enumerate() {
             let again = hashes.iter().chain(before).chain(&hashes[..1]);
             let blob: Vec<u8> = again.flat_map(|hash| hash.to_be_bytes()).collect();
+            let page = i64::try_from(page).expect("a small number");
             connection.execute("insert into pass_pages values (1, ?1, ?2)", params![page, blob]).expect("a page");
             before = hashes;
         }

@@ -368,7 +368,9 @@ pub(crate) async fn receive(doing: &str, mut answer: reqwest::Response, limit: u
     if answer.content_length().is_some_and(|length| length > limit as u64) {
         return Err(too_large());
     }
-    let mut body = BytesMut::new();
+    // What is announced is believed up to a size that does no harm: growing by doubling copies each page twice.
+    let announced = answer.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
+    let mut body = BytesMut::with_capacity(announced.min(4 << 20));
     while let Some(chunk) = answer.chunk().await.map_err(|error| network(doing, error))? {
         if body.len() + chunk.len() > limit {
             return Err(too_large());

@@ -90,8 +90,8 @@ pub fn links(text: &str) -> Vec<Box<str>> {
         let end = rest.find(|c: char| c.is_whitespace() || "\"'<>()[]`{}|\\".contains(c)).unwrap_or(rest.len());
         let link = rest[..end].trim_end_matches(['.', ',', ';']).replace("&amp;", "&");
         if (link.starts_with("https://") || link.starts_with("http://"))
-            && url::Url::parse(&link).is_ok()
             && !links.iter().any(|l| **l == *link)
+            && url::Url::parse(&link).is_ok()
         {
             links.push(link.into());
         }

@@ -91,6 +91,7 @@ create table scopes (
     full_due integer not null default 0,
     unique (connection_id, list, key)
 );
+create index scopes_record on scopes (record_id);
 
 -- One walk over a scope. It survives restarts: an open pass is resumed, and what it has seen still counts.
 create table passes (

@@ -46,7 +46,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// How often the daemon shows that it can write.
 const BEAT: Duration = Duration::from_secs(5);
 /// How often operations that are older than `keep_operations` are pruned, and credentials that end soon are told about.
-const HOUSEKEEPING: Duration = Duration::from_secs(6 * 3600);
+const HOUSEKEEPING: Duration = Duration::from_secs(24 * 3600);
 
 /// What ran, when its task ends.
 struct Ended {

@@ -32,6 +32,28 @@ async fn a_delta_follows_every_state_but_absence(tool: Running) {
     assert!(oracle.findings.iter().all(|(key, truth)| stored.findings.get(key) == Some(truth)), "after a full pass");
 }
 
+/// A full pass that only its period makes due tells what reading changes alone had missed.
+async fn the_periodic_full_pass_tells_what_the_deltas_missed(tool: Running) {
+    let bench = Bench::new(tool);
+    assert_outcome(&bench.discover().await, Outcome::Success);
+    assert_outcome(&bench.sync(false).await, Outcome::Success);
+    let before = bench.number("select count(*) from findings");
+    // Two findings that nothing told of since, as if a delta had lost them; and eight days without a full pass.
+    let store = rusqlite::Connection::open(bench.folder.path().join("t.db")).unwrap();
+    store.execute_batch("delete from finding_rows where seq in (select seq from finding_rows where state = 'open' order by seq limit 2)").unwrap();
+    assert_outcome(&bench.sync(false).await, Outcome::Success);
+    assert_eq!(bench.number("select count(*) from findings"), before - 2, "a delta does not list them");
+    store.execute_batch("update scopes set full_at = full_at - 8 * 86400000000").unwrap();
+    let report = bench.sync(false).await;
+    assert_outcome(&report, Outcome::Success);
+    let drift = report.drift.expect("there was a periodic full pass");
+    assert_eq!((drift.created, drift.updated, drift.reopened), (2, 0, 0));
+    assert!(report.warnings.iter().any(|warning| warning.starts_with("drift: ") && warning.contains("2 new")), "{:?}", report.warnings);
+    assert_eq!(bench.number("select count(*) from findings"), before);
+    let report = bench.sync(false).await;
+    assert!(report.drift.is_none(), "the next full pass is not due yet");
+}
+
 macro_rules! deltas {
     ($name:ident, $tool:expr) => {
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -43,3 +65,10 @@ macro_rules! deltas {
 
 #[cfg(feature = "aws")]
 deltas!(aws_security_hub, tributary_simulator::aws_security_hub::AwsSecurityHub::new(SIZE));
+
+#[cfg(feature = "aws")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn drift_is_told() {
+    let tool = start(tributary_simulator::aws_security_hub::AwsSecurityHub::new(SIZE), 0).await.unwrap();
+    the_periodic_full_pass_tells_what_the_deltas_missed(tool).await;
+}

@@ -102,6 +102,8 @@ async fn s5_hours_of_faults_and_kills_end_as_every_oracle_says() {
         }
     }
     std::fs::write(&config, text).unwrap();
+    // It holds secrets, made up as they are.
+    std::fs::set_permissions(&config, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
 
     let (began, mut seed) = (Instant::now(), Seed::of(&[minutes]));
     let mut daemon = start_daemon(&config);

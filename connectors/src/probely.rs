@@ -68,6 +68,9 @@ pub struct Cursor {
     /// Whether the vendor said that there is no such page: the one before it was full, so it was asked for all the same.
     #[serde(default)]
     beyond: bool,
+    /// Id of the first row of that page: who answers it again knows no pages.
+    #[serde(default)]
+    first: Option<String>,
 }
 
 impl Connector for Probely {
@@ -103,14 +106,14 @@ impl Connector for Probely {
     }
 
     async fn page(&self, cx: &Cx, ask: Ask<'_, Cursor>) -> Result<Page<Cursor>> {
-        let Cursor { pages, halved, beyond } = ask.cursor;
+        let Cursor { pages, halved, beyond, first } = ask.cursor;
         let targets = ask.scope.list == "targets";
         let size = if targets { TARGETS } else { FINDINGS } >> halved;
         let request = if targets { self.targets(pages, size) } else { self.findings(&ask.scope.key, pages, size) };
         let listing = match request.send::<Listing>(cx).await {
             Ok(answer) => answer.body,
             Err(error) if matches!(error.kind, Kind::TooLarge { .. }) && size > 1 => {
-                let half = Cursor { pages: pages * 2, halved: halved + 1, beyond };
+                let half = Cursor { pages: pages * 2, halved: halved + 1, beyond, first };
                 return Ok(Page::empty(Next::More(half)));
             }
             Err(error) if matches!(error.kind, Kind::Refused { status: 404, .. }) && beyond => return Ok(Page::empty(Next::FULL)),
@@ -120,12 +123,16 @@ impl Connector for Probely {
             }
             Err(error) => return Err(told(error, if targets { ELSEWHERE } else { LOST })),
         };
+        let own = listing.results.first().and_then(|raw| serde_json::from_str::<Key>(raw.get()).ok()?.id.0);
+        if beyond && own.is_some() && own == first {
+            return Ok(Page::empty(Next::FULL));
+        }
         let last = pages + 1 >= listing.page_total;
         // A full page is not the last one, whatever the vendor counts.
         let next = if last && (listing.results.len() as u64) < size {
             Next::FULL
         } else {
-            Next::More(Cursor { pages: pages + 1, halved, beyond: last })
+            Next::More(Cursor { pages: pages + 1, halved, beyond: last, first: own })
         };
         let read = if targets {
             items(listing.results, &[], |target: Target| self.record(target), |key: Key| key.id.0)

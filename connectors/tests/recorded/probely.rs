@@ -255,7 +255,8 @@ async fn pages_are_read_to_the_last_and_a_page_that_is_too_large_is_asked_for_in
     let (whole, asked) = paged(16).await;
     assert_eq!((asked, whole.total), (vec![(1, 16), (2, 16)], Some(20)));
     let (halved, asked) = paged(4).await;
-    assert_eq!(asked, [(1, 16), (1, 8), (1, 4), (2, 4), (3, 4), (4, 4), (5, 4)]);
+    // The last one was full, and what the vendor counts is no promise: there might be one more.
+    assert_eq!(asked, [(1, 16), (1, 8), (1, 4), (2, 4), (3, 4), (4, 4), (5, 4), (6, 4)]);
     assert_eq!((keys(&whole).len(), keys(&whole)), (20, keys(&halved)));
     let empty = findings(json!({ "count": 0, "page_total": 1, "page": 1, "length": 16, "results": [] })).await;
     assert_eq!((empty.items.len(), empty.total), (0, Some(0)));

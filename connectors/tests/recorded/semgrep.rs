@@ -193,7 +193,11 @@ async fn states_and_severities_follow_the_table() {
         body
     };
     for list in ["sast", "sca", "ai_sast"] {
-        let page = page(list, &rows.iter().enumerate().map(body).collect()).await;
+        let mut bodies: Vec<Value> = rows.iter().enumerate().map(body).collect();
+        if list == "sca" {
+            bodies.iter_mut().for_each(|body| body["found_dependency"] = json!({ "package": "left-pad" }));
+        }
+        let page = page(list, &Value::Array(bodies)).await;
         assert_eq!((page.rejects.len(), page.items.len()), (0, rows.len()));
         for (finding, (row, state, word, severity)) in page.findings().into_iter().zip(&rows) {
             assert_eq!(

@@ -297,7 +297,7 @@ impl Daemon {
                 self.save(moved).await;
             }
             Some(error) => {
-                tracing::error!(connection = name, kind = run.kind.as_str(), code = code_of(error), %error, "the operation did not run")
+                tracing::error!(connection = name, kind = run.kind.as_str(), code = code_of(error), %error, "the operation did not run");
             }
         }
         // The secret may have been rotated while the operation ran: the new one deserves its own try, at once.

@@ -1,5 +1,7 @@
 //! What holds for vendors that tell what changed: one line per vendor at the end.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use common::{Bench, SIZE, assert_outcome};
@@ -40,7 +42,9 @@ async fn the_periodic_full_pass_tells_what_the_deltas_missed(tool: Running) {
     let before = bench.number("select count(*) from findings");
     // Two findings that nothing told of since, as if a delta had lost them; and eight days without a full pass.
     let store = rusqlite::Connection::open(bench.folder.path().join("t.db")).unwrap();
-    store.execute_batch("delete from finding_rows where seq in (select seq from finding_rows where state = 'open' order by seq limit 2)").unwrap();
+    store
+        .execute_batch("delete from finding_rows where seq in (select seq from finding_rows where state = 'open' order by seq limit 2)")
+        .unwrap();
     assert_outcome(&bench.sync(false).await, Outcome::Success);
     assert_eq!(bench.number("select count(*) from findings"), before - 2, "a delta does not list them");
     store.execute_batch("update scopes set full_at = full_at - 8 * 86400000000").unwrap();

@@ -114,7 +114,7 @@ impl Connector for Checkmarx {
             _ => return Err(Error::settings("give either `secret` (an API key), or `client_id` and `client_secret`")),
         };
         link.location = home.api.clone();
-        let (applications, projects) = (Cache::new(FACTS, |name: &Box<str>| name.len()), Cache::new(FACTS, Project::bytes));
+        let (applications, projects) = (Cache::<Box<str>>::new(FACTS, |name| name.len()), Cache::new(FACTS, Project::bytes));
         Ok(Checkmarx { http: link.http(&Self::META, auth)?, home, branch, applications, projects })
     }
 

@@ -287,7 +287,7 @@ fn tell_error(connection: &str, doing: &str, error: &crate::sync::Error) {
     match error {
         crate::sync::Error::Vendor(error) => exit::say_vendor(connection, doing, error),
         crate::sync::Error::Store(error) => {
-            exit::say(&format!("error[{}]: connection \"{connection}\": {error}", exit::code_of_store(error)))
+            exit::say(&format!("error[{}]: connection \"{connection}\": {error}", exit::code_of_store(error)));
         }
         error => exit::say(&format!("error[E0302]: connection \"{connection}\": {error}")),
     }

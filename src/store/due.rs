@@ -83,12 +83,15 @@ impl Store {
                 "select o.id, o.connection, o.kind, l.owner, l.held_until from operations o join connections c on c.name = o.connection
                  left join leases l on l.connection_id = c.id where o.outcome = 'running'",
             )?;
-            let running: Vec<(String, String, String, Option<String>, Option<i64>)> = statement
-                .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))?
-                .collect::<Result<_, _>>()?;
+            let running = statement
+                .query_map([], |row| {
+                    let alive = row.get::<_, Option<String>>(3)?.zip(row.get(4)?).is_some_and(|(owner, until)| is_alive(&owner, until));
+                    Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?, alive))
+                })?
+                .collect::<Result<Vec<_>, _>>()?;
             let mut abandoned = Vec::new();
-            for (id, connection, kind, owner, until) in running {
-                if owner.zip(until).is_some_and(|(owner, until)| is_alive(&owner, until)) {
+            for (id, connection, kind, alive) in running {
+                if alive {
                     continue;
                 }
                 tx.execute(

@@ -49,7 +49,7 @@ async fn d12_a_backup_is_whole_and_a_restored_one_catches_up() {
 /// A copy is one moment: it neither waits for a pause between writes nor begins anew with each of them.
 #[tokio::test(flavor = "multi_thread")]
 async fn d12_a_backup_ends_while_others_never_stop_writing() {
-    let bench = Bench::new(start(DependencyTrack::new(Size { findings: 8000, ..SIZE }), 0).await.unwrap());
+    let bench = Bench::new(start(DependencyTrack::new(Size { findings: 14_000, ..SIZE }), 0).await.unwrap());
     bench.sync(false).await;
     run_well(bench.command(&["records", "map", "--all", "--product", "turn 0"])).await;
     assert!(bench.number("select page_count from pragma_page_count") > 2000, "copied in more than one step");

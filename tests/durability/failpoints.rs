@@ -123,6 +123,8 @@ async fn d1_kill_9_while_the_database_is_made() {
         let config = std::fs::read_to_string(bench.config()).unwrap().replace("sqlite:t.db", &format!("sqlite:{place}.db"));
         let file = bench.folder.path().join("new.toml");
         std::fs::write(&file, config).unwrap();
+        // It holds a secret, made up as it is.
+        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         let command = || {
             let mut command = Command::new(env!("CARGO_BIN_EXE_tributary"));
             command.args(["run", "--once", "--config"]).arg(&file).env_clear();

@@ -88,8 +88,8 @@ async fn d3_a_decision_is_there_once_its_command_has_answered() {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let told = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
-        let answer = told.skip_while(|line| line.starts_with("warning")).next();
+        let mut told = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+        let answer = told.find(|line| !line.starts_with("warning"));
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!(answer.as_deref(), Some("1 findings, 1 of them changed"));

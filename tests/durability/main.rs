@@ -4,6 +4,7 @@
 //! The real binary runs against simulators in this process, and is killed, stopped or starved by it.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::print_stderr, reason = "what is skipped is told")]
 
 #[path = "../common/mod.rs"]
 mod common;

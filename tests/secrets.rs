@@ -231,8 +231,6 @@ const PATHS: &[&str] = &["/api/v1/status", "/metrics", "/readyz", "/livez"];
 
 /// Starts the daemon and asks it everything. Its log stays beside the database.
 async fn asked_of_the_daemon(bench: &Bench) -> Vec<(String, String)> {
-    let text = fs::read_to_string(bench.config()).unwrap();
-    fs::write(bench.config(), format!("[server]\nlisten = \"127.0.0.1:0\"\n{text}")).unwrap();
     let log = fs::File::create(bench.folder.path().join("daemon.log")).unwrap();
     let mut child = bench.command(&["run", "-vvv"]).stdout(Stdio::null()).stderr(log).spawn().unwrap();
     let database = bench.folder.path().join("t.db");
@@ -246,7 +244,6 @@ async fn asked_of_the_daemon(bench: &Bench) -> Vec<(String, String)> {
     }
     child.kill().unwrap();
     child.wait().unwrap();
-    fs::write(bench.config(), text).unwrap();
     answers
 }
 

@@ -102,7 +102,9 @@ impl Bench {
     }
 
     pub(crate) fn text(&self, sql: &str) -> String {
-        self.engine.store.reader().unwrap().query_row(sql, [], |row| row.get(0)).unwrap()
+        use rusqlite::OptionalExtension;
+        let found = self.engine.store.reader().unwrap().query_row(sql, [], |row| row.get::<_, Option<String>>(0)).optional();
+        found.unwrap().flatten().unwrap_or_default()
     }
 
     /// The binary, ready to run on this configuration.

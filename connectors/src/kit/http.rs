@@ -108,6 +108,8 @@ fn client(meta: &Meta, options: &HttpOptions, resolver: Resolver) -> Result<reqw
         if extra.is_empty() {
             return Err(wrong(format!("`http.ca_file` {} holds no PEM certificate", path.display())));
         }
+        let alone = reqwest::Client::builder().tls_certs_only(extra.clone()).build();
+        alone.map_err(|_| wrong(format!("`http.ca_file` {} holds a certificate that cannot be read", path.display())))?;
     }
     // The proxy is connected to like any other host; who says how to reach it must not widen what may be reached.
     if let Some(proxy) = options.proxy.as_deref().and_then(|proxy| Url::parse(proxy).ok())

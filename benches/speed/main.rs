@@ -73,7 +73,7 @@ async fn measure(tools: &[&Tool], sizes: &[usize]) {
 async fn of_size(tool: &Tool, findings: usize, folder: &std::path::Path) -> Ran {
     let mut simulated = tool.start(findings);
     let config = folder.join("tributary.toml");
-    std::fs::write(&config, simulated.config("b.db")).unwrap();
+    write_private(&config, &simulated.config("b.db"));
     let database = folder.join("b.db");
     let mut line = Lines { findings };
 
@@ -121,4 +121,10 @@ impl Lines {
         let (findings, time, rss) = (self.findings, ran.took.as_secs_f64(), ran.rss >> 10);
         println!("{work:<42} {findings:>9} {time:>7.2} s {told:>9} {ratio:>6} {bar:>5} {rss:>5} MiB");
     }
+}
+
+/// Writes a configuration, which holds made-up secrets, for its owner alone.
+pub(crate) fn write_private(path: &std::path::Path, text: &str) {
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
 }

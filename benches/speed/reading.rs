@@ -23,7 +23,7 @@ pub(crate) async fn measure(folder: &Path, findings: usize) {
     let quiet = "[defaults]\ndiscover = \"0 0 1 1 *\"\nsync = \"0 0 1 1 *\"\n";
     let head = "[store]\nurl = \"sqlite:b.db\"\n";
     let added: String = others.iter().map(|(name, tool)| tool.connection(name)).collect();
-    std::fs::write(&config, format!("{head}{added}")).unwrap();
+    crate::write_private(&config, &format!("{head}{added}"));
     run::sync(config.clone(), false).await;
     let mut text = format!("{head}{quiet}{added}");
     let writer = Connection::open(&database).unwrap();
@@ -43,7 +43,7 @@ pub(crate) async fn measure(folder: &Path, findings: usize) {
             )
             .unwrap();
     }
-    std::fs::write(&config, text).unwrap();
+    crate::write_private(&config, &text);
 
     let started = median(|| until_started(&config));
     println!("cold start of the daemon, {CONNECTIONS} connections, {findings} findings: {} ms (bar 300)", started.as_millis());

@@ -3,9 +3,8 @@
 //! Read `reference` first: it is the contract. `TRIBUTARY_MODEL_CASES` sets how many sequences are tried; they are the same
 //! each time, unless `TRIBUTARY_MODEL_SEED` is set.
 //!
-//! Known limits of the model, met in about one of several thousand sequences: it approves what is held whichever operation holds
-//! it, where the store asks for that operation's id (hold, then a sync that breaks, then approve); and it does not know that a
-//! record first met in the stream makes the next pass a full one, which is seen when that pass is cut short and resumed.
+//! Known limit of the model, met in about one of several thousand sequences: it does not know that a record first met in the
+//! stream makes the next pass a full one, which is seen when that pass is cut short and resumed.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -39,7 +39,6 @@ pub(crate) struct World {
     pub(crate) reader: rusqlite::Connection,
     pub(crate) shared: Shared,
     pub(crate) model: Model,
-    pub(crate) last_sync: Option<uuid::Uuid>,
 }
 
 impl World {
@@ -52,7 +51,7 @@ impl World {
         let reader = engine.store.reader().unwrap();
         let shared = Shared::default();
         *shared.tool() = Tool { stream, listed: (0..RECORDS).collect(), ..Tool::default() };
-        World { folder, engine, reader, shared, model: Model { auto_map: true, ..Model::default() }, last_sync: None }
+        World { folder, engine, reader, shared, model: Model { auto_map: true, ..Model::default() } }
     }
 
     pub(crate) fn plan(&self) -> Plan {
@@ -64,7 +63,6 @@ impl World {
     pub(crate) async fn sync(&mut self, full: bool) {
         let source: Arc<dyn Source> = Arc::new(self.shared.clone());
         let reports = self.engine.sync(&source, &self.plan(), Trigger::Manual, full, &Progress::without_waits()).await.unwrap();
-        self.last_sync = reports.last().map(|report| report.operation);
         for report in reports {
             let counts = report.counts;
             let sum = counts.created + counts.updated + counts.unchanged + counts.reopened + counts.filtered + counts.rejected;
@@ -167,10 +165,15 @@ impl World {
                 self.model.full_due.extend((0..RECORDS).chain([STREAM]));
             }
             Step::Approve => {
-                if let Some(operation) = self.last_sync {
-                    self.engine.store.approve(operation).await.unwrap();
-                    self.approve();
+                // Whichever operations hold something: a sync that broke since then holds nothing of its own.
+                let holding: Vec<String> = {
+                    let mut held = self.reader.prepare("select distinct operation from held_closes").unwrap();
+                    held.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+                };
+                for operation in holding {
+                    self.engine.store.approve(operation.parse().unwrap()).await.unwrap();
                 }
+                self.approve();
             }
             Step::Reopen => self.reopen(),
         }

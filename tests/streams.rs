@@ -5,18 +5,15 @@
 mod common;
 
 use common::{Bench, SIZE, assert_outcome};
-use tributary::store::Outcome;
+use tributary::store::{Outcome, RecordAction, RecordFilter};
 use tributary_simulator::{Change, Oracle, Running, start};
 
-/// Does what a person does who maps or ignores a record.
-fn decide(bench: &Bench, records: &[&str], state: &str) {
-    let database = rusqlite::Connection::open(bench.folder.path().join("t.db")).unwrap();
-    let now = "cast((julianday('now') - 2440587.5) * 86400000000 as integer)";
-    for record in records {
-        let moved =
-            database.execute(&format!("update record_rows set state = ?2, state_since = {now} where key = ?1"), [*record, state]).unwrap();
-        assert_eq!(moved, 1, "{record}");
-    }
+/// Does what a person does who maps, ignores or restores records.
+async fn decide(bench: &Bench, records: &[&str], action: RecordAction) {
+    let keys = records.iter().map(|record| (*record).to_owned()).collect();
+    let changes = bench.engine.store.change_records(RecordFilter { keys, ..RecordFilter::default() }, action).await.unwrap();
+    assert_eq!(changes.len(), records.len());
+    assert!(changes.iter().all(|change| change.from != change.to), "{changes:?}");
 }
 
 /// The record with the most open findings.
@@ -44,7 +41,7 @@ async fn a_record_mapped_later_brings_its_old_findings(tool: Running) {
     let oracle = bench.tool.vendor.oracle();
     let late = busiest(&oracle);
     let others: Vec<&str> = oracle.records.keys().map(String::as_str).filter(|record| *record != late).collect();
-    decide(&bench, &others, "good");
+    decide(&bench, &others, RecordAction::Map(None)).await;
     let report = bench.sync(false).await;
     assert_outcome(&report, Outcome::Success);
     assert!(report.filtered["record not mapped"] > 0);
@@ -52,7 +49,7 @@ async fn a_record_mapped_later_brings_its_old_findings(tool: Running) {
 
     let quiet = bench.sync(false).await;
     assert_eq!((quiet.counts.created, quiet.counts.closed), (0, 0));
-    decide(&bench, &[&late], "good");
+    decide(&bench, &[&late], RecordAction::Map(None)).await;
     assert_outcome(&bench.sync(false).await, Outcome::Success);
     bench.assert_oracle("after the last record was mapped");
 
@@ -68,7 +65,7 @@ async fn an_ignored_record_keeps_its_findings_untouched(tool: Running) {
     assert_outcome(&bench.sync(false).await, Outcome::Success);
     let ignored = busiest(&bench.tool.vendor.oracle());
     let before = rows_of(&bench, &ignored);
-    decide(&bench, &[&ignored], "ignored");
+    decide(&bench, &[&ignored], RecordAction::Ignore).await;
     bench.tool.vendor.step(&Change { fixed: 5.0, changed: 5.0, new: 5.0, vanished: 5.0 });
     for full in [true, false, true] {
         let report = bench.sync(full).await;
@@ -85,7 +82,7 @@ async fn an_ignored_record_keeps_its_findings_untouched(tool: Running) {
     let others = |of: &Oracle| of.findings.clone().into_iter().filter(|(_, truth)| truth.record != ignored).collect::<Vec<_>>();
     assert!(others(&stored) == others(&oracle), "the other records follow the tool");
 
-    decide(&bench, &[&ignored], "good");
+    decide(&bench, &[&ignored], RecordAction::Restore { auto_map: vec!["t".into()] }).await;
     assert_outcome(&bench.sync(false).await, Outcome::Success);
     // Where a listing can shift, absence counts when it is met twice.
     assert_outcome(&bench.sync(true).await, Outcome::Success);

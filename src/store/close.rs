@@ -182,8 +182,12 @@ fn apply(tx: &Transaction<'_>, operation: Uuid, absent: &Absent, hold: bool, clo
         hand_on(tx, &absent.gone, operation, at)?;
         closing.closed += absent.gone.len() as u64;
     }
-    tx.prepare_cached("update scopes set full_at = ?2, full_due = 0, last_seen = case when ?3 then last_seen else ?2 end where id = ?1")?
-        .execute(params![scope_id, absent.scope.pass.started, hold])?;
+    // What asked for a full pass after this one began asks on: it may have passed by what is wanted since.
+    tx.prepare_cached(
+        "update scopes set full_at = ?2, full_given = coalesce((select full_asked from passes where id = ?4), full_given),
+         last_seen = case when ?3 then last_seen else ?2 end where id = ?1",
+    )?
+    .execute(params![scope_id, absent.scope.pass.started, hold, absent.scope.pass.id])?;
     Ok(())
 }
 

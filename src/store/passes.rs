@@ -141,10 +141,6 @@ impl Store {
         let lease = lease.clone();
         self.write(move |tx, _| {
             lease.extend(tx)?;
-            // A stream that covers many records passed by what belonged to one that was not Good yet: once more, from the start.
-            let good_since: Option<i64> = tx
-                .prepare_cached("select max(state_since) from record_rows where connection_id = ?1 and state = 'good'")?
-                .query_row([lease.connection_id], |row| row.get(0))?;
             scopes
                 .into_iter()
                 .map(|scope| {
@@ -162,16 +158,16 @@ impl Store {
                     .execute(params![lease.connection_id, scope.list, scope.key, scope.title, record_id])?;
                     let row = tx
                         .prepare_cached(
-                            "select id, mark, watermark, full_at, full_due = 1 or (record_id is null and ?4 >= full_at)
-                             from scopes where connection_id = ?1 and list = ?2 and key = ?3",
+                            "select id, mark, watermark, full_at, full_asked > full_given from scopes
+                             where connection_id = ?1 and list = ?2 and key = ?3",
                         )?
-                        .query_row(params![lease.connection_id, scope.list, scope.key, good_since], |row| {
+                        .query_row(params![lease.connection_id, scope.list, scope.key], |row| {
                             Ok(ScopeRow {
                                 id: row.get(0)?,
                                 mark: row.get(1)?,
                                 watermark: time(row.get(2)?),
                                 full_at: time(row.get(3)?),
-                                full_due: row.get::<_, Option<bool>>(4)?.unwrap_or(false),
+                                full_due: row.get(4)?,
                             })
                         })?;
                     Ok((scope, row))
@@ -220,8 +216,11 @@ impl Store {
             let started = now();
             let since = scope.watermark;
             let seq_at: i64 = tx.prepare_cached("select coalesce(max(seq), 0) from finding_rows")?.query_row([], |row| row.get(0))?;
-            tx.prepare_cached("insert into passes (scope_id, started_at, is_full, since, cursor_at, seq_at) values (?1, ?2, ?3, ?4, ?2, ?5)")?
-                .execute(params![scope.id, started, full, since.map(Timestamp::as_microsecond), seq_at])?;
+            tx.prepare_cached(
+                "insert into passes (scope_id, started_at, is_full, since, cursor_at, seq_at, full_asked)
+                 select id, ?2, ?3, ?4, ?2, ?5, full_asked from scopes where id = ?1",
+            )?
+            .execute(params![scope.id, started, full, since.map(Timestamp::as_microsecond), seq_at])?;
             let id = tx.last_insert_rowid();
             failpoint::pass("pass.open");
             Ok(Pass { id, scope_id: scope.id, full, since, cursor: None, seq_at, started, pages: 0, resumed: false })
@@ -239,7 +238,7 @@ impl Store {
             tx.execute(&format!("delete from pass_pages where pass_id in (select id from passes where {of})"), [&connection])?;
             tx.execute(&format!("delete from passes where {of}"), [&connection])?;
             let scopes = tx.execute(
-                "update scopes set mark = null, watermark = null, full_due = 1 where connection_id in (select id from connections where name = ?1)",
+                "update scopes set mark = null, watermark = null, full_asked = full_asked + 1 where connection_id in (select id from connections where name = ?1)",
                 [&connection],
             )?;
             Ok(scopes as u64)
@@ -255,7 +254,7 @@ impl Store {
     pub async fn list_quarantined_again(&self, connection: Option<String>) -> Result<u64> {
         self.write_durably(move |tx| {
             let scopes = tx.execute(
-                "update scopes set full_due = 1, mark = null where id in (select s.id from scopes s join connections c on c.id = s.connection_id
+                "update scopes set full_asked = full_asked + 1, mark = null where id in (select s.id from scopes s join connections c on c.id = s.connection_id
                  join quarantine q on q.connection = c.name and q.scope = s.list || case when s.key = '' then '' else ' ' || s.key end
                  where ?1 is null or c.name = ?1)",
                 [&connection],

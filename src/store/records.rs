@@ -47,8 +47,7 @@ pub(crate) fn discovered(tx: &Transaction<'_>, connection_id: i64, record: &Reco
     })
 }
 
-/// The record that a finding in a stream names, and whether its findings are stored. What the stream told of it before it was
-/// Good is listed once more: `state_since` is compared with the stream's last full pass.
+/// The record that a finding in a stream names, and whether its findings are stored.
 pub(crate) fn met(tx: &Transaction<'_>, connection_id: i64, key: &str, auto_map: bool, at: i64) -> Result<(i64, bool)> {
     let known: Option<(i64, String)> = tx
         .prepare_cached("select id, state from record_rows where connection_id = ?1 and key = ?2")?
@@ -81,7 +80,7 @@ fn again(tx: &Transaction<'_>, id: i64, name: &str, auto_map: bool, at: i64) -> 
         "update record_rows set state = ?2, product_id = ?3, first_seen = ?4, last_seen = ?4, state_since = ?4 where id = ?1",
     )?
     .execute(params![id, if auto_map { "good" } else { "new" }, product_id, at])?;
-    list_again(tx, id)
+    if auto_map { list_again(tx, id) } else { Ok(()) }
 }
 
 fn insert(tx: &Transaction<'_>, connection_id: i64, record: &Record, attributes: &str, auto_map: bool, at: i64) -> Result<i64> {
@@ -101,21 +100,37 @@ fn insert(tx: &Transaction<'_>, connection_id: i64, record: &Record, attributes:
         attributes,
         at
     ])?;
-    Ok(tx.last_insert_rowid())
+    let id = tx.last_insert_rowid();
+    if auto_map {
+        list_again(tx, id)?;
+    }
+    Ok(id)
 }
 
-/// The next pass of this record's own lists is a full one: it became Good, and its findings were left aside before. Streams
-/// that cover many records compare `state_since` with their last full pass.
+/// A record became Good, and its findings were left aside before: the next passes of its own lists, and of those that cover
+/// many records, are full ones.
 pub(super) fn list_again(tx: &Transaction<'_>, record_id: i64) -> Result<()> {
-    tx.prepare_cached("update scopes set full_due = 1 where record_id = ?1")?.execute([record_id])?;
+    tx.prepare_cached("update scopes set full_asked = full_asked + 1 where record_id = ?1")?.execute([record_id])?;
+    tx.prepare_cached(
+        "update scopes set full_asked = full_asked + 1
+         where record_id is null and connection_id = (select connection_id from record_rows where id = ?1)",
+    )?
+    .execute([record_id])?;
     Ok(())
 }
 
 /// Gives a missing record its former state back.
 fn come_back(tx: &Transaction<'_>, id: i64, at: i64) -> Result<String> {
-    Ok(tx
-        .prepare_cached("update record_rows set state = coalesce(former_state, 'good'), former_state = null, state_since = ?2, last_seen = ?2 where id = ?1 returning state")?
-        .query_row(params![id, at], |row| row.get(0))?)
+    let state: String = tx
+        .prepare_cached(
+            "update record_rows set state = coalesce(former_state, 'good'), former_state = null, state_since = ?2, last_seen = ?2
+             where id = ?1 returning state",
+        )?
+        .query_row(params![id, at], |row| row.get(0))?;
+    if state == "good" {
+        list_again(tx, id)?;
+    }
+    Ok(state)
 }
 
 /// The product of this name, created when it is new.
@@ -197,7 +212,7 @@ impl Store {
                 |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
             )?;
             if old != settings || minimum_severity < least || (import_closed && !closed) {
-                tx.execute("update scopes set full_due = 1 where connection_id = ?1", [lease.connection_id])?;
+                tx.execute("update scopes set full_asked = full_asked + 1 where connection_id = ?1", [lease.connection_id])?;
             }
             if (&old, least, closed) != (&settings, minimum_severity, import_closed) {
                 tx.execute(

@@ -2,9 +2,6 @@
 //!
 //! Read `reference` first: it is the contract. `TRIBUTARY_MODEL_CASES` sets how many sequences are tried; they are the same
 //! each time, unless `TRIBUTARY_MODEL_SEED` is set.
-//!
-//! Known limit of the model, met in about one of several thousand sequences: it does not know that a record first met in the
-//! stream makes the next pass a full one, which is seen when that pass is cut short and resumed.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

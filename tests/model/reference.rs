@@ -7,7 +7,7 @@ use tributary_connectors::model::{Severity, State};
 
 use crate::{
     sequence::Act,
-    tool::{PAGE, RECORDS, Told, Tool},
+    tool::{PAGE, Told, Tool},
 };
 
 #[derive(Clone, Debug, PartialEq)]
@@ -32,6 +32,7 @@ pub(crate) struct Row {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Walk {
     pub(crate) full: bool,
+    pub(crate) began: u64,
     pub(crate) page: usize,
     pub(crate) after: Option<u8>,
     pub(crate) seen: BTreeSet<u8>,
@@ -46,9 +47,11 @@ pub(crate) struct Model {
     pub(crate) records: BTreeMap<u8, RecordRow>,
     pub(crate) rows: BTreeMap<u8, Row>,
     pub(crate) walks: BTreeMap<u8, Walk>,
-    /// Lists that were read to their end, and those due for a full pass.
-    pub(crate) read_fully: BTreeSet<u8>,
-    pub(crate) full_due: BTreeSet<u8>,
+    /// Counts what asks for full passes: what comes later has a higher number.
+    pub(crate) tick: u64,
+    /// When a full pass of a list was asked for, and when the last one began that was read to its end.
+    pub(crate) full_asked: BTreeMap<u8, u64>,
+    pub(crate) read_fully: BTreeMap<u8, u64>,
     pub(crate) held: BTreeMap<u8, BTreeSet<u8>>,
     pub(crate) discovered: bool,
 }
@@ -60,14 +63,18 @@ pub(crate) fn too_many(gone: usize, of: usize) -> bool {
 }
 
 impl Model {
-    pub(crate) fn configure(&mut self, tool: &Tool) {
+    pub(crate) fn configure(&mut self) {
         let rank = |least: Option<Severity>| least.unwrap_or(Severity::Info);
         if rank(self.least) < rank(self.least_before) {
-            // Every list that was ever begun.
-            let all: Vec<u8> = if tool.stream { vec![STREAM] } else { (0..RECORDS).collect() };
-            self.full_due.extend(all);
+            self.ask_for_full(&ALL);
         }
         self.least_before = self.least;
+    }
+
+    /// The next passes of these lists that begin are full ones: what they had passed by is wanted now.
+    pub(crate) fn ask_for_full(&mut self, lists: &[u8]) {
+        self.tick += 1;
+        self.full_asked.extend(lists.iter().map(|list| (*list, self.tick)));
     }
 
     pub(crate) fn discover(&mut self, tool: &Tool) {
@@ -109,8 +116,7 @@ impl Model {
     /// Its own list, or the stream, is read from its beginning next.
     pub(crate) fn became_good(&mut self, number: u8) {
         if self.records[&number].state == "good" {
-            self.full_due.insert(number);
-            self.full_due.insert(STREAM);
+            self.ask_for_full(&[number, STREAM]);
         }
     }
 
@@ -121,8 +127,10 @@ impl Model {
         let mut complete = Vec::new();
         for scope in scopes {
             let due = if tool.stream { STREAM } else { scope };
-            let full = asked_full || self.full_due.contains(&due) || !self.read_fully.contains(&scope);
-            let mut walk = self.walks.remove(&scope).filter(|walk| walk.full || !full).unwrap_or(Walk { full, ..Walk::default() });
+            let asked = self.full_asked.get(&due).copied().unwrap_or(0);
+            let full = asked_full || self.read_fully.get(&scope).is_none_or(|began| asked > *began);
+            let begin = Walk { full, began: self.tick, ..Walk::default() };
+            let mut walk = self.walks.remove(&scope).filter(|walk| walk.full || !full).unwrap_or(begin);
             let mut ended = false;
             while !ended && broken != Some((scope, walk.page)) {
                 let after = walk.after;
@@ -185,10 +193,10 @@ impl Model {
                 .map(|(number, _)| *number)
                 .collect();
             let gone: BTreeSet<u8> = unclosed.iter().filter(|number| !walk.seen.contains(number)).copied().collect();
-            absent.push((scope, unclosed.len(), gone));
+            absent.push((scope, walk.began, unclosed.len(), gone));
         }
-        let all = too_many(absent.iter().map(|(_, _, gone)| gone.len()).sum(), absent.iter().map(|(_, of, _)| of).sum());
-        for (scope, of, gone) in absent {
+        let all = too_many(absent.iter().map(|(.., gone)| gone.len()).sum(), absent.iter().map(|(_, _, of, _)| of).sum());
+        for (scope, began, of, gone) in absent {
             self.held.remove(&scope);
             if (all || too_many(gone.len(), of)) && !gone.is_empty() {
                 self.held.insert(scope, gone);
@@ -197,8 +205,7 @@ impl Model {
                     self.rows.get_mut(&number).unwrap().source_state = State::Gone;
                 }
             }
-            self.read_fully.insert(scope);
-            self.full_due.remove(&if tool.stream { STREAM } else { scope });
+            self.read_fully.insert(scope, began);
         }
     }
 
@@ -227,5 +234,8 @@ impl Model {
     }
 }
 
-/// In `full_due`: the stream over all records, whose list has the number 0 like the first record's.
-pub(crate) const STREAM: u8 = 255;
+/// In `full_asked`: the stream over all records, whose list has the number 0 like the first record's.
+const STREAM: u8 = 255;
+
+/// The list of each record, and the stream.
+pub(crate) const ALL: [u8; 4] = [0, 1, 2, STREAM];

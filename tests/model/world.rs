@@ -17,7 +17,7 @@ use tributary_connectors::{
 };
 
 use crate::{
-    reference::{Model, STREAM, UNCLOSED},
+    reference::{ALL, Model, UNCLOSED},
     sequence::{Act, Step},
     tool::{META, RECORDS, Shared, Told, Tool, key, record},
 };
@@ -80,7 +80,7 @@ impl World {
 
     /// A sync discovers first what was never discovered.
     pub(crate) fn expect_discovered(&mut self, tool: &Tool) {
-        self.model.configure(tool);
+        self.model.configure();
         if !self.model.discovered {
             self.model.discover(tool);
         }
@@ -101,7 +101,7 @@ impl World {
             Step::Discover => {
                 let source: Arc<dyn Source> = Arc::new(self.shared.clone());
                 self.engine.discover(&source, &self.plan(), Trigger::Manual, &Progress::without_waits()).await.unwrap();
-                self.model.configure(&tool);
+                self.model.configure();
                 self.model.discover(&tool);
             }
             Step::Sync(full) => {
@@ -162,7 +162,7 @@ impl World {
             Step::Reset => {
                 self.engine.store.reset("m".into()).await.unwrap();
                 self.model.walks.clear();
-                self.model.full_due.extend((0..RECORDS).chain([STREAM]));
+                self.model.ask_for_full(&ALL);
             }
             Step::Approve => {
                 // Whichever operations hold something: a sync that broke since then holds nothing of its own.

@@ -88,7 +88,9 @@ create table scopes (
     full_at bigint,
     -- Start of the last full pass that closed, or could have closed.
     last_seen bigint,
-    full_due integer not null default 0,
+    -- How often a full pass was asked for, and how often before the last complete one began: while they differ, one is due.
+    full_asked bigint not null default 0,
+    full_given bigint not null default 0,
     unique (connection_id, list, key)
 );
 create index scopes_record on scopes (record_id);
@@ -102,6 +104,8 @@ create table passes (
     -- The last finding row when it began: what comes after was created since.
     seq_at bigint not null,
     is_full integer not null,
+    -- That of its scope when it began.
+    full_asked bigint not null,
     since bigint,
     next_cursor text,
     cursor_at bigint not null,

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Change, Fault, Faults, Oracle, Size, Truth, Vendor,
-    seed::{Seed, share},
+    seed::{Seed, share, spread},
 };
 
 const KEY: &str = "odt_SimKey01_9f8e7d6c5b4a39281706f5e4d3c2b1a0";
@@ -66,15 +66,7 @@ impl DependencyTrack {
         let vulnerabilities = (0..500.min(size.findings.max(20))).map(|n| vulnerability(&mut seed, n)).collect();
         let mut world = World { seed: size.seed, step: 0, projects: Vec::new(), vulnerabilities };
         let records = size.records.max(3);
-        let mut left = size.findings;
-        for number in 0..records {
-            let findings = match number {
-                0 => 0,
-                1 => 5.min(left),
-                n if n + 1 == records => left,
-                n => (left / (records - n)).saturating_mul(2 * (n % 2) + 1).div_ceil(2).min(left),
-            };
-            left -= findings;
+        for (number, findings) in spread(size.findings, records).enumerate() {
             world.projects.push(Project::new(&mut seed, number, ""));
             world.fill(number, findings, 0);
         }

@@ -10,6 +10,22 @@ pub fn share(total: usize, percent: f64) -> usize {
     (total as f64 * percent / 100.0).ceil() as usize
 }
 
+/// So many findings for each of at least three records: none for the first, five for the second, uneven shares for the
+/// others, and what is left for the last.
+pub fn spread(findings: usize, records: usize) -> impl Iterator<Item = usize> {
+    let mut left = findings;
+    (0..records).map(move |number| {
+        let own = match number {
+            0 => 0,
+            1 => 5.min(left),
+            n if n + 1 == records => left,
+            n => (left / (records - n)).saturating_mul(2 * (n % 2) + 1).div_ceil(2).min(left),
+        };
+        left -= own;
+        own
+    })
+}
+
 impl Seed {
     /// A generator for one thing: the same parts always give the same numbers.
     pub fn of(parts: &[u64]) -> Self {

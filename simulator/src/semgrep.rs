@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Change, Fault, Faults, Oracle, Size, Truth, Vendor,
-    seed::{Seed, share},
+    seed::{Seed, share, spread},
 };
 
 const TOKEN: &str = "sim0semgrep0a1b2c3d4e5f60718293a4b5c6d7e8f9";
@@ -118,16 +118,8 @@ impl Semgrep {
             lists: Default::default(),
         };
         let records = size.records.max(3);
-        let mut left = size.findings;
-        for number in 0..records {
+        for (number, findings) in spread(size.findings, records).enumerate() {
             world.projects.push(Project::new(number));
-            let findings = match number {
-                0 => 0,
-                1 => 5.min(left),
-                n if n + 1 == records => left,
-                n => (left / (records - n)).saturating_mul(2 * (n % 2) + 1).div_ceil(2).min(left),
-            };
-            left -= findings;
             world.fill(number, findings, None);
         }
         let World { lists, findings, .. } = &mut world;

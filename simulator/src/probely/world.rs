@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::CANARY;
 use crate::{
     Change, Size,
-    seed::{Seed, share},
+    seed::{Seed, share, spread},
 };
 
 /// 2025-01-01, in seconds.
@@ -114,15 +114,7 @@ impl World {
             requests,
         };
         let records = size.records.max(4);
-        let mut left = size.findings;
-        for number in 0..records {
-            let open = match number {
-                0 => 0,
-                1 => 5.min(left),
-                n if n + 1 == records => left,
-                n => (left / (records - n)).saturating_mul(2 * (n % 2) + 1).div_ceil(2).min(left),
-            };
-            left -= open;
+        for (number, open) in spread(size.findings, records).enumerate() {
             world.add_target(number);
             if number != 0 {
                 world.scan(number);

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::SEVERITIES;
 use crate::{
     Change, Size,
-    seed::{Seed, share},
+    seed::{Seed, share, spread},
 };
 
 /// 2025-01-01, in milliseconds.
@@ -140,15 +140,7 @@ impl World {
             world.orgs.push(Org { id, name, slug, in_group, closed: false, issues: Vec::new() });
         }
         let records = size.records.max(4);
-        let mut left = size.findings;
-        for number in 0..records {
-            let open = match number {
-                0 => 0,
-                1 => 5.min(left),
-                n if n + 1 == records => left,
-                n => (left / (records - n)).saturating_mul(2 * (n % 2) + 1).div_ceil(2).min(left),
-            };
-            left -= open;
+        for (number, open) in spread(size.findings, records).enumerate() {
             world.add_project(&mut seed, number, "active");
             world.fill(number, open, number != 0);
         }

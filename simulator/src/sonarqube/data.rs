@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Change, Truth,
-    seed::{Seed, share},
+    seed::{Seed, share, spread},
 };
 
 pub(super) const TYPES: &[&str] = &["CODE_SMELL", "BUG", "VULNERABILITY"];
@@ -173,17 +173,8 @@ impl World {
     pub(super) fn new(size: crate::Size, edition: Edition) -> Self {
         let mut world = World { seed: size.seed, step: 0, edition, projects: Vec::new(), rules: rules(), found: HashMap::new() };
         let records = size.records.max(3);
-        let mut left = size.findings;
-        for number in 0..=records {
-            let findings = match number {
-                0 => 0,
-                1 => 5.min(left),
-                // A project that the token's user may not browse.
-                n if n == records => 7,
-                n if n + 1 == records => left,
-                n => (left / (records - n)).saturating_mul(2 * (n % 2) + 1).div_ceil(2).min(left),
-            };
-            left = left.saturating_sub(findings);
+        // After them comes one that the token's user may not browse.
+        for (number, findings) in spread(size.findings, records).chain([7]).enumerate() {
             world.projects.push(Project::new(size.seed, number, edition, findings, number == records));
             world.fill(number, findings);
         }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Change, Size,
-    seed::{Seed, share},
+    seed::{Seed, share, spread},
 };
 
 const SECOND: i64 = 1_000_000;
@@ -156,17 +156,9 @@ impl World {
         let mut world = World { seed: size.seed, step: 0, scans: Vec::new(), plugins, assets: Vec::new(), findings: Vec::new() };
         let now = Timestamp::now().as_microsecond();
         let hosts = size.findings.min(1200).max(size.findings / 20);
-        let mut left = size.findings;
-        for number in 0..records {
+        for (number, findings) in spread(size.findings, records).enumerate() {
             let late = if number + 1 == records { 3 * DAY } else { 600 * SECOND };
             world.scans.push(scan(&mut seed, number, late, now));
-            let findings = match number {
-                0 => 0,
-                1 => 5.min(left),
-                n if n + 1 == records => left,
-                n => (left / (records - n)).saturating_mul(2 * (n % 2) + 1).div_ceil(2).min(left),
-            };
-            left -= findings;
             let from = world.assets.len();
             for _ in 0..(findings * hosts / size.findings.max(1)).max(2) {
                 world.host(&mut seed, number, now);

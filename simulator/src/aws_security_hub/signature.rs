@@ -4,7 +4,7 @@ use axum::http::{HeaderMap, Method, Uri};
 use jiff::{Timestamp, fmt::strtime, tz::TimeZone};
 use sha2::{Digest, Sha256};
 
-use super::Refusal;
+use super::refusal::Refusal;
 
 /// What the `Authorization` header says.
 #[derive(Debug)]

@@ -4,7 +4,12 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use jiff::{SignedDuration, Timestamp};
 
-use super::{ACCOUNT, AwsSecurityHub, Caller, Credential, Refusal, signature::pairs};
+use super::{
+    ACCOUNT, AwsSecurityHub,
+    access::{Caller, Credential},
+    refusal::Refusal,
+    signature::pairs,
+};
 use crate::seed::Seed;
 
 /// The role that a user of another account may assume.

@@ -1,0 +1,231 @@
+//! The two lists of findings: their parameters, and what fits them.
+
+use axum::{
+    Json,
+    extract::{Path, Query, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::{
+    DEPLOYMENT, SLUG, Server, WINDOW, answer, damage, not_found, start,
+    world::{BRANCHES, Finding, Kind, Project, Row, World},
+};
+use crate::Fault;
+
+/// The parameters as they came: names may repeat.
+pub(super) struct Parameters(pub(super) Vec<(String, String)>);
+
+pub(super) type Refused = Box<Response>;
+
+impl Parameters {
+    fn one(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// A list, whether the name repeats or one value has commas in it.
+    fn list(&self, name: &str) -> Vec<&str> {
+        self.0.iter().filter(|(key, _)| key == name).flat_map(|(_, value)| value.split(',')).filter(|word| !word.is_empty()).collect()
+    }
+
+    pub(super) fn number(&self, name: &str, otherwise: usize, least: usize, most: usize) -> Result<usize, Refused> {
+        let Some(text) = self.one(name) else { return Ok(otherwise) };
+        text.parse().ok().filter(|number| (least..=most).contains(number)).ok_or_else(|| bad(name, text))
+    }
+
+    fn word<'a>(&'a self, name: &str, known: &[&str]) -> Result<Option<&'a str>, Refused> {
+        self.one(name).map(|word| if known.contains(&word) { Ok(word) } else { Err(bad(name, word)) }).transpose()
+    }
+
+    fn words<'a>(&'a self, name: &str, known: &[&str]) -> Result<Vec<&'a str>, Refused> {
+        self.list(name).into_iter().map(|word| if known.contains(&word) { Ok(word) } else { Err(bad(name, word)) }).collect()
+    }
+}
+
+fn bad(name: &str, value: &str) -> Refused {
+    Box::new((StatusCode::BAD_REQUEST, Json(json!({ "message": format!("invalid value for {name}: {value:?}") }))).into_response())
+}
+
+const STATUSES: &[&str] = &["open", "fixed", "ignored", "reviewing", "fixing", "provisionally_ignored"];
+const SEVERITIES: &[&str] = &["low", "medium", "high", "critical"];
+/// Documented, but not simulated.
+const OTHER_FILTERS: &[&str] = &[
+    "triage_reasons",
+    "policies",
+    "rules",
+    "categories",
+    "confidence",
+    "autotriage_verdict",
+    "component_tags",
+    "exposures",
+    "transitivities",
+    "is_malicious",
+    "click_to_fix_pr_state",
+];
+
+struct Filter {
+    kind: Kind,
+    dedup: bool,
+    page: usize,
+    size: usize,
+    since: i64,
+    branch: Option<String>,
+    status: Option<String>,
+    severities: Vec<String>,
+    /// Which projects are wanted, by index; `None` is all of them.
+    projects: Option<Vec<bool>>,
+}
+
+impl Filter {
+    fn read(query: &Parameters, world: &World) -> Result<Filter, Refused> {
+        if let Some(name) = OTHER_FILTERS.iter().find(|name| query.one(name).is_some()) {
+            return Err(bad(name, "not simulated"));
+        }
+        let kind = match query.word("issue_type", &["sast", "sca", "ai_sast"])? {
+            Some("sca") => Kind::Sca,
+            Some("ai_sast") => Kind::AiSast,
+            _ => Kind::Sast,
+        };
+        let since = match query.one("since") {
+            #[expect(clippy::cast_possible_truncation, reason = "microseconds since 1970 fit")]
+            Some(text) => (text.parse::<f64>().map_err(|_| bad("since", text))? * 1e6) as i64,
+            None => i64::MIN,
+        };
+        let (names, ids) = (query.list("repos"), query.list("repository_ids"));
+        if let Some(id) = ids.iter().find(|id| id.parse::<u64>().is_err()) {
+            return Err(bad("repository_ids", id));
+        }
+        let wanted = |project: &Project| {
+            (names.is_empty() || names.iter().any(|name| name.eq_ignore_ascii_case(&project.name)))
+                && (ids.is_empty() || ids.iter().any(|id| *id == project.id.to_string()))
+        };
+        let any = !names.is_empty() || !ids.is_empty();
+        Ok(Filter {
+            kind,
+            dedup: query.word("dedup", &["true", "false"])? == Some("true"),
+            page: query.number("page", 0, 0, usize::MAX)?,
+            size: query.number("page_size", 100, 100, 3000)?,
+            since,
+            branch: query.one("ref").map(|branch| if branch == "_default" { BRANCHES[0] } else { branch }.to_owned()),
+            status: query.word("status", STATUSES)?.map(str::to_owned),
+            severities: query.words("severities", SEVERITIES)?.into_iter().map(str::to_owned).collect(),
+            projects: any.then(|| world.projects.iter().map(wanted).collect()),
+        })
+    }
+
+    fn fits(&self, row: &Row, finding: &Finding) -> bool {
+        // A branch of its own has each finding once.
+        (row.first || !self.dedup || self.branch.is_some())
+            && finding.since >= self.since
+            && self.branch.as_ref().is_none_or(|branch| branch == BRANCHES[row.branch])
+            && self.status.as_ref().is_none_or(|status| status == finding.status)
+            && (self.severities.is_empty() || self.severities.iter().any(|severity| severity == finding.severity))
+            && self.projects.as_ref().is_none_or(|projects| projects[finding.project])
+    }
+}
+
+pub(super) async fn findings(
+    State(server): State<Server>,
+    Path(slug): Path<String>,
+    Query(query): Query<Vec<(String, String)>>,
+) -> Response {
+    if slug != SLUG {
+        return not_found();
+    }
+    let world = server.tool.world();
+    let filter = match Filter::read(&Parameters(query), &world) {
+        Ok(filter) => filter,
+        Err(refused) => return *refused,
+    };
+    let fault = server.faults.take("GET /api/v1/deployments/findings");
+    let from = start(filter.page.saturating_mul(filter.size), filter.size, fault.as_ref());
+    let lags = server.tool.lags;
+    let window = if lags { WINDOW } else { usize::MAX };
+    let mut size = filter.size.min(window.saturating_sub(from));
+    if fault == Some(Fault::NoRole) {
+        size = 0;
+    }
+    let fitting = world.lists[filter.kind as usize].iter().rev().map(|row| (row, &world.findings[row.finding]));
+    let fitting = fitting.filter(|(row, finding)| filter.fits(row, finding) && !(lags && finding.ticket));
+    let page: Vec<_> = fitting.skip(from).take(size).map(|(row, finding)| (row.id, BRANCHES[row.branch], finding)).collect();
+    let mut rows: Vec<String> =
+        page.iter().map(|(id, branch, finding)| format!("{{\"id\":{id},\"ref\":\"{branch}\",{}", finding.rest)).collect();
+    damage(&mut rows, page.iter().position(|(.., finding)| finding.ever_open && finding.state == "open"), fault.as_ref());
+    answer(format!("{{\"findings\":[{}]}}", rows.join(",")))
+}
+
+const SECRET_STATUSES: &[&str] = &["UNSPECIFIED", "OPEN", "IGNORED", "FIXED", "REMOVED", "UNKNOWN", "PROVISIONALLY_IGNORED"];
+
+/// Opaque, with characters that have to be escaped in a query.
+fn cursor(position: usize) -> String {
+    format!("Pm0R+{:010x}/c2VjcmV0==", position ^ 0x005e_c4e7)
+}
+
+fn position(cursor: &str) -> Option<usize> {
+    let digits = cursor.strip_prefix("Pm0R+")?.strip_suffix("/c2VjcmV0==")?;
+    usize::from_str_radix(digits, 16).ok().map(|number| number ^ 0x005e_c4e7)
+}
+
+pub(super) async fn secrets(
+    State(server): State<Server>,
+    Path(deployment): Path<String>,
+    Query(query): Query<Vec<(String, String)>>,
+) -> Response {
+    let query = Parameters(query);
+    match deployment.parse::<u64>() {
+        Ok(DEPLOYMENT) => {}
+        Ok(_) => return not_found(),
+        Err(_) => return *bad("deploymentId", &deployment),
+    }
+    let fault = server.faults.take("GET /api/v1/deployments/secrets findings");
+    let read = || -> Result<_, Refused> {
+        let asked = query.one("cursor").unwrap_or_default();
+        let from = if asked.is_empty() { Some(0) } else { position(asked) };
+        let from = from.filter(|_| asked.is_empty() || fault != Some(Fault::ExpiredCursor)).ok_or_else(|| bad("cursor", asked))?;
+        let known = |prefix: &str, words: &[&str]| -> Vec<String> { words.iter().map(|word| format!("{prefix}{word}")).collect() };
+        let (statuses, severities) =
+            (known("FINDING_STATUS_", SECRET_STATUSES), known("SEVERITY_", &["UNSPECIFIED", "LOW", "MEDIUM", "HIGH", "CRITICAL"]));
+        let status = query.word("status", &statuses.iter().map(String::as_str).collect::<Vec<_>>())?;
+        let severities = query.words("severity", &severities.iter().map(String::as_str).collect::<Vec<_>>())?;
+        let status = status.filter(|status| *status != "FINDING_STATUS_UNSPECIFIED");
+        if let Some(value) = query.one("validationState").filter(|value| *value != "VALIDATION_STATE_UNSPECIFIED") {
+            return Err(bad("validationState", value));
+        }
+        let since = match query.one("since") {
+            Some(text) => text.parse::<Timestamp>().map_err(|_| bad("since", text))?.as_microsecond(),
+            None => i64::MIN,
+        };
+        let limit = query.number("limit", 100, 1, usize::MAX)?.min(500);
+        Ok((asked, from, status, severities, since, limit))
+    };
+    let (asked, from, status, severities, since, limit) = match read() {
+        Ok(read) => read,
+        Err(refused) => return *refused,
+    };
+    let from = start(from, limit, fault.as_ref());
+    let repos = query.list("repo");
+    let world = server.tool.world();
+    let fits = |finding: &&Finding| {
+        finding.since >= since
+            && status
+                .is_none_or(|status| status.strip_prefix("FINDING_STATUS_").is_some_and(|word| word.eq_ignore_ascii_case(finding.status)))
+            && (severities.is_empty()
+                || severities.iter().any(|word| word.ends_with("UNSPECIFIED") || word[9..].eq_ignore_ascii_case(finding.severity)))
+            && (repos.is_empty() || repos.contains(&world.projects[finding.project].name.as_str()))
+    };
+    let list = world.lists[Kind::Secrets as usize].iter().map(|row| &world.findings[row.finding]);
+    let size = if fault == Some(Fault::NoRole) { 0 } else { limit };
+    let page: Vec<_> = list.filter(fits).skip(from).take(size).collect();
+    let mut rows: Vec<String> = page.iter().map(|finding| format!("{{{}", finding.rest)).collect();
+    damage(&mut rows, page.iter().position(|finding| finding.ever_open && finding.state == "open"), fault.as_ref());
+    // A full page has a next one, which may be empty; an empty page has an empty cursor, a shorter one none.
+    let next = match (&fault, rows.len()) {
+        (Some(Fault::RepeatedCursor), _) if !asked.is_empty() => format!(",\"cursor\":{}", json!(asked)),
+        (_, 0) => ",\"cursor\":\"\"".to_owned(),
+        (_, count) if count == limit => format!(",\"cursor\":\"{}\"", cursor(from + limit)),
+        _ => String::new(),
+    };
+    answer(format!("{{\"findings\":[{}]{next}}}", rows.join(",")))
+}

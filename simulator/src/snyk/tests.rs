@@ -4,6 +4,9 @@ use std::{
     net::TcpStream,
 };
 
+use jiff::Timestamp;
+use serde_json::Value;
+
 use super::*;
 use crate::{Running, start};
 

@@ -165,6 +165,7 @@ impl Store {
         connection.pragma_update(None, "journal_mode", "wal").map_err(|error| damaged(path, error))?;
         migrate(path, &mut connection)?;
         disk::log_statements(&mut connection)?;
+        disk::move_log_beside(path, &mut connection)?;
         let log = disk::Log::of(path);
         let mut writer = Writer { path: path.to_owned(), connection, texts: merge::TextCache::default(), log, owed: Vec::new() };
         let (work, jobs) = mpsc::channel::<Work>();
@@ -389,7 +390,6 @@ fn open(path: &Path, access: OpenFlags) -> Result<Connection> {
         connection.pragma_update(None, "foreign_keys", false)?;
         connection.pragma_update(None, "temp_store", "memory")?;
         connection.pragma_update(None, "cache_size", -24_000)?;
-        connection.pragma_update(None, "wal_autocheckpoint", 4000)?;
         connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
         connection.query_row("select count(*) from sqlite_schema", [], |_| Ok(()))
     };

@@ -47,11 +47,7 @@ async fn the_periodic_full_pass_tells_what_the_deltas_missed(tool: Running) {
         .unwrap();
     assert_outcome(&bench.sync(false).await, Outcome::Success);
     assert_eq!(bench.number("select count(*) from findings"), before - 2, "a delta does not list them");
-    store
-        .execute_batch(
-            "update scopes set full_at = full_at - 8 * 86400000000",
-        )
-        .unwrap();
+    store.execute_batch("update scopes set full_at = full_at - 8 * 86400000000").unwrap();
     let report = bench.sync(false).await;
     assert_outcome(&report, Outcome::Success);
     let drift = report.drift.expect("there was a periodic full pass");

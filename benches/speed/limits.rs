@@ -83,7 +83,7 @@ fn insert(from: &Path, to: &Path, page: usize) -> Duration {
     target
         .execute_batch(
             "pragma foreign_keys = off; pragma journal_mode = wal; pragma synchronous = normal; pragma temp_store = memory;
-             pragma cache_size = -24000; pragma wal_autocheckpoint = 4000; delete from texts;",
+             pragma cache_size = -24000; pragma wal_autocheckpoint = 7500; delete from texts;",
         )
         .unwrap();
     // Generated columns are not among these.

@@ -3,11 +3,13 @@
 use std::{
     io::Write,
     path::{Path, PathBuf},
+    sync::mpsc,
     time::Duration,
 };
 
 use rusqlite::{
-    Connection,
+    Connection, OpenFlags,
+    hooks::Wal,
     trace::{TraceEvent, TraceEventCodes},
 };
 
@@ -16,7 +18,11 @@ use crate::failpoint;
 
 /// What a sync leaves free: room for what people decide, and for saying how the sync ended.
 const RESERVE: u64 = 16 << 20;
-/// Checkpoints keep the log at about half of this: one that is longer was kept from being cleared away.
+/// Pages in the log of which the writer is not to wait for the moving into the file: see [`move_log_beside`].
+const MANY: i32 = 2500;
+/// Pages in the log (60 MiB) at which the writer waits, so that the log can begin anew.
+const MOST: i32 = 7500;
+/// An operation does not leave a longer log behind.
 const LONG: u64 = 32 << 20;
 /// How long the log is when somebody should look who keeps it from being cleared away.
 const WARN: u64 = 1 << 30;
@@ -78,6 +84,37 @@ impl Writer {
         self.connection.busy_timeout(PATIENCE)?;
         Ok(done?)
     }
+}
+
+/// Has a thread of its own move what the log holds into the file, again and again while the log grows: the disk is slow, and
+/// the writer goes on meanwhile. The log can begin anew only when all of it was moved, so at [`MOST`] the writer moves the rest.
+pub(super) fn move_log_beside(path: &Path, writer: &mut Connection) -> Result<()> {
+    let (asks, asked) = mpsc::sync_channel::<()>(1);
+    let file = path.to_owned();
+    let beside = move || {
+        let mut connection = None;
+        while asked.recv().is_ok() {
+            // What fails here is done by the writer, later.
+            if connection.is_none() {
+                connection = super::open(&file, OpenFlags::SQLITE_OPEN_READ_WRITE).ok();
+            }
+            let _ = connection.as_ref().map(|connection| connection.query_row("pragma wal_checkpoint(passive)", [], |_| Ok(())));
+        }
+    };
+    let started = std::thread::Builder::new().name("store-log".into()).spawn(beside);
+    started.map_err(|error| Error::Open { path: path.to_owned(), reason: error.to_string() })?;
+    let mut moved = 0;
+    writer.wal_hook(Some(move |log: &mut Wal, pages: std::ffi::c_int| {
+        moved = moved.min(pages);
+        if pages >= MOST {
+            // The transaction is committed whatever comes of this.
+            let _ = log.checkpoint();
+        } else if pages - moved >= MANY && asks.try_send(()).is_ok() {
+            moved = pages;
+        }
+        Ok(())
+    }))?;
+    Ok(())
 }
 
 /// For tests: every statement that this connection runs.

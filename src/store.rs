@@ -6,6 +6,7 @@
 
 mod assets;
 mod close;
+mod counts;
 mod daemon;
 mod disk;
 mod due;
@@ -37,12 +38,13 @@ use crate::failpoint;
 
 pub use assets::{AssetCounts, AssetRow, prepare_asset};
 pub use close::{Approved, Closing, ScopeClosing};
+pub use counts::Counts;
 pub use daemon::Reload;
 pub use due::DueRow;
 pub use lease::Lease;
 pub(crate) use lease::is_alive;
 pub use mapping::{RecordAction, RecordChange, RecordFilter};
-pub use merge::{Counts, Gate, PageCommit, Stored};
+pub use merge::{Gate, PageCommit, Stored};
 pub use operations::{Kind as OperationKind, Outcome, Trigger};
 pub use passes::{Pass, PassEnd, ScopeRow};
 pub use row::{Row, hash_of, prepare};

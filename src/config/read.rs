@@ -1,33 +1,33 @@
 //! From files to a [`Config`], or to every problem in them.
 
+mod connection;
+mod value;
+
 use std::{
     collections::BTreeMap,
     fs,
     io::{self, Read},
     net::SocketAddr,
-    ops::Range,
     path::{Path, PathBuf},
     str::FromStr,
     sync::Arc,
     time::Duration,
 };
 
-use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp, civil, tz::TimeZone};
-use serde_json::{Map, Value};
+use jiff::tz::TimeZone;
 use toml::{
     Spanned,
     de::{DeTable, DeValue},
 };
-use tributary_connectors::{
-    Entry, SOURCES,
-    kit::{HttpOptions, Location, Secret},
-    model::Severity,
-};
+use tributary_connectors::model::Severity;
 
 use super::{
-    Config, Connection, Daemon, Errors, Problem, Schedule, SecretRef, ServerSettings,
+    Config, Connection, Daemon, Errors, Problem, Schedule, ServerSettings,
     secret::{Readers, readers, variable},
 };
+use value::Reader;
+
+pub(crate) use value::duration;
 
 const TOP: &[&str] = &["strict_secrets", "store", "server", "defaults", "connections"];
 const STORE: &[&str] = &["url", "keep_raw", "keep_operations"];
@@ -255,83 +255,7 @@ impl Default for Defaults {
     }
 }
 
-struct Reader<'a> {
-    path: &'a Path,
-    text: &'a str,
-    problems: &'a mut Vec<Problem>,
-    warnings: &'a mut Vec<String>,
-    strict: bool,
-    /// Who can read the file.
-    readers: Readers,
-}
-
 impl Reader<'_> {
-    fn problem(&self, code: &'static str, span: Range<usize>, what: String, hint: String) -> Problem {
-        let (line, column) = self.position(span.start);
-        let source = self.text.lines().nth(line - 1).unwrap_or_default();
-        let length = self.text.get(span).map_or(1, |words| words.lines().next().unwrap_or_default().chars().count());
-        // A line may hold a literal secret: what stands after the key of such a line is not shown.
-        let shown = match source.split_once('=') {
-            Some((key, _)) if may_hold_secret(source) => format!("{key}= …"),
-            // In the middle of a text or list.
-            None if !source.trim_start().starts_with('[') => "…".to_owned(),
-            _ => source.to_owned(),
-        };
-        Problem { code, place: Some((self.path.to_owned(), line, column, length)), line: shown, what, hint }
-    }
-
-    fn position(&self, offset: usize) -> (usize, usize) {
-        let before = &self.text[..self.text.floor_char_boundary(offset)];
-        (before.matches('\n').count() + 1, before.rsplit('\n').next().unwrap_or_default().chars().count() + 1)
-    }
-
-    fn wrong(&mut self, code: &'static str, span: Range<usize>, what: String, hint: &str) {
-        let problem = self.problem(code, span, what, hint.to_owned());
-        self.problems.push(problem);
-    }
-
-    /// Unknown keys are errors, with the nearest known one.
-    fn known(&mut self, table: &DeTable<'_>, known: &[&str], place: &str) {
-        for (key, _) in table.iter().filter(|(key, _)| !known.contains(&key.get_ref().as_ref())) {
-            let hint = nearest(key.get_ref(), known)
-                .map_or_else(|| format!("known here: {}", known.join(", ")), |near| format!("did you mean `{near}`?"));
-            self.wrong("E0102", key.span(), format!("unknown key `{}` in {place}", key.get_ref()), &hint);
-        }
-    }
-
-    fn table<'t>(&mut self, table: &'t DeTable<'_>, name: &str) -> Option<&'t DeTable<'t>> {
-        let value = table.get(name)?;
-        match value.get_ref() {
-            DeValue::Table(table) => Some(table),
-            _ => {
-                self.wrong("E0103", value.span(), format!("`{name}` has to be a table"), "write it as [section] with keys below");
-                None
-            }
-        }
-    }
-
-    fn text(&mut self, table: &DeTable<'_>, name: &str) -> Option<(String, Range<usize>)> {
-        let value = table.get(name)?;
-        match value.get_ref() {
-            DeValue::String(text) => Some((text.to_string(), value.span())),
-            _ => {
-                self.wrong("E0103", value.span(), format!("`{name}` has to be text"), "put it in quotes");
-                None
-            }
-        }
-    }
-
-    fn flag(&mut self, table: &DeTable<'_>, name: &str) -> Option<bool> {
-        let value = table.get(name)?;
-        match value.get_ref() {
-            DeValue::Boolean(flag) => Some(*flag),
-            _ => {
-                self.wrong("E0103", value.span(), format!("`{name}` has to be true or false"), "without quotes");
-                None
-            }
-        }
-    }
-
     fn defaults(&mut self, table: &DeTable<'_>, base: Defaults) -> Defaults {
         let mut all = base;
         if let Some(schedule) = self.schedule(table, "discover") {
@@ -359,311 +283,4 @@ impl Reader<'_> {
         }
         all
     }
-
-    fn time(&mut self, table: &DeTable<'_>, name: &str) -> Option<Duration> {
-        let (text, span) = self.text(table, name)?;
-        let time = duration(&text);
-        if time.is_none() {
-            self.wrong("E0105", span, format!("`{name}` is `{text}`"), "write a time such as 90m, 6h or 7d");
-        }
-        time
-    }
-
-    /// A date or a time, as TOML writes one or as text; without an offset in the connection's zone, a date at its beginning.
-    fn moment(&mut self, table: &DeTable<'_>, name: &str, zone: &TimeZone) -> Option<Timestamp> {
-        let value = table.get(name)?;
-        let text = match value.get_ref() {
-            DeValue::String(text) => text.to_string(),
-            DeValue::Datetime(time) => time.to_string(),
-            _ => String::new(),
-        };
-        let local = || Some(text.parse::<civil::DateTime>().ok()?.to_zoned(zone.clone()).ok()?.timestamp());
-        let moment = text.parse().ok().or_else(local);
-        if moment.is_none() {
-            self.wrong("E0105", value.span(), format!("`{name}` is no date"), "write a date such as 2027-01-31, or 2027-01-31T12:00:00Z");
-        }
-        moment
-    }
-
-    fn schedule(&mut self, table: &DeTable<'_>, name: &str) -> Option<Schedule> {
-        let value = table.get(name)?;
-        match value.get_ref() {
-            DeValue::String(rule) if rule == "off" => Some(Schedule::Off),
-            DeValue::String(rule) if too_wide(rule).is_some() => {
-                self.wrong(
-                    "E0107",
-                    value.span(),
-                    format!("schedule \"{rule}\": {}", too_wide(rule).unwrap_or_default()),
-                    "for a fixed interval write { every = \"90m\" }",
-                );
-                None
-            }
-            DeValue::String(rule) => {
-                match croner::parser::CronParser::builder().seconds(croner::parser::Seconds::Optional).build().parse(rule) {
-                    Ok(cron) => Some(Schedule::Cron(Box::new(cron))),
-                    Err(error) => {
-                        self.wrong(
-                            "E0107",
-                            value.span(),
-                            format!("schedule \"{rule}\": {error}"),
-                            "for a fixed interval write { every = \"90m\" }",
-                        );
-                        None
-                    }
-                }
-            }
-            DeValue::Table(every) => {
-                self.known(every, &["every"], name);
-                self.time(every, "every").map(Schedule::Every)
-            }
-            _ => {
-                self.wrong("E0107", value.span(), format!("`{name}` is no schedule"), "write a cron rule, { every = \"6h\" } or \"off\"");
-                None
-            }
-        }
-    }
-
-    fn connection(&mut self, (name, value): Entry_<'_>, defaults: &Defaults) -> Option<Connection> {
-        let before = self.problems.len();
-        let id = name.get_ref().to_string();
-        let place = format!("[connections.{id}]");
-        let valid = !id.is_empty()
-            && id.len() <= 63
-            && !id.starts_with(['-', '_'])
-            && id.chars().all(|c| matches!(c, 'a'..='z' | '0'..='9' | '-' | '_'));
-        if !valid {
-            self.wrong(
-                "E0106",
-                name.span(),
-                format!("`{id}` is no name for a connection"),
-                "use a-z, 0-9, - and _, at most 63, first a letter or digit",
-            );
-        }
-        let DeValue::Table(table) = value.get_ref() else {
-            self.wrong("E0103", value.span(), format!("{place} has to be a table"), "write it as a section");
-            return None;
-        };
-        self.known(table, &[CONNECTION, DEFAULTS].concat(), &place);
-        let named = self.text(table, "connector").or_else(|| self.text(table, "vendor"));
-        let Some((connector, span)) = named else {
-            self.wrong("E0110", name.span(), format!("{place} names no connector"), "add `connector = \"…\"`");
-            return None;
-        };
-        let ids: Vec<&str> = SOURCES.iter().map(|entry| entry.meta.id).collect();
-        let Some(entry) = Entry::find(&connector) else {
-            let hint =
-                nearest(&connector, &ids).map_or_else(|| format!("known: {}", ids.join(", ")), |near| format!("did you mean `{near}`?"));
-            self.wrong("E0110", span, format!("unknown connector `{connector}`"), &hint);
-            return None;
-        };
-        let all = self.defaults(table, defaults.clone());
-        let credential_expires = self.moment(table, "credential_expires", &all.timezone);
-        let mut http = HttpOptions::default();
-        if let Some(table) = self.table(table, "http") {
-            self.known(table, HTTP, "http");
-            http.ca_file = self.text(table, "ca_file").map(|(path, _)| self.beside(&path));
-            http.proxy = self.text(table, "proxy").map(|(url, _)| url);
-            http.timeout = self.time(table, "timeout");
-            http.allow_http = self.flag(table, "allow_http").unwrap_or(false);
-        }
-        let mut fields = Map::new();
-        let mut secrets = Vec::new();
-        let mut location = self.text(table, "location");
-        let schema = entry.schema();
-        let properties = schema.get("properties").and_then(Value::as_object).cloned().unwrap_or_default();
-        let given = ["fields", "credentials", "options"].iter().filter_map(|name| table.get(*name));
-        let given = given.filter_map(|value| if let DeValue::Table(table) = value.get_ref() { Some(table) } else { None });
-        for (key, value) in given.flat_map(|table| table.iter()).chain(table.iter().filter(|(key, _)| key.get_ref() == "secret")) {
-            let field =
-                entry.meta.aliases.iter().find(|(alias, _)| alias == key.get_ref()).map_or(key.get_ref().as_ref(), |(_, field)| field);
-            if field == "location" {
-                location = if let DeValue::String(text) = value.get_ref() { Some((text.to_string(), value.span())) } else { location };
-                continue;
-            }
-            let Some(property) = properties.get(field) else {
-                let known: Vec<&str> = properties.keys().map(String::as_str).collect();
-                let hint = nearest(field, &known)
-                    .map_or_else(|| format!("its fields: {}", known.join(", ")), |near| format!("did you mean `{near}`?"));
-                self.wrong("E0102", key.span(), format!("unknown field `{field}` of {}", entry.meta.id), &hint);
-                continue;
-            };
-            if fields.contains_key(field) || secrets.iter().any(|(known, _)| known == field) {
-                self.wrong("E0106", key.span(), format!("`{field}` is given twice"), "keep one of them");
-            } else if property.get("format").is_some_and(|format| format == "password") {
-                secrets.extend(self.secret(field, value).map(|reference| (field.to_owned(), reference)));
-            } else if let Some(value) = self.plain(value) {
-                fields.insert(field.to_owned(), value);
-            } else {
-                self.wrong("E0103", value.span(), format!("`{field}` has the wrong type"), "only secret fields take a reference");
-            }
-        }
-        for field in schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
-            if !fields.contains_key(field)
-                && !secrets.iter().any(|(known, _)| known == field)
-                && !self.problems[before..].iter().any(|p| p.what.contains(&format!("`{field}`")))
-            {
-                let about =
-                    properties.get(field).and_then(|property| property.get("description")).and_then(Value::as_str).unwrap_or_default();
-                self.wrong("E0111", name.span(), format!("{place} lacks `{field}`"), about);
-            }
-        }
-        let (address, span) = location.unwrap_or_else(|| (entry.meta.location.to_owned(), name.span()));
-        if address.is_empty() {
-            self.wrong("E0111", span, format!("{place} lacks `location`"), entry.meta.location_help);
-            return None;
-        }
-        let location = match Location::parse(&address, http.allow_http) {
-            Ok(location) => location,
-            Err(error) => {
-                self.wrong("E0112", span, error.kind.to_string(), entry.meta.location_help);
-                return None;
-            }
-        };
-        if self.problems.len() > before {
-            return None;
-        }
-        Some(Connection {
-            name: id,
-            label: self.text(table, "label").map(|(label, _)| label),
-            entry,
-            location,
-            enabled: self.flag(table, "enabled").unwrap_or(true),
-            discover: all.discover,
-            sync: all.sync,
-            timezone: all.timezone,
-            auto_map: all.auto_map,
-            minimum_severity: all.minimum_severity,
-            import_closed: all.import_closed,
-            full_sync_every: all.full_sync_every,
-            http,
-            credential_expires,
-            fields,
-            secrets,
-        })
-    }
-
-    fn secret(&mut self, field: &str, value: &Spanned<DeValue<'_>>) -> Option<SecretRef> {
-        match value.get_ref() {
-            DeValue::String(literal) => {
-                if self.strict {
-                    self.wrong(
-                        "E0113",
-                        value.span(),
-                        format!("`{field}` is a literal secret, and strict_secrets is on"),
-                        "use { env = … }, { file = … }, { credential = … } or { command = […] }",
-                    );
-                    return None;
-                }
-                let (line, _) = self.position(value.span().start);
-                let shown = self.path.display();
-                if self.readers == Readers::All {
-                    let hint =
-                        format!("run `chmod o-r {shown}`, or use {{ env = … }}, {{ file = … }}, {{ credential = … }}, {{ command = […] }}");
-                    let what = format!("`{field}` is a literal secret in a file that everybody can read");
-                    self.wrong("E0115", value.span(), what, &hint);
-                    return None;
-                }
-                let everybody = if self.readers == Readers::AllInMemory { ", which everybody on this machine can read" } else { "" };
-                self.warnings.push(format!(
-                    "{shown}:{line}: `{field}` is a literal secret; a reference such as {{ file = \"…\" }} keeps it out of this file{everybody}"
-                ));
-                Some(SecretRef::Literal(Secret::new(literal)))
-            }
-            DeValue::Table(table) if table.len() == 1 => {
-                let (kind, value) = table.iter().next().expect("one entry");
-                match (kind.get_ref().as_ref(), value.get_ref()) {
-                    ("env", DeValue::String(name)) => Some(SecretRef::Env(name.to_string())),
-                    ("file", DeValue::String(path)) => {
-                        let path = self.beside(path);
-                        if fs::File::open(&path).and_then(|file| readers(&file)).is_ok_and(|who| who == Readers::AllInMemory) {
-                            let warning =
-                                format!("`{field}`: everybody on this machine can read {}: run `chmod o-r` on it", path.display());
-                            self.warnings.push(warning);
-                        }
-                        Some(SecretRef::File(path))
-                    }
-                    ("credential", DeValue::String(name)) if !name.contains('/') => Some(SecretRef::Credential(name.to_string())),
-                    ("command", DeValue::Array(words)) => {
-                        let words =
-                            words.iter().map(|word| if let DeValue::String(word) = word.get_ref() { Some(word.to_string()) } else { None });
-                        Some(SecretRef::Command(words.collect::<Option<_>>()?))
-                    }
-                    _ => {
-                        self.wrong(
-                            "E0113",
-                            kind.span(),
-                            format!("`{field}` is no secret reference"),
-                            "one of env, file, credential (text) or command (list of text)",
-                        );
-                        None
-                    }
-                }
-            }
-            _ => {
-                self.wrong(
-                    "E0113",
-                    value.span(),
-                    format!("`{field}` is no secret reference"),
-                    "a table with one of env, file, credential, command",
-                );
-                None
-            }
-        }
-    }
-
-    fn plain(&self, value: &Spanned<DeValue<'_>>) -> Option<Value> {
-        match value.get_ref() {
-            DeValue::String(text) => Some(text.to_string().into()),
-            DeValue::Boolean(flag) => Some((*flag).into()),
-            DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).ok().map(Value::from),
-            DeValue::Array(list) => list.iter().map(|value| self.plain(value)).collect::<Option<Vec<_>>>().map(Value::from),
-            _ => None,
-        }
-    }
-
-    /// A path as seen from the file that names it.
-    fn beside(&self, path: &str) -> PathBuf {
-        self.path.parent().unwrap_or(Path::new("")).join(path)
-    }
-}
-
-/// A step that is wider than its field: the parser takes it, and it would silently mean something else.
-fn too_wide(rule: &str) -> Option<String> {
-    let fields: Vec<&str> = rule.split_whitespace().collect();
-    let minute = fields.len().checked_sub(5)?;
-    let wide = |at: usize, word: &str, most: u32| {
-        let step: u32 = fields.get(at)?.split('/').nth(1)?.parse().ok()?;
-        (step > most).then(|| format!("{word} step {step} is over {most}"))
-    };
-    wide(minute, "minute", 59).or_else(|| wide(minute + 1, "hour", 23))
-}
-
-/// Whether a line, as far as its words tell, gives a secret a value: also in an inline table, also misspelt.
-fn may_hold_secret(line: &str) -> bool {
-    const WORDS: [&str; 5] = ["secret", "key", "token", "password", "credential"];
-    // An address with a user name or password.
-    if line.split_once("://").is_some_and(|(_, rest)| rest.contains('@')) {
-        return true;
-    }
-    let mut words = line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| !word.is_empty());
-    words.any(|word| {
-        let word = word.to_ascii_lowercase();
-        WORDS.iter().any(|secret| word.contains(secret) || strsim::osa_distance(&word, secret) <= secret.len() / 3)
-    })
-}
-
-fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
-    known
-        .iter()
-        .map(|known| (strsim::jaro_winkler(word, known), *known))
-        .filter(|(near, _)| *near > 0.8)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, known)| known)
-}
-
-/// `90m`, `6h`, `7d`, `1h30m`: more than nothing.
-pub(crate) fn duration(text: &str) -> Option<Duration> {
-    let span: Span = text.parse().ok()?;
-    let time: SignedDuration = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?;
-    Duration::try_from(time).ok().filter(|time| !time.is_zero())
 }

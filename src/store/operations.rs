@@ -161,29 +161,6 @@ impl Store {
     }
 }
 
-impl Counts {
-    /// Adds a page's counts to its operation's row.
-    pub(crate) fn add_to(&self, tx: &Transaction<'_>, operation: Uuid) -> Result<()> {
-        let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-        tx.prepare_cached(
-            "update operations set fetched = fetched + ?2, created = created + ?3, updated = updated + ?4, unchanged = unchanged + ?5,
-             reopened = reopened + ?6, filtered = filtered + ?7, rejected = rejected + ?8, closed = closed + ?9 where id = ?1",
-        )?
-        .execute(params![
-            operation.to_string(),
-            number(self.fetched),
-            number(self.created),
-            number(self.updated),
-            number(self.unchanged),
-            number(self.reopened),
-            number(self.filtered),
-            number(self.rejected),
-            number(self.closed)
-        ])?;
-        Ok(())
-    }
-}
-
 pub(crate) fn connection_name(tx: &Transaction<'_>, id: i64) -> Result<String> {
     Ok(tx.prepare_cached("select name from connections where id = ?1")?.query_row([id], |row| row.get(0))?)
 }

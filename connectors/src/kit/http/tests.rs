@@ -1,8 +1,9 @@
 //! The promises of the client: waits, redirects, links, addresses, TLS, caps.
 
-use std::sync::Mutex;
+use std::{net::SocketAddr, sync::Mutex};
 
 use axum::{Router, routing::get};
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::*;

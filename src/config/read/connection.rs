@@ -1,0 +1,206 @@
+//! One connection, with its secrets.
+
+use std::fs;
+
+use serde_json::{Map, Value};
+use toml::{Spanned, de::DeValue};
+use tributary_connectors::{
+    Entry, SOURCES,
+    kit::{HttpOptions, Location, Secret},
+};
+
+use super::{CONNECTION, DEFAULTS, Defaults, Entry_, HTTP, Reader, value::nearest};
+use crate::config::{
+    Connection, SecretRef,
+    secret::{Readers, readers},
+};
+
+impl Reader<'_> {
+    pub(super) fn connection(&mut self, (name, value): Entry_<'_>, defaults: &Defaults) -> Option<Connection> {
+        let before = self.problems.len();
+        let id = name.get_ref().to_string();
+        let place = format!("[connections.{id}]");
+        let valid = !id.is_empty()
+            && id.len() <= 63
+            && !id.starts_with(['-', '_'])
+            && id.chars().all(|c| matches!(c, 'a'..='z' | '0'..='9' | '-' | '_'));
+        if !valid {
+            self.wrong(
+                "E0106",
+                name.span(),
+                format!("`{id}` is no name for a connection"),
+                "use a-z, 0-9, - and _, at most 63, first a letter or digit",
+            );
+        }
+        let DeValue::Table(table) = value.get_ref() else {
+            self.wrong("E0103", value.span(), format!("{place} has to be a table"), "write it as a section");
+            return None;
+        };
+        self.known(table, &[CONNECTION, DEFAULTS].concat(), &place);
+        let named = self.text(table, "connector").or_else(|| self.text(table, "vendor"));
+        let Some((connector, span)) = named else {
+            self.wrong("E0110", name.span(), format!("{place} names no connector"), "add `connector = \"…\"`");
+            return None;
+        };
+        let ids: Vec<&str> = SOURCES.iter().map(|entry| entry.meta.id).collect();
+        let Some(entry) = Entry::find(&connector) else {
+            let hint =
+                nearest(&connector, &ids).map_or_else(|| format!("known: {}", ids.join(", ")), |near| format!("did you mean `{near}`?"));
+            self.wrong("E0110", span, format!("unknown connector `{connector}`"), &hint);
+            return None;
+        };
+        let all = self.defaults(table, defaults.clone());
+        let credential_expires = self.moment(table, "credential_expires", &all.timezone);
+        let mut http = HttpOptions::default();
+        if let Some(table) = self.table(table, "http") {
+            self.known(table, HTTP, "http");
+            http.ca_file = self.text(table, "ca_file").map(|(path, _)| self.beside(&path));
+            http.proxy = self.text(table, "proxy").map(|(url, _)| url);
+            http.timeout = self.time(table, "timeout");
+            http.allow_http = self.flag(table, "allow_http").unwrap_or(false);
+        }
+        let mut fields = Map::new();
+        let mut secrets = Vec::new();
+        let mut location = self.text(table, "location");
+        let schema = entry.schema();
+        let properties = schema.get("properties").and_then(Value::as_object).cloned().unwrap_or_default();
+        let given = ["fields", "credentials", "options"].iter().filter_map(|name| table.get(*name));
+        let given = given.filter_map(|value| if let DeValue::Table(table) = value.get_ref() { Some(table) } else { None });
+        for (key, value) in given.flat_map(|table| table.iter()).chain(table.iter().filter(|(key, _)| key.get_ref() == "secret")) {
+            let field =
+                entry.meta.aliases.iter().find(|(alias, _)| alias == key.get_ref()).map_or(key.get_ref().as_ref(), |(_, field)| field);
+            if field == "location" {
+                location = if let DeValue::String(text) = value.get_ref() { Some((text.to_string(), value.span())) } else { location };
+                continue;
+            }
+            let Some(property) = properties.get(field) else {
+                let known: Vec<&str> = properties.keys().map(String::as_str).collect();
+                let hint = nearest(field, &known)
+                    .map_or_else(|| format!("its fields: {}", known.join(", ")), |near| format!("did you mean `{near}`?"));
+                self.wrong("E0102", key.span(), format!("unknown field `{field}` of {}", entry.meta.id), &hint);
+                continue;
+            };
+            if fields.contains_key(field) || secrets.iter().any(|(known, _)| known == field) {
+                self.wrong("E0106", key.span(), format!("`{field}` is given twice"), "keep one of them");
+            } else if property.get("format").is_some_and(|format| format == "password") {
+                secrets.extend(self.secret(field, value).map(|reference| (field.to_owned(), reference)));
+            } else if let Some(value) = self.plain(value) {
+                fields.insert(field.to_owned(), value);
+            } else {
+                self.wrong("E0103", value.span(), format!("`{field}` has the wrong type"), "only secret fields take a reference");
+            }
+        }
+        for field in schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
+            if !fields.contains_key(field)
+                && !secrets.iter().any(|(known, _)| known == field)
+                && !self.problems[before..].iter().any(|p| p.what.contains(&format!("`{field}`")))
+            {
+                let about =
+                    properties.get(field).and_then(|property| property.get("description")).and_then(Value::as_str).unwrap_or_default();
+                self.wrong("E0111", name.span(), format!("{place} lacks `{field}`"), about);
+            }
+        }
+        let (address, span) = location.unwrap_or_else(|| (entry.meta.location.to_owned(), name.span()));
+        if address.is_empty() {
+            self.wrong("E0111", span, format!("{place} lacks `location`"), entry.meta.location_help);
+            return None;
+        }
+        let location = match Location::parse(&address, http.allow_http) {
+            Ok(location) => location,
+            Err(error) => {
+                self.wrong("E0112", span, error.kind.to_string(), entry.meta.location_help);
+                return None;
+            }
+        };
+        if self.problems.len() > before {
+            return None;
+        }
+        Some(Connection {
+            name: id,
+            label: self.text(table, "label").map(|(label, _)| label),
+            entry,
+            location,
+            enabled: self.flag(table, "enabled").unwrap_or(true),
+            discover: all.discover,
+            sync: all.sync,
+            timezone: all.timezone,
+            auto_map: all.auto_map,
+            minimum_severity: all.minimum_severity,
+            import_closed: all.import_closed,
+            full_sync_every: all.full_sync_every,
+            http,
+            credential_expires,
+            fields,
+            secrets,
+        })
+    }
+
+    fn secret(&mut self, field: &str, value: &Spanned<DeValue<'_>>) -> Option<SecretRef> {
+        match value.get_ref() {
+            DeValue::String(literal) => {
+                if self.strict {
+                    self.wrong(
+                        "E0113",
+                        value.span(),
+                        format!("`{field}` is a literal secret, and strict_secrets is on"),
+                        "use { env = … }, { file = … }, { credential = … } or { command = […] }",
+                    );
+                    return None;
+                }
+                let (line, _) = self.position(value.span().start);
+                let shown = self.path.display();
+                if self.readers == Readers::All {
+                    let hint =
+                        format!("run `chmod o-r {shown}`, or use {{ env = … }}, {{ file = … }}, {{ credential = … }}, {{ command = […] }}");
+                    let what = format!("`{field}` is a literal secret in a file that everybody can read");
+                    self.wrong("E0115", value.span(), what, &hint);
+                    return None;
+                }
+                let everybody = if self.readers == Readers::AllInMemory { ", which everybody on this machine can read" } else { "" };
+                self.warnings.push(format!(
+                    "{shown}:{line}: `{field}` is a literal secret; a reference such as {{ file = \"…\" }} keeps it out of this file{everybody}"
+                ));
+                Some(SecretRef::Literal(Secret::new(literal)))
+            }
+            DeValue::Table(table) if table.len() == 1 => {
+                let (kind, value) = table.iter().next().expect("one entry");
+                match (kind.get_ref().as_ref(), value.get_ref()) {
+                    ("env", DeValue::String(name)) => Some(SecretRef::Env(name.to_string())),
+                    ("file", DeValue::String(path)) => {
+                        let path = self.beside(path);
+                        if fs::File::open(&path).and_then(|file| readers(&file)).is_ok_and(|who| who == Readers::AllInMemory) {
+                            let warning =
+                                format!("`{field}`: everybody on this machine can read {}: run `chmod o-r` on it", path.display());
+                            self.warnings.push(warning);
+                        }
+                        Some(SecretRef::File(path))
+                    }
+                    ("credential", DeValue::String(name)) if !name.contains('/') => Some(SecretRef::Credential(name.to_string())),
+                    ("command", DeValue::Array(words)) => {
+                        let words =
+                            words.iter().map(|word| if let DeValue::String(word) = word.get_ref() { Some(word.to_string()) } else { None });
+                        Some(SecretRef::Command(words.collect::<Option<_>>()?))
+                    }
+                    _ => {
+                        self.wrong(
+                            "E0113",
+                            kind.span(),
+                            format!("`{field}` is no secret reference"),
+                            "one of env, file, credential (text) or command (list of text)",
+                        );
+                        None
+                    }
+                }
+            }
+            _ => {
+                self.wrong(
+                    "E0113",
+                    value.span(),
+                    format!("`{field}` is no secret reference"),
+                    "a table with one of env, file, credential, command",
+                );
+                None
+            }
+        }
+    }
+}

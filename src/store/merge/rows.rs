@@ -1,0 +1,274 @@
+//! The rows of findings: what is inserted, moved and kept as history.
+
+use rusqlite::{Transaction, params};
+use tributary_connectors::model::State;
+use uuid::Uuid;
+
+use super::{Before, Merge, TextCache};
+use crate::store::{Result, Row, row};
+
+impl Merge<'_, '_> {
+    fn text(&mut self, row: &Row) -> Result<i64> {
+        if let Some(id) = self.texts.texts.get(&row.text_hash) {
+            return Ok(*id);
+        }
+        let finding = &row.finding;
+        self.tx
+            .prepare_cached(
+                "insert into texts (hash, description, remediation, reference_urls) values (?1, ?2, ?3, ?4) on conflict (hash) do nothing",
+            )?
+            .execute(params![row.text_hash, finding.description, finding.remediation, row.lists.reference_urls])?;
+        let id = self.tx.prepare_cached("select id from texts where hash = ?1")?.query_row([&row.text_hash], |row| row.get(0))?;
+        TextCache::keep(&mut self.texts.texts, &row.text_hash, id);
+        Ok(id)
+    }
+
+    /// The list of CVE ids of a finding, kept once with what is in it.
+    fn cves(&mut self, row: &Row) -> Result<Option<i64>> {
+        let cve = row.lists.cve.as_str();
+        if row.finding.cve.is_empty() {
+            return Ok(None);
+        }
+        if let Some(id) = self.texts.cves.get(cve) {
+            return Ok(Some(*id));
+        }
+        let hash = row::hash_of_text(cve);
+        let new = self
+            .tx
+            .prepare_cached("insert into cve_lists (hash, cve) values (?1, ?2) on conflict (hash) do nothing")?
+            .execute(params![hash, cve])?;
+        let id = self.tx.prepare_cached("select id from cve_lists where hash = ?1")?.query_row([&hash], |row| row.get(0))?;
+        for cve in row.finding.cve.iter().filter(|_| new == 1) {
+            self.tx
+                .prepare_cached("insert into cve_members (cve, list_id) values (?1, ?2) on conflict (cve, list_id) do nothing")?
+                .execute(params![cve.to_uppercase(), id])?;
+        }
+        TextCache::keep(&mut self.texts.cves, cve, id);
+        Ok(Some(id))
+    }
+
+    /// Inserts a finding, unless a row has its place already.
+    pub(super) fn insert(&mut self, row: &Row, record_id: i64, twin: i64) -> Result<bool> {
+        let (text_id, cve_list_id) = (self.text(row)?, self.cves(row)?);
+        let (finding, lists) = (&row.finding, &row.lists);
+        let cvss = finding.cvss.as_ref();
+        let closed_at = (finding.state != State::Open).then_some(self.at);
+        let inserted = self
+            .tx
+            .prepare_cached(
+                "insert into finding_rows (id, id_hash, scope_id, record_id, text_id, digest, light_digest, key, rule, branch, category, title,
+                 severity, vendor_severity, source_state, vendor_state, cve_list_id, cwe, identifiers, cvss_version, cvss_vector, cvss_score, epss_score,
+                 exploited, fix_available, component_name, component_version, component_purl, fixed_version, file_path, line_start, line_end,
+                 endpoint, asset_key, tags, url, vendor_first_seen, vendor_last_seen, first_seen, closed_at, updated_at, fingerprint,
+                 id_twin, connection_id)
+                 values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25,
+                 ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37, ?38, ?39, ?40, ?39, ?41, ?42, ?43)
+                 on conflict (id_hash, id_twin) do nothing",
+            )?
+            .execute(params![
+                row.id.text,
+                row.id.hash,
+                self.page.pass.scope_id,
+                record_id,
+                text_id,
+                row.digest,
+                row.light_digest,
+                finding.key,
+                finding.rule,
+                finding.branch,
+                finding.category.as_str(),
+                finding.title,
+                finding.severity.as_str(),
+                finding.vendor_severity,
+                finding.state.as_str(),
+                finding.vendor_state,
+                cve_list_id,
+                lists.cwe,
+                lists.identifiers,
+                cvss.map(|cvss| &cvss.version),
+                cvss.and_then(|cvss| cvss.vector.as_ref()),
+                cvss.and_then(|cvss| cvss.score),
+                finding.epss_score,
+                finding.exploited,
+                finding.fix_available,
+                finding.component_name,
+                finding.component_version,
+                finding.component_purl,
+                finding.fixed_version,
+                finding.file_path,
+                finding.line_start,
+                finding.line_end,
+                finding.endpoint,
+                finding.asset_key,
+                lists.tags,
+                finding.url,
+                finding.vendor_first_seen.map(jiff::Timestamp::as_microsecond),
+                finding.vendor_last_seen.map(jiff::Timestamp::as_microsecond),
+                self.at,
+                closed_at,
+                row.fingerprint,
+                twin,
+                self.lease.connection_id,
+            ])?;
+        if inserted == 1 {
+            self.raw(self.tx.last_insert_rowid(), row)?;
+        }
+        Ok(inserted == 1)
+    }
+
+    pub(super) fn raw(&self, seq: i64, row: &Row) -> Result<()> {
+        let Some(raw) = row.finding.raw.as_deref().filter(|_| self.keep_raw) else { return Ok(()) };
+        let packed;
+        let body = match &row.raw {
+            Some(body) => body,
+            None => {
+                packed = row::pack(raw.get());
+                &packed
+            }
+        };
+        self.tx
+            .prepare_cached(
+                "insert into raws (finding_seq, body) values (?1, ?2) on conflict (finding_seq) do update set body = excluded.body",
+            )?
+            .execute(params![seq, body])?;
+        Ok(())
+    }
+
+    /// Moves the columns whose move is no change.
+    pub(super) fn touch(&self, before: &Before, row: &Row) -> Result<()> {
+        self.tx
+            .prepare_cached("update finding_rows set light_digest = ?2, scope_id = ?3, url = ?4, vendor_last_seen = ?5 where seq = ?1")?
+            .execute(params![
+                before.seq,
+                row.light_digest,
+                self.page.pass.scope_id,
+                row.finding.url,
+                row.finding.vendor_last_seen.map(jiff::Timestamp::as_microsecond)
+            ])?;
+        if before.light_digest != row.light_digest { self.raw(before.seq, row) } else { Ok(()) }
+    }
+
+    pub(super) fn update(&mut self, before: &Before, row: &Row, record_id: i64) -> Result<()> {
+        self.history(before, row, record_id)?;
+        let (text_id, cve_list_id) = (self.text(row)?, self.cves(row)?);
+        let (finding, lists) = (&row.finding, &row.lists);
+        let cvss = finding.cvss.as_ref();
+        let was_open = before.source_state == State::Open.as_str();
+        self.tx
+            .prepare_cached(
+                "update finding_rows set scope_id = ?2, record_id = ?3, text_id = ?4, digest = ?5, light_digest = ?6, rule = ?7, branch = ?8,
+                 category = ?9, title = ?10, severity = ?11, vendor_severity = ?12, source_state = ?13, vendor_state = ?14, cve_list_id = ?15, cwe = ?16,
+                 identifiers = ?17, cvss_version = ?18, cvss_vector = ?19, cvss_score = ?20, epss_score = ?21, exploited = ?22,
+                 fix_available = ?23, component_name = ?24, component_version = ?25, component_purl = ?26, fixed_version = ?27, file_path = ?28,
+                 line_start = ?29, line_end = ?30, endpoint = ?31, asset_key = ?32, tags = ?33, url = ?34, vendor_first_seen = ?35,
+                 vendor_last_seen = ?36, updated_at = ?37, fingerprint = ?38, gone_seen = null,
+                 closed_at = case when ?39 then null when ?40 then ?37 else closed_at end
+                 where seq = ?1",
+            )?
+            .execute(params![
+                before.seq,
+                self.page.pass.scope_id,
+                record_id,
+                text_id,
+                row.digest,
+                row.light_digest,
+                finding.rule,
+                finding.branch,
+                finding.category.as_str(),
+                finding.title,
+                finding.severity.as_str(),
+                finding.vendor_severity,
+                finding.state.as_str(),
+                finding.vendor_state,
+                cve_list_id,
+                lists.cwe,
+                lists.identifiers,
+                cvss.map(|cvss| &cvss.version),
+                cvss.and_then(|cvss| cvss.vector.as_ref()),
+                cvss.and_then(|cvss| cvss.score),
+                finding.epss_score,
+                finding.exploited,
+                finding.fix_available,
+                finding.component_name,
+                finding.component_version,
+                finding.component_purl,
+                finding.fixed_version,
+                finding.file_path,
+                finding.line_start,
+                finding.line_end,
+                finding.endpoint,
+                finding.asset_key,
+                lists.tags,
+                finding.url,
+                finding.vendor_first_seen.map(jiff::Timestamp::as_microsecond),
+                finding.vendor_last_seen.map(jiff::Timestamp::as_microsecond),
+                self.at,
+                row.fingerprint,
+                finding.state == State::Open,
+                was_open,
+            ])?;
+        if before.light_digest != row.light_digest { self.raw(before.seq, row) } else { Ok(()) }
+    }
+
+    /// One event for each column that the history keeps.
+    fn history(&self, before: &Before, row: &Row, record_id: i64) -> Result<()> {
+        let finding = &row.finding;
+        let flag = |flag: Option<bool>| flag.map(|yes| if yes { "true" } else { "false" }.to_owned());
+        let (severity, vendor_state, old_record, exploited, fix_available, fixed_version, record_key) = self
+            .tx
+            .prepare_cached(
+                "select f.severity, f.vendor_state, f.record_id, f.exploited, f.fix_available, f.fixed_version, r.key
+                 from finding_rows f join record_rows r on r.id = f.record_id where f.seq = ?1",
+            )?
+            .query_row([before.seq], |row| {
+                Ok((
+                    row.get::<_, String>(0)?,
+                    row.get::<_, Option<String>>(1)?,
+                    row.get::<_, i64>(2)?,
+                    row.get::<_, Option<bool>>(3)?,
+                    row.get::<_, Option<bool>>(4)?,
+                    row.get::<_, Option<String>>(5)?,
+                    row.get::<_, String>(6)?,
+                ))
+            })?;
+        let moved = [
+            ("severity", Some(severity), Some(finding.severity.as_str().to_owned())),
+            ("source_state", Some(before.source_state.clone()), Some(finding.state.as_str().to_owned())),
+            ("vendor_state", vendor_state, finding.vendor_state.as_deref().map(str::to_owned)),
+            ("exploited", flag(exploited), flag(finding.exploited)),
+            ("fix_available", flag(fix_available), flag(finding.fix_available)),
+            ("fixed_version", fixed_version, finding.fixed_version.as_deref().map(str::to_owned)),
+            ("record_key", Some(record_key.clone()), Some(if old_record == record_id { record_key } else { finding.record.to_string() })),
+        ];
+        let open = State::Open.as_str();
+        for (field, old, new) in moved {
+            if old == new {
+                continue;
+            }
+            let event = match (field, old.as_deref(), new.as_deref()) {
+                ("source_state", _, Some(new)) if new == open => "reopened",
+                ("source_state", Some(old), _) if old == open => "closed",
+                _ => "changed",
+            };
+            event_row(self.tx, &before.id.text, self.at, Some(self.page.operation), event, Some((field, old.as_deref(), new.as_deref())))?;
+        }
+        Ok(())
+    }
+}
+
+/// One row of a finding's history.
+pub(crate) fn event_row(
+    tx: &Transaction<'_>,
+    finding: &str,
+    at: i64,
+    operation: Option<Uuid>,
+    event: &str,
+    change: Option<(&str, Option<&str>, Option<&str>)>,
+) -> Result<()> {
+    let (field, old, new) = change.map_or((None, None, None), |(field, old, new)| (Some(field), old, new));
+    tx.prepare_cached(
+        "insert into finding_events (finding_id, at, operation, event, field, old_value, new_value) values (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?
+    .execute(params![finding, at, operation.map(|operation| operation.to_string()), event, field, old, new])?;
+    Ok(())
+}

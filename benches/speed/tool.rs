@@ -12,8 +12,8 @@ use tributary_simulator::{Change, Size, VENDORS, start_any};
 pub(crate) struct Tool {
     pub(crate) connector: &'static str,
     pub(crate) title: &'static str,
-    /// Product records.
-    pub(crate) records: usize,
+    /// Product records for so many findings.
+    pub(crate) records: fn(usize) -> usize,
     /// Lists that are walked side by side.
     pub(crate) connections: usize,
     /// Findings that are stored together.
@@ -30,7 +30,7 @@ pub(crate) static TOOLS: [Tool; 3] = [
     Tool {
         connector: "dependency_track",
         title: "Dependency-Track: a list per project, 500 findings a page, 4 lists at once; no limit of requests",
-        records: 40,
+        records: |_| 40,
         connections: 4,
         page: 500,
         incremental: false,
@@ -39,8 +39,9 @@ pub(crate) static TOOLS: [Tool; 3] = [
     },
     Tool {
         connector: "snyk",
-        title: "Snyk: two organizations, 100 findings a page; without its limit of 1620 requests a minute",
-        records: 40,
+        title: "Snyk: two organizations, 250 findings a project, 100 a page; without its limit of 1620 requests a minute",
+        // A project's versions are asked for at once, and a project has some hundred issues.
+        records: |findings| findings / 250,
         connections: 2,
         page: 100,
         incremental: true,
@@ -50,7 +51,7 @@ pub(crate) static TOOLS: [Tool; 3] = [
     Tool {
         connector: "tenable",
         title: "Tenable: one export in chunks of 50 hosts, about 1000 findings; without the waits for its preparation",
-        records: 40,
+        records: |_| 40,
         connections: 1,
         page: 1000,
         incremental: true,
@@ -84,7 +85,8 @@ impl Tool {
 /// The process: prints its address and fields, then obeys a word on each line.
 pub(crate) async fn serve(tool: &Tool, findings: usize) {
     let make = VENDORS.iter().find(|(id, _)| *id == tool.connector).unwrap().1;
-    let running = Arc::new(start_any(make(Size { records: tool.records, findings, seed: 5 }), 0).await.unwrap());
+    let size = Size { records: (tool.records)(findings), findings, seed: 5 };
+    let running = Arc::new(start_any(make(size), 0).await.unwrap());
     let fields: Vec<String> = running.vendor.fields(&running.url).iter().map(|(name, value)| format!("\t{name}\t{value}")).collect();
     println!("{}{}", running.url, fields.concat());
     let mut told = 0;

@@ -105,6 +105,7 @@ pub(super) fn move_log_beside(path: &Path, writer: &mut Connection) -> Result<()
     started.map_err(|error| Error::Open { path: path.to_owned(), reason: error.to_string() })?;
     let mut moved = 0;
     writer.wal_hook(Some(move |log: &mut Wal, pages: std::ffi::c_int| {
+        // Fewer than before: the log began anew.
         moved = moved.min(pages);
         if pages >= MOST {
             // The transaction is committed whatever comes of this.

@@ -31,7 +31,9 @@ use crate::{
 use answer::{remaining, shown, time_in};
 use client::{Resolver, client};
 
-pub(crate) use answer::{date, network, refusal, retry_after, shape};
+#[cfg(any(test, feature = "aws"))]
+pub(crate) use answer::retry_after;
+pub(crate) use answer::{date, network, refusal, shape};
 
 /// How often one request is sent at most.
 const ATTEMPTS: u32 = 6;

@@ -183,15 +183,15 @@ conformance!(dependency_track_4, tributary_simulator::dependency_track::Dependen
 conformance!(burp_new, tributary_simulator::burp::Burp::new(SIZE));
 conformance!(burp_old, tributary_simulator::burp::Burp::old(SIZE));
 conformance!(semgrep, tributary_simulator::semgrep::Semgrep::new(SIZE));
-// Its pages are small.
+// Of these the pages are small.
 const FEWER: Size = Size { findings: 600, ..SIZE };
 conformance!(probely, tributary_simulator::probely::Probely::new(FEWER));
 conformance!(probely_with_short_pages, tributary_simulator::probely::Probely::new(FEWER).with_pages_of(10));
-conformance!(snyk, tributary_simulator::snyk::Snyk::new(SIZE));
+conformance!(snyk, tributary_simulator::snyk::Snyk::new(FEWER));
 #[cfg(feature = "aws")]
-conformance!(aws_security_hub, tributary_simulator::aws_security_hub::AwsSecurityHub::new(SIZE));
+conformance!(aws_security_hub, tributary_simulator::aws_security_hub::AwsSecurityHub::new(FEWER));
 #[cfg(feature = "aws")]
-conformance!(aws_security_hub_by_role, tributary_simulator::aws_security_hub::AwsSecurityHub::new(SIZE).all_regions().with_role());
+conformance!(aws_security_hub_by_role, tributary_simulator::aws_security_hub::AwsSecurityHub::new(FEWER).all_regions().with_role());
 conformance!(sonarqube, tributary_simulator::sonarqube::SonarQube::new(SIZE));
 conformance!(sonarqube_standard, tributary_simulator::sonarqube::SonarQube::new(SIZE).standard());
 conformance!(sonarqube_old, tributary_simulator::sonarqube::SonarQube::new(SIZE).old());

@@ -6,7 +6,7 @@ mod common;
 
 use common::{Bench, SIZE, assert_outcome};
 use tributary::store::{Outcome, RecordAction, RecordFilter};
-use tributary_simulator::{Change, Oracle, Running, start};
+use tributary_simulator::{Change, Fault, Oracle, Running, start};
 
 /// Does what a person does who maps, ignores or restores records.
 async fn decide(bench: &Bench, records: &[&str], action: RecordAction) {
@@ -59,6 +59,33 @@ async fn a_record_mapped_later_brings_its_old_findings(tool: Running) {
     bench.assert_oracle("at the end");
 }
 
+/// Mapped while its stream is being read, it has findings on pages that went by before: the syncs after it bring them.
+async fn a_record_mapped_amid_a_pass_misses_nothing(tool: Running) {
+    let bench = Bench::new(tool);
+    bench.configure("auto_map = false");
+    assert_outcome(&bench.discover().await, Outcome::Success);
+    let oracle = bench.tool.vendor.oracle();
+    let late = busiest(&oracle);
+    let others: Vec<&str> = oracle.records.keys().map(String::as_str).filter(|record| *record != late).collect();
+    decide(&bench, &others, RecordAction::Map(None)).await;
+    // The walk breaks a little later each time, until some of them have gone by.
+    let (mut went_by, mut requests) = (0, 0);
+    while went_by == 0 {
+        requests += 1;
+        bench.tool.faults.add("", requests, usize::MAX, Fault::Status(500, None));
+        let report = bench.sync(false).await;
+        bench.tool.faults.clear();
+        assert_ne!(report.outcome, Outcome::Success, "the list ended before a finding of {late} had gone by");
+        went_by = report.filtered.get("record not mapped").copied().unwrap_or_default();
+    }
+    assert!(bench.number("select count(*) from passes where pages > 0 and ended is null") > 0, "a pass is open");
+    decide(&bench, &[&late], RecordAction::Map(None)).await;
+    for _ in 0..2 {
+        assert_outcome(&bench.sync(false).await, Outcome::Success);
+    }
+    bench.assert_oracle("after the pass that was open and one more");
+}
+
 /// Whatever the tool does, the findings of a record that is ignored stay as they are; restored, they are what the tool says.
 async fn an_ignored_record_keeps_its_findings_untouched(tool: Running) {
     let bench = Bench::new(tool);
@@ -92,7 +119,8 @@ async fn an_ignored_record_keeps_its_findings_untouched(tool: Running) {
 macro_rules! streams {
     ($name:ident, $tool:expr) => {
         mod $name {
-            streams!(@ $tool, a_record_mapped_later_brings_its_old_findings, an_ignored_record_keeps_its_findings_untouched);
+            streams!(@ $tool, a_record_mapped_later_brings_its_old_findings, a_record_mapped_amid_a_pass_misses_nothing,
+                an_ignored_record_keeps_its_findings_untouched);
         }
     };
     (@ $tool:expr, $($case:ident),+) => {

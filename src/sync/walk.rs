@@ -8,6 +8,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
 use tokio::sync::OnceCell;
 use tributary_connectors::{Coverage, Cx, Item, Kind, Next, RawAsk, RawPage, Reject, Remedy, Scope, Stored};
 
@@ -284,15 +285,16 @@ impl Walk {
         let kind = if self.run.kind == OperationKind::Discover { "record" } else { "finding" };
         // A scope that was never read to its end holds mostly new rows: their raw items are compressed here, not by the writer.
         let compress = self.run.engine.store.keeps_raw() && self.row.full_at.is_none();
-        let (mut records, mut assets, mut rows, mut skipped) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut records, mut assets, mut findings, mut skipped) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for item in page.items {
             match item {
                 Item::Record(record) => records.push((hash_of(connection, "record", &record.key), record)),
                 Item::Asset(asset) => assets.push(prepare_asset(connection, *asset)),
-                Item::Finding(finding) => rows.push(prepare(connection, *finding, compress)),
+                Item::Finding(finding) => findings.push(finding),
                 Item::Skipped { key, reason } => skipped.push((hash_of(connection, kind, &key), reason)),
             }
         }
+        let rows = findings.into_par_iter().with_min_len(128).map(|finding| prepare(connection, *finding, compress)).collect();
         let rejects =
             page.rejects.into_iter().map(|reject| (reject.key.as_deref().map(|key| hash_of(connection, kind, key)), reject)).collect();
         Ready { records, assets, rows, skipped, rejects, total: page.total, next: page.next }

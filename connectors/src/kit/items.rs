@@ -2,53 +2,71 @@
 
 use std::fmt;
 
+use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeOwned, Error as _, Unexpected, Visitor},
 };
 use serde_json::{Value, value::RawValue};
 
-use crate::{Excerpt, Item, Reject, model::Finding};
+use crate::{Excerpt, Item, Reject};
 
-/// Turns a page's raw findings into items.
+/// Items that one core reads before it is worth asking another one.
+const TOGETHER: usize = 128;
+
+/// Turns a page's raw findings into items, a long page on all cores.
 ///
 /// `map` is the connector's pure function from its wire type to a finding (or a skipped item); `key` reads the key alone,
 /// tolerantly, from an item that `W` does not fit. `cut` are the members never kept ([`crate::Meta::cut`]).
 pub fn items<W, K>(
     raws: Vec<Box<RawValue>>,
     cut: &[&str],
-    map: impl Fn(W) -> Result<Item, String>,
-    key: impl Fn(K) -> Option<String>,
+    map: impl Fn(W) -> Result<Item, String> + Sync,
+    key: impl Fn(K) -> Option<String> + Sync,
 ) -> (Vec<Item>, Vec<Reject>)
 where
     W: DeserializeOwned,
     K: DeserializeOwned,
 {
-    let mut items = Vec::with_capacity(raws.len());
-    let mut rejects = Vec::new();
-    for raw in raws {
-        // Serde would read a struct from a list as well, and one whose members are all optional from nearly any.
-        let is_object = raw.get().starts_with('{');
-        let decoded = match serde_json::from_str::<W>(raw.get()) {
-            _ if !is_object => Err((String::new(), "not an object".to_owned())),
-            Ok(wire) => map(wire).map_err(|reason| (String::new(), reason)),
-            Err(_) => Err(why::<W>(raw.get())),
-        };
-        match decoded {
-            Ok(Item::Finding(finding)) => {
-                let raw = if cut.is_empty() { Some(raw) } else { RawValue::from_string(strip(raw.get(), cut)).ok() };
-                items.push(Item::Finding(Box::new(Finding { raw, ..*finding })));
-            }
+    let span = tracing::Span::current();
+    let read = |raw| span.in_scope(|| item(raw, cut, &map, &key));
+    let all: Vec<_> = raws.into_par_iter().with_min_len(TOGETHER).map(read).collect();
+    let (mut items, mut rejects) = (Vec::with_capacity(all.len()), Vec::new());
+    for one in all {
+        match one {
             Ok(item) => items.push(item),
-            Err((path, reason)) => rejects.push(Reject {
-                key: serde_json::from_str(raw.get()).ok().filter(|_| is_object).and_then(&key).map(Into::into),
-                path: path.into(),
-                reason: Excerpt::new(&reason).to_string().into(),
-                raw: strip(raw.get(), cut).into(),
-            }),
+            Err(reject) => rejects.push(*reject),
         }
     }
     (items, rejects)
+}
+
+fn item<W: DeserializeOwned, K: DeserializeOwned>(
+    raw: Box<RawValue>,
+    cut: &[&str],
+    map: impl Fn(W) -> Result<Item, String>,
+    key: impl Fn(K) -> Option<String>,
+) -> Result<Item, Box<Reject>> {
+    // Serde would read a struct from a list as well, and one whose members are all optional from nearly any.
+    let is_object = raw.get().starts_with('{');
+    let decoded = match serde_json::from_str::<W>(raw.get()) {
+        _ if !is_object => Err((String::new(), "not an object".to_owned())),
+        Ok(wire) => map(wire).map_err(|reason| (String::new(), reason)),
+        Err(_) => Err(why::<W>(raw.get())),
+    };
+    match decoded {
+        Ok(Item::Finding(mut finding)) => {
+            finding.raw = if cut.is_empty() { Some(raw) } else { RawValue::from_string(strip(raw.get(), cut)).ok() };
+            Ok(Item::Finding(finding))
+        }
+        Ok(item) => Ok(item),
+        Err((path, reason)) => Err(Box::new(Reject {
+            key: serde_json::from_str(raw.get()).ok().filter(|_| is_object).and_then(key).map(Into::into),
+            path: path.into(),
+            reason: Excerpt::new(&reason).to_string().into(),
+            raw: strip(raw.get(), cut).into(),
+        })),
+    }
 }
 
 /// Path and reason of a decoding error: slower, so only asked for items that failed.
@@ -197,7 +215,7 @@ impl<'de> Deserialize<'de> for Loose {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Category;
+    use crate::model::{Category, Finding};
 
     #[derive(Deserialize)]
     struct Wire {

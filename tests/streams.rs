@@ -24,6 +24,18 @@ fn busiest(oracle: &Oracle) -> String {
     busiest
 }
 
+/// A connection whose records are mapped by hand, all but the busiest one.
+async fn all_but_the_busiest_mapped(tool: Running) -> (Bench, String) {
+    let bench = Bench::new(tool);
+    bench.configure("auto_map = false");
+    assert_outcome(&bench.discover().await, Outcome::Success);
+    let oracle = bench.tool.vendor.oracle();
+    let late = busiest(&oracle);
+    let others: Vec<&str> = oracle.records.keys().map(String::as_str).filter(|record| *record != late).collect();
+    decide(&bench, &others, RecordAction::Map(None)).await;
+    (bench, late)
+}
+
 /// A record's findings as they are, in one text.
 fn rows_of(bench: &Bench, record: &str) -> Vec<String> {
     let reader = bench.engine.store.reader().unwrap();
@@ -35,13 +47,7 @@ fn rows_of(bench: &Bench, record: &str) -> Vec<String> {
 
 /// Mapped after the stream has gone by, its old findings are found by an ordinary sync.
 async fn a_record_mapped_later_brings_its_old_findings(tool: Running) {
-    let bench = Bench::new(tool);
-    bench.configure("auto_map = false");
-    assert_outcome(&bench.discover().await, Outcome::Success);
-    let oracle = bench.tool.vendor.oracle();
-    let late = busiest(&oracle);
-    let others: Vec<&str> = oracle.records.keys().map(String::as_str).filter(|record| *record != late).collect();
-    decide(&bench, &others, RecordAction::Map(None)).await;
+    let (bench, late) = all_but_the_busiest_mapped(tool).await;
     let report = bench.sync(false).await;
     assert_outcome(&report, Outcome::Success);
     assert!(report.filtered["record not mapped"] > 0);
@@ -61,13 +67,7 @@ async fn a_record_mapped_later_brings_its_old_findings(tool: Running) {
 
 /// Mapped while its stream is being read, it has findings on pages that went by before: the syncs after it bring them.
 async fn a_record_mapped_amid_a_pass_misses_nothing(tool: Running) {
-    let bench = Bench::new(tool);
-    bench.configure("auto_map = false");
-    assert_outcome(&bench.discover().await, Outcome::Success);
-    let oracle = bench.tool.vendor.oracle();
-    let late = busiest(&oracle);
-    let others: Vec<&str> = oracle.records.keys().map(String::as_str).filter(|record| *record != late).collect();
-    decide(&bench, &others, RecordAction::Map(None)).await;
+    let (bench, late) = all_but_the_busiest_mapped(tool).await;
     // The walk breaks a little later each time, until some of them have gone by.
     let (mut went_by, mut requests) = (0, 0);
     while went_by == 0 {

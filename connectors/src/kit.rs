@@ -7,6 +7,7 @@ mod auth;
 #[cfg(feature = "aws")]
 pub(crate) mod aws;
 mod cache;
+mod cores;
 mod cx;
 pub mod graphql;
 mod http;
@@ -20,6 +21,7 @@ mod secret;
 
 pub use auth::Auth;
 pub use cache::Cache;
+pub use cores::on_all_cores;
 pub use cx::{Activity, Cx};
 pub use http::{Answer, Http, HttpOptions, Link, Request};
 pub(crate) use items::retain;

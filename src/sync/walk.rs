@@ -8,9 +8,8 @@ use std::{
 };
 
 use jiff::Timestamp;
-use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
 use tokio::sync::OnceCell;
-use tributary_connectors::{Coverage, Cx, Item, Kind, Next, RawAsk, RawPage, Reject, Remedy, Scope, Stored};
+use tributary_connectors::{Coverage, Cx, Item, Kind, Next, RawAsk, RawPage, Reject, Remedy, Scope, Stored, kit::on_all_cores};
 
 use super::{Error, Run};
 use crate::{
@@ -294,7 +293,7 @@ impl Walk {
                 Item::Skipped { key, reason } => skipped.push((hash_of(connection, kind, &key), reason)),
             }
         }
-        let rows = findings.into_par_iter().with_min_len(128).map(|finding| prepare(connection, *finding, compress)).collect();
+        let rows = on_all_cores(findings, |finding| prepare(connection, *finding, compress));
         let rejects =
             page.rejects.into_iter().map(|reject| (reject.key.as_deref().map(|key| hash_of(connection, kind, key)), reject)).collect();
         Ready { records, assets, rows, skipped, rejects, total: page.total, next: page.next }

@@ -2,17 +2,14 @@
 
 use std::fmt;
 
-use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeOwned, Error as _, Unexpected, Visitor},
 };
 use serde_json::{Value, value::RawValue};
 
+use super::on_all_cores;
 use crate::{Excerpt, Item, Reject};
-
-/// Items that one core reads before it is worth asking another one.
-const TOGETHER: usize = 128;
 
 /// Turns a page's raw findings into items, a long page on all cores.
 ///
@@ -28,11 +25,8 @@ where
     W: DeserializeOwned,
     K: DeserializeOwned,
 {
-    let span = tracing::Span::current();
-    let read = |raw| span.in_scope(|| item(raw, cut, &map, &key));
-    let all: Vec<_> = raws.into_par_iter().with_min_len(TOGETHER).map(read).collect();
-    let (mut items, mut rejects) = (Vec::with_capacity(all.len()), Vec::new());
-    for one in all {
+    let (mut items, mut rejects) = (Vec::with_capacity(raws.len()), Vec::new());
+    for one in on_all_cores(raws, |raw| item(raw, cut, &map, &key)) {
         match one {
             Ok(item) => items.push(item),
             Err(reject) => rejects.push(*reject),
@@ -245,6 +239,26 @@ mod tests {
             seen,
             [(Some("b"), "level", r#"{"id":"b","level":"x"}"#), (None, "", "[1]"), (Some("c"), "", r#"{"id":"c","level":3}"#)]
         );
+    }
+
+    #[test]
+    fn a_long_page_keeps_its_order_and_every_bad_item() {
+        let level = |number: usize| if number % 100 == 7 { 3 } else { 1 };
+        let page: Vec<String> = (0..1000).map(|number| format!(r#"{{"id":"{number}","level":{}}}"#, level(number))).collect();
+        let (items, rejects) = items(
+            serde_json::from_str(&format!("[{}]", page.join(","))).expect("a list"),
+            &[],
+            |wire: Wire| match wire.level {
+                3 => Err("three is not allowed".to_owned()),
+                _ => Ok(Item::Finding(Box::new(Finding::new(wire.id, "r", Category::Sca)))),
+            },
+            |key: Key| key.id,
+        );
+        let keys = items.iter().map(|item| if let Item::Finding(finding) = item { &*finding.key } else { "" });
+        let good = (0..1000).filter(|number| level(*number) == 1).map(|number| number.to_string());
+        assert!(keys.eq(good));
+        let bad: Vec<_> = rejects.iter().map(|reject| reject.key.as_deref().expect("a key")).collect();
+        assert_eq!(bad, ["7", "107", "207", "307", "407", "507", "607", "707", "807", "907"]);
     }
 
     #[test]

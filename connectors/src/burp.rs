@@ -185,14 +185,12 @@ impl Burp {
 
     async fn sites(&self, cx: &Cx) -> Result<Page<Cursor>> {
         let Tree { folders, sites, cids_sites } = self.tree(cx).await?;
-        let (mut read, mut rejects) = (Vec::new(), Vec::new());
+        let mut read = Decoded::default();
         for (kind, list) in [("site", sites), ("cids_site", cids_sites)] {
             let map = |site: Site| Ok(record(site, kind, &folders, self.settings.skip_ephemeral));
-            let (mut more, mut bad) = items(list, Self::META.cut, map, |key: Node| key.id);
-            read.append(&mut more);
-            rejects.append(&mut bad);
+            read.append(items(list, Self::META.cut, map, |key: Node| key.id));
         }
-        Ok(Page::new((read, rejects), None, Next::FULL))
+        Ok(Page::new(read, None, Next::FULL))
     }
 
     async fn latest_scan(&self, cx: &Cx, target: &str) -> Result<Option<Scan>> {

@@ -11,7 +11,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     Error, Kind, Result,
-    kit::{Cx, Link, retain},
+    kit::{Cx, Decoded, Link, retain},
     model::{Asset, Finding, Record},
 };
 
@@ -209,6 +209,8 @@ pub struct Page<C> {
     pub items: Vec<Item>,
     /// What came and could not be read.
     pub rejects: Vec<Reject>,
+    /// What was left out of items that could be read without it.
+    pub mended: Vec<Mended>,
     /// How many rows the vendor says the whole list has, where it can be trusted.
     pub total: Option<u64>,
     /// What comes after.
@@ -216,14 +218,20 @@ pub struct Page<C> {
 }
 
 impl<C> Page<C> {
-    /// A page with the items and rejects of [`crate::kit::items`].
-    pub fn new((items, rejects): (Vec<Item>, Vec<Reject>), total: Option<u64>, next: Next<C>) -> Self {
-        Page { items, rejects, total, next }
+    /// A page with what [`crate::kit::items`] made of the vendor's.
+    pub fn new(decoded: Decoded, total: Option<u64>, next: Next<C>) -> Self {
+        let Decoded { items, rejects, mended } = decoded;
+        Page { items, rejects, mended, total, next }
+    }
+
+    /// A page with these items, all of which could be read.
+    pub fn of(items: Vec<Item>, next: Next<C>) -> Self {
+        Page { items, ..Page::empty(next) }
     }
 
     /// A page that brings nothing.
     pub fn empty(next: Next<C>) -> Self {
-        Page { items: Vec::new(), rejects: Vec::new(), total: None, next }
+        Page { items: Vec::new(), rejects: Vec::new(), mended: Vec::new(), total: None, next }
     }
 }
 
@@ -286,6 +294,17 @@ pub struct Reject {
     pub raw: Box<str>,
 }
 
+/// A member that could not be read and was left out: its item is stored without it, counted and shown beside the rejects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mended {
+    /// The item's key.
+    pub key: Option<Box<str>>,
+    /// Path of the member.
+    pub path: Box<str>,
+    /// What is wrong there.
+    pub reason: Box<str>,
+}
+
 /// What a successful [`Connector::check`] learned.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Checked {
@@ -331,7 +350,7 @@ impl<T: Connector> Source for T {
                 Next::Wait(cursor, time) => Next::Wait(text(cursor), time),
                 Next::Done(coverage, mark) => Next::Done(coverage, mark),
             };
-            Ok(Page { items: page.items, rejects: page.rejects, total: page.total, next })
+            Ok(Page { items: page.items, rejects: page.rejects, mended: page.mended, total: page.total, next })
         })
     }
 

@@ -25,7 +25,7 @@ pub use cores::on_all_cores;
 pub use cx::{Activity, Cx};
 pub use http::{Answer, Http, HttpOptions, Link, Request};
 pub(crate) use items::retain;
-pub use items::{Loose, items, or_default, strip};
+pub use items::{Decoded, Loose, items, or_default, strip};
 pub use limit::Limiters;
 pub use location::Location;
 pub use numbers::Numbers;

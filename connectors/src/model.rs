@@ -1,6 +1,9 @@
 //! The normalized vocabulary: what every vendor's items are turned into.
 
+pub mod ids;
 pub mod text;
+
+pub use ids::Ids;
 
 use jiff::Timestamp;
 use serde_json::value::RawValue;
@@ -54,6 +57,10 @@ pub struct Finding {
     /// Another key under which an older version of the tool delivered the same finding. A finding that is stored under it
     /// keeps that row and its id.
     pub alternate_key: Option<Box<str>>,
+    /// The vendor's own stable identity of the weakness at its place, without ids that the vendor makes anew (an upload, an
+    /// upgrade): what a finding that came back under another key is known by. It carries a person's decision and the date of
+    /// the first sight from the old row to the new one. `None` where the vendor's key is stable itself.
+    pub lineage: Option<Box<str>>,
     /// Key of the one record it belongs to.
     pub record: Box<str>,
     /// Whether the vendor names the record that met it last: then a finding stays with the record it was created with, as long
@@ -131,6 +138,7 @@ impl Finding {
         Finding {
             key: key.into(),
             alternate_key: None,
+            lineage: None,
             record: record.into(),
             record_sticky: false,
             rule: None,
@@ -217,6 +225,18 @@ words! {
 }
 
 impl Severity {
+    /// The severity that a vendor's word stands for, in any case and with the usual synonyms; `None` for other words.
+    pub fn of_word(word: &str) -> Option<Severity> {
+        Some(match word.trim().to_ascii_lowercase().as_str() {
+            "critical" | "blocker" | "very_high" | "very high" => Severity::Critical,
+            "high" | "error" | "important" => Severity::High,
+            "medium" | "moderate" | "warning" => Severity::Medium,
+            "low" | "minor" => Severity::Low,
+            "info" | "information" | "informational" | "none" | "negligible" | "note" => Severity::Info,
+            _ => return None,
+        })
+    }
+
     /// The severity of a CVSS base score in the bands of its version: version 2 knows neither critical nor none.
     pub fn of_score(version: CvssVersion, score: f64) -> Severity {
         match (version, score) {
@@ -279,6 +299,13 @@ words! {
     }
 }
 
+/// First and last line as a vendor gives them: what is below 1 is no line, and an end before its start is none.
+pub fn lines(start: Option<i64>, end: Option<i64>) -> (Option<u32>, Option<u32>) {
+    let line = |line: Option<i64>| line.and_then(|line| u32::try_from(line).ok()).filter(|line| *line > 0);
+    let start = line(start);
+    (start, line(end).filter(|end| start.is_none_or(|start| start <= *end)))
+}
+
 /// Version of a CVSS score or vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CvssVersion {
@@ -304,8 +331,11 @@ pub struct Cvss {
 impl Cvss {
     /// Reads what a vendor says for one version. `None` when neither score nor vector make sense.
     pub fn read(version: &str, vector: Option<&str>, score: Option<f64>) -> Option<Self> {
-        let parsed = vector.and_then(|text| text.trim().trim_matches(['(', ')']).parse::<cvss::Cvss>().ok().map(|parsed| (text, parsed)));
-        let score = score.filter(|score| (0.0..=10.0).contains(score)).or_else(|| parsed.as_ref().map(|(_, parsed)| parsed.score()));
+        let bare = vector.map(|text| text.trim().trim_matches(['(', ')']).trim().trim_end_matches('/'));
+        let parsed = bare.and_then(|text| text.parse::<cvss::Cvss>().ok().map(|parsed| (text, parsed)));
+        // Scores have one decimal; some vendors send the nearest 32-bit float (6.900000095).
+        let score = score.filter(|score| (0.0..=10.0).contains(score)).map(|score| (score * 10.0).round() / 10.0);
+        let score = score.or_else(|| parsed.as_ref().map(|(_, parsed)| parsed.score()));
         let version = match &parsed {
             Some((_, cvss::Cvss::CvssV20(_))) => "2.0",
             Some((_, cvss::Cvss::CvssV30(_))) => "3.0",
@@ -314,7 +344,7 @@ impl Cvss {
             _ => version,
         };
         score?;
-        Some(Cvss { version: version.into(), vector: parsed.map(|(text, _)| text.trim().into()), score })
+        Some(Cvss { version: version.into(), vector: parsed.map(|(text, _)| text.into()), score })
     }
 }
 
@@ -348,6 +378,53 @@ mod tests {
             (CvssVersion::V4, 4.0, Medium),
         ] {
             assert_eq!(Severity::of_score(version, score), expected, "{version:?} {score}");
+        }
+    }
+
+    #[test]
+    fn severity_words_are_read_in_any_case_and_with_their_synonyms() {
+        use Severity::{Critical, High, Info, Low, Medium};
+        for (word, expected) in [
+            ("CRITICAL", Some(Critical)),
+            ("High", Some(High)),
+            ("ERROR", Some(High)),
+            ("moderate", Some(Medium)),
+            ("Warning", Some(Medium)),
+            (" low ", Some(Low)),
+            ("informational", Some(Info)),
+            ("Information", Some(Info)),
+            ("unassigned", None),
+            ("", None),
+        ] {
+            assert_eq!(Severity::of_word(word), expected, "{word}");
+        }
+    }
+
+    #[test]
+    fn lines_below_one_are_none_and_so_is_an_end_before_its_start() {
+        for (start, end, expected) in [
+            (Some(3), Some(5), (Some(3), Some(5))),
+            (Some(3), None, (Some(3), None)),
+            (Some(-1), Some(0), (None, None)),
+            (Some(0), Some(4), (None, Some(4))),
+            (Some(9), Some(4), (Some(9), None)),
+            (Some(1 << 40), Some(1 << 40), (None, None)),
+        ] {
+            assert_eq!(lines(start, end), expected, "{start:?} {end:?}");
+        }
+    }
+
+    #[test]
+    fn scores_have_one_decimal_and_vectors_no_wrapping() {
+        let vector = "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H";
+        for wrapped in [format!("{vector}/"), format!("({vector})"), format!(" {vector} ")] {
+            assert_eq!(Cvss::read("", Some(&wrapped), None).and_then(|cvss| cvss.vector).as_deref(), Some(vector), "{wrapped}");
+        }
+        for (sent, score, severity) in
+            [(6.900_000_095, 6.9, Severity::Medium), (6.95, 7.0, Severity::High), (3.999_999_9, 4.0, Severity::Medium)]
+        {
+            let cvss = Cvss::read("3.1", None, Some(sent)).expect("a score");
+            assert_eq!((cvss.score, cvss.severity()), (Some(score), severity), "{sent}");
         }
     }
 

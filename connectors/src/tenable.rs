@@ -220,7 +220,7 @@ impl Tenable {
         let scans = self.get("/scans", &[]).send::<Scans>(cx).await.map_err(|error| error.if_forbidden(SCANNING))?.body.scans;
         let mut read = items(scans.unwrap_or_default(), &[], scan, |known: KnownScan| known.schedule_uuid);
         let rest = Record { key: account.into(), name: "All assets".into(), kind: "container".into(), ..Record::default() };
-        read.0.push(Item::Record(rest));
+        read.items.push(Item::Record(rest));
         Ok(Page::new(read, None, Next::FULL))
     }
 }

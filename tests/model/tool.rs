@@ -68,7 +68,8 @@ impl Source for Shared {
     fn page<'a>(&'a self, _: &'a Cx, ask: RawAsk<'a>) -> Later<'a, RawPage> {
         Box::pin(async move {
             let tool = self.tool().clone();
-            let done = |items| Ok(Page { items, rejects: Vec::new(), total: None, next: Next::Done(Coverage::Full, None) });
+            let done =
+                |items| Ok(Page { items, rejects: Vec::new(), mended: Vec::new(), total: None, next: Next::Done(Coverage::Full, None) });
             if ask.scope.list == "records" {
                 let record =
                     |number: &u8| Item::Record(Record { key: record(*number).into(), name: record(*number).into(), ..Record::default() });
@@ -106,7 +107,7 @@ impl Source for Shared {
                 return done(items);
             }
             let next = serde_json::to_string(&(page + 1, last)).unwrap().into_boxed_str();
-            Ok(Page { items, rejects: Vec::new(), total: None, next: Next::More(next) })
+            Ok(Page { items, rejects: Vec::new(), mended: Vec::new(), total: None, next: Next::More(next) })
         })
     }
 

@@ -67,7 +67,7 @@ pub(super) fn item(wire: &Wire, cx: &Cx) -> Result<Item, String> {
         state,
         vendor_state: Some(vendor_state),
         cve,
-        cwe: weaknesses.iter().flat_map(|weakness| &weakness.cwes.0).flat_map(|cwe| text::cwes(cwe)).collect(),
+        cwe: weaknesses.iter().flat_map(|weakness| &weakness.cwes.0).flat_map(|cwe| ids::cwes(cwe)).collect(),
         identifiers,
         cvss: wire.cvss(),
         epss_score: vulnerabilities.iter().find_map(|one| one.epss_score.number()),

@@ -80,7 +80,7 @@ impl AwsSecurityHub {
         let found = if by_region { [vec![home], except].concat() } else { vec![account.clone()] };
         let regions = regions.into_iter().map(|region| (region, vec![account.clone()])).collect();
         let seek = Seek { regions, by_region, beginnings: vec![String::new()], found, whole: true };
-        Ok(Page::new((records, Vec::new()), None, Next::More(Cursor::Seek(seek))))
+        Ok(Page::of(records, Next::More(Cursor::Seek(seek))))
     }
 
     /// Asks for one finding in a region, or of an account, that is not known yet. A filter takes few values: when they are
@@ -119,7 +119,7 @@ impl AwsSecurityHub {
             if seek.by_region {
                 seek.regions.push((region.clone(), vec![account.clone()]));
             }
-            return Ok(Page::new((records, Vec::new()), None, Next::More(Cursor::Seek(seek))));
+            return Ok(Page::of(records, Next::More(Cursor::Seek(seek))));
         }
         if place.is_some() {
             cx.warn("a finding that names no new account or region hides others: the list of records may not be whole");

@@ -128,7 +128,7 @@ impl Texts {
         Texts {
             description: html(&kind.description_html),
             remediation: html(&kind.remediation_html),
-            cwe: text::cwes(classes.unwrap_or_default()),
+            cwe: ids::cwes(classes.unwrap_or_default()),
             references: text::links(&[references, classes].into_iter().flatten().collect::<Vec<_>>().join(" ")),
         }
     }

@@ -44,21 +44,11 @@ pub(super) fn finding(wire: Wire, project: &str, url: Option<Box<str>>, cx: &Cx)
         other => cx.unknown("analysis state", other, State::Open),
     };
     let suppressed = if analysis.is_suppressed { ", suppressed" } else { "" };
-    let aliases = vulnerability.aliases.iter().flat_map(Alias::ids).chain([id]);
-    let (mut cve, mut identifiers) = (Vec::<Box<str>>::new(), Vec::<Box<str>>::new());
-    for alias in aliases {
-        let list = if alias.starts_with("CVE-") { &mut cve } else { &mut identifiers };
-        if !alias.is_empty() && !list.iter().any(|known| **known == *alias) {
-            list.push(alias.into());
-        }
-    }
     // The vulnerability's own id comes first: it is the one in the title.
-    if let Some(own) = cve.iter().position(|known| **known == *id) {
-        cve.swap(0, own);
-    }
-    let mut cwe: Vec<i64> = vulnerability.cwes.iter().filter_map(|cwe| cwe.cwe_id.whole()).collect();
+    let Ids { cve, other: identifiers, .. } = Ids::of([id].into_iter().chain(vulnerability.aliases.iter().flat_map(Alias::ids)));
+    let mut cwe: Vec<Box<str>> = vulnerability.cwes.iter().filter_map(|cwe| ids::cwe(cwe.cwe_id.whole()?)).collect();
     if cwe.is_empty() {
-        cwe.extend(vulnerability.cwe_id.whole());
+        cwe.extend(vulnerability.cwe_id.whole().and_then(ids::cwe));
     }
     let attribution = attribution.unwrap_or_default();
     tags.extend([&attribution.analyzer_identity, &component.scope].into_iter().flatten().map(|tag| text::line(tag)));
@@ -81,7 +71,7 @@ pub(super) fn finding(wire: Wire, project: &str, url: Option<Box<str>>, cx: &Cx)
         vendor_severity: Some(text::line(word)),
         state,
         vendor_state: Some(text::line(&format!("{analyzed}{suppressed}"))),
-        cwe: cwe.into_iter().map(|id| format!("CWE-{id}").into()).collect(),
+        cwe,
         cve,
         identifiers,
         cvss,

@@ -94,6 +94,7 @@ pub struct Cx {
     activity: Arc<Activity>,
     vendor_clock: OnceLock<Timestamp>,
     incomplete: OnceLock<String>,
+    explained: OnceLock<String>,
 }
 
 impl Cx {
@@ -121,6 +122,17 @@ impl Cx {
     /// Why this walk cannot list everything.
     pub fn why_incomplete(&self) -> Option<&str> {
         self.incomplete.get().map(String::as_str)
+    }
+
+    /// Notes what explains that much of this list is another one since the last pass (an import that was analysed since): a large
+    /// change of this scope then closes without an operator's approval.
+    pub fn explains_change(&self, reason: impl Into<String>) {
+        let _ = self.explained.set(reason.into());
+    }
+
+    /// What explains a large change of this list.
+    pub fn why_changed(&self) -> Option<&str> {
+        self.explained.get().map(String::as_str)
     }
 
     /// Notes something that works but should be looked at; the operation shows it.

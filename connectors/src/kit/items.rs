@@ -9,7 +9,27 @@ use serde::{
 use serde_json::{Value, value::RawValue};
 
 use super::on_all_cores;
-use crate::{Excerpt, Item, Reject};
+use crate::{Excerpt, Item, Mended, Reject};
+
+/// What was made of a page's raw items.
+#[derive(Debug, Default)]
+pub struct Decoded {
+    /// What could be read, in the vendor's order.
+    pub items: Vec<Item>,
+    /// What could not.
+    pub rejects: Vec<Reject>,
+    /// Members that were left out so that their items could be read.
+    pub mended: Vec<Mended>,
+}
+
+impl Decoded {
+    /// Adds what was made of a further list of the same page.
+    pub fn append(&mut self, mut more: Decoded) {
+        self.items.append(&mut more.items);
+        self.rejects.append(&mut more.rejects);
+        self.mended.append(&mut more.mended);
+    }
+}
 
 /// Turns a page's raw findings into items, a long page on all cores.
 ///
@@ -20,19 +40,19 @@ pub fn items<W, K>(
     cut: &[&str],
     map: impl Fn(W) -> Result<Item, String> + Sync,
     key: impl Fn(K) -> Option<String> + Sync,
-) -> (Vec<Item>, Vec<Reject>)
+) -> Decoded
 where
     W: DeserializeOwned,
     K: DeserializeOwned,
 {
-    let (mut items, mut rejects) = (Vec::with_capacity(raws.len()), Vec::new());
+    let mut decoded = Decoded { items: Vec::with_capacity(raws.len()), ..Decoded::default() };
     for one in on_all_cores(raws, |raw| item(raw, cut, &map, &key)) {
         match one {
-            Ok(item) => items.push(item),
-            Err(reject) => rejects.push(*reject),
+            Ok(item) => decoded.items.push(item),
+            Err(reject) => decoded.rejects.push(*reject),
         }
     }
-    (items, rejects)
+    decoded
 }
 
 fn item<W: DeserializeOwned, K: DeserializeOwned>(
@@ -224,7 +244,7 @@ mod tests {
     #[test]
     fn f12_a_bad_item_is_rejected_with_its_key_and_path_and_the_rest_goes_on() {
         let page = r#"[{"id":"a","level":1},{"id":"b","level":"x","password":"hush"},[1],{"id":"c","level":3}]"#;
-        let (items, rejects) = items(
+        let Decoded { items, rejects, .. } = items(
             serde_json::from_str(page).expect("a list"),
             &["password"],
             |wire: Wire| match wire.level {
@@ -245,7 +265,7 @@ mod tests {
     fn a_long_page_keeps_its_order_and_every_bad_item() {
         let level = |number: usize| if number % 100 == 7 { 3 } else { 1 };
         let page: Vec<String> = (0..1000).map(|number| format!(r#"{{"id":"{number}","level":{}}}"#, level(number))).collect();
-        let (items, rejects) = items(
+        let Decoded { items, rejects, .. } = items(
             serde_json::from_str(&format!("[{}]", page.join(","))).expect("a list"),
             &[],
             |wire: Wire| match wire.level {
@@ -282,7 +302,7 @@ mod tests {
     #[test]
     fn what_is_kept_holds_for_findings_and_rejects_and_for_their_reasons() {
         let page = r#"[{"id":"a","level":1,"cookie":"hush"},{"id":"b","level":"hush","cookie":"hush"},"hush",{"id":"c","cookie":"hush"}]"#;
-        let (mut items, mut rejects) = items(
+        let Decoded { mut items, mut rejects, .. } = items(
             serde_json::from_str(page).expect("a list"),
             &[],
             |wire: Wire| Ok(Item::Finding(Box::new(Finding::new(wire.id, wire.level.to_string(), Category::Dast)))),

@@ -81,60 +81,77 @@ fn without_tags(html: &str) -> String {
     pieces.fold(first, |text, piece| text + piece.split_once('>').map_or("", |(_, after)| after))
 }
 
-/// Absolute http(s) links in an HTML or Markdown text, in order, without repeats.
+/// Absolute http(s) links in an HTML or Markdown text, in order, without repeats. Brackets that a link opens belong to it,
+/// others end it.
 pub fn links(text: &str) -> Vec<Box<str>> {
     let mut links: Vec<Box<str>> = Vec::new();
     let mut rest = text;
     while let Some(at) = rest.find("http") {
         rest = &rest[at..];
-        let end = rest.find(|c: char| c.is_whitespace() || "\"'<>()[]`{}|\\".contains(c)).unwrap_or(rest.len());
-        let link = rest[..end].trim_end_matches(['.', ',', ';']).replace("&amp;", "&");
-        if (link.starts_with("https://") || link.starts_with("http://"))
-            && !links.iter().any(|l| **l == *link)
-            && url::Url::parse(&link).is_ok()
+        let end = end_of_link(rest);
+        let found = rest[..end].trim_end_matches(['.', ',', ';', ':', '!', '?', '*', '_']);
+        if let Some(found) = link(found)
+            && !links.contains(&found)
         {
-            links.push(link.into());
+            links.push(found);
         }
         rest = &rest[end.max(4)..];
     }
     links
 }
 
-/// Every `CWE-n` in a text, in order, without repeats.
-pub fn cwes(text: &str) -> Vec<Box<str>> {
-    let mut found: Vec<Box<str>> = Vec::new();
-    for part in text.split("CWE-").skip(1) {
-        let digits: String = part.chars().take_while(char::is_ascii_digit).collect();
-        let cwe: Box<str> = format!("CWE-{digits}").into();
-        if !digits.is_empty() && !found.contains(&cwe) {
-            found.push(cwe);
+/// Where a link that begins a text ends.
+fn end_of_link(text: &str) -> usize {
+    let mut open = Vec::new();
+    for (at, character) in text.char_indices() {
+        match character {
+            '(' => open.push(')'),
+            '[' => open.push(']'),
+            ')' | ']' if open.pop() != Some(character) => return at,
+            c if c.is_whitespace() || "\"'<>`{}|\\".contains(c) => return at,
+            _ => {}
         }
     }
-    found
+    text.len()
 }
 
-/// Every CVE id in a text, in capitals, in order, without repeats.
-pub fn cves(text: &str) -> Vec<Box<str>> {
-    let mut found: Vec<Box<str>> = Vec::new();
-    let bytes = text.as_bytes();
-    for at in (0..bytes.len().saturating_sub(8)).filter(|at| bytes[*at..at + 4].eq_ignore_ascii_case(b"CVE-")) {
-        let rest = &bytes[at + 4..];
-        let digits = |from: usize| rest.iter().skip(from).take_while(|byte| byte.is_ascii_digit()).count();
-        let number = digits(5);
-        if digits(0) == 4 && rest[4] == b'-' && number >= 4 {
-            // Only ASCII was matched, so both ends are character boundaries.
-            let cve: Box<str> = text[at..at + 9 + number].to_ascii_uppercase().into();
-            if !found.contains(&cve) {
-                found.push(cve);
-            }
-        }
+/// The link that a whole field is: absolute, http(s), taken as it stands, with HTML's `&amp;` read.
+pub fn link(field: &str) -> Option<Box<str>> {
+    let field = field.trim().replace("&amp;", "&");
+    let absolute =
+        ["https://", "http://"].iter().any(|scheme| field.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)));
+    let whole = !field.contains(|c: char| c.is_whitespace() || c.is_control() || "<>\"".contains(c));
+    (absolute && whole && url::Url::parse(&field).is_ok()).then(|| field.into())
+}
+
+/// The links of fields that each hold one, or prose with some: in order, without repeats.
+pub fn links_of<S: AsRef<str>>(fields: impl IntoIterator<Item = S>) -> Vec<Box<str>> {
+    let mut all: Vec<Box<str>> = Vec::new();
+    for field in fields {
+        let found = link(field.as_ref()).map_or_else(|| links(field.as_ref()), |whole| vec![whole]);
+        all.extend(found.into_iter().filter(|found| !all.contains(found)).collect::<Vec<_>>());
     }
-    found
+    all
 }
 
-/// A vendor's point in time: RFC 3339 with any number of fraction digits, or `YYYY-MM-DD hh:mm:ss[.f]` taken as UTC.
+/// A vendor's point in time: RFC 3339 with any number of fraction digits, or `YYYY-MM-DD hh:mm:ss[.f]` taken as UTC. What
+/// stands for "never" (year 1, 1900, the epoch) is no time.
 pub fn time(text: &str) -> Option<Timestamp> {
-    text.parse().ok().or_else(|| Some(text.parse::<DateTime>().ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp()))
+    let text = text.trim();
+    let time = text.parse().ok().or_else(|| Some(text.parse::<DateTime>().ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp()));
+    time.filter(is_plausible)
+}
+
+/// A vendor's point in time in milliseconds since 1970, as [`time`].
+pub fn time_of_millis(milliseconds: i64) -> Option<Timestamp> {
+    Timestamp::from_millisecond(milliseconds).ok().filter(is_plausible)
+}
+
+/// No security tool is older than this: 1990-01-01.
+const OLDEST_SECOND: i64 = 631_152_000;
+
+fn is_plausible(time: &Timestamp) -> bool {
+    time.as_second() >= OLDEST_SECOND
 }
 
 /// A package URL, when it is one.
@@ -181,10 +198,29 @@ mod tests {
     }
 
     #[test]
-    fn links_and_cwes_come_once_in_order() {
+    fn links_come_once_in_order() {
         let html = r#"<a href="https://cwe.mitre.org/data/definitions/79.html">CWE-79: XSS</a> https://x.example/a?b=1&amp;c=2. CWE-79 CWE-116 http"#;
         assert_eq!(links(html), ["https://cwe.mitre.org/data/definitions/79.html".into(), Box::from("https://x.example/a?b=1&c=2")]);
-        assert_eq!(cwes(html), [Box::from("CWE-79"), "CWE-116".into()]);
+    }
+
+    #[test]
+    fn a_field_that_is_one_link_is_taken_whole_and_prose_keeps_balanced_brackets() {
+        let whole = "https://x.example/a(b)[c]{d}|e?f=(g";
+        assert_eq!(links_of([whole, "no link", " HTTPS://y.example/ "]), [Box::from(whole), "HTTPS://y.example/".into()]);
+        let prose = "see (https://en.wikipedia.org/wiki/Cross_(disambiguation)), [a](https://x.example/b) or https://x.example/c[1].";
+        let found = ["https://en.wikipedia.org/wiki/Cross_(disambiguation)", "https://x.example/b", "https://x.example/c[1]"];
+        assert_eq!(links_of([prose]), found.map(Box::from));
+        assert_eq!(link("javascript:alert(1)"), None);
+        assert_eq!(link("https://x.example/<script>"), None);
+    }
+
+    #[test]
+    fn what_stands_for_never_is_no_time() {
+        for text in ["0001-01-01T00:00:00Z", "1900-01-01T00:00:00Z", "1970-01-01T00:00:00Z", "1970-01-01 00:00:00", ""] {
+            assert_eq!(time(text), None, "{text}");
+        }
+        assert_eq!(time_of_millis(0), None);
+        assert_eq!(time_of_millis(1_775_606_109_748).map(|time| time.as_millisecond()), Some(1_775_606_109_748));
     }
 
     #[test]
@@ -197,12 +233,6 @@ mod tests {
         ] {
             assert_eq!(package(kind, namespace, name, version).as_deref(), expected, "{kind} {name}");
         }
-    }
-
-    #[test]
-    fn cves_are_found_in_any_case_and_nothing_else_is() {
-        let text = "CVE-2024-2529 (cve-2023-52428, CVE-2024-2529); CVE-20-1 CVE-2024-12 é CVE-2021-44228é CVE-2024-";
-        assert_eq!(cves(text), [Box::from("CVE-2024-2529"), "CVE-2023-52428".into(), "CVE-2021-44228".into()]);
     }
 
     #[test]

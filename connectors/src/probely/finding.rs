@@ -124,8 +124,7 @@ impl Cwe {
             Cwe::One(one) => vec![one],
             Cwe::Other(_) => Vec::new(),
         };
-        let id =
-            |one: &Loose| one.whole().map_or_else(|| text::cwes(one.text().unwrap_or_default()), |id| vec![format!("CWE-{id}").into()]);
+        let id = |one: &Loose| one.whole().map_or_else(|| ids::cwes(one.text().unwrap_or_default()), |id| vec![format!("CWE-{id}").into()]);
         all.iter().flat_map(id).collect()
     }
 }

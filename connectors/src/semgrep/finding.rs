@@ -72,7 +72,7 @@ impl Wire {
             vendor_severity: severity.map(text::line),
             state,
             vendor_state,
-            cwe: text::cwes(&rule.cwe_names.unwrap_or_default().join(" ")),
+            cwe: ids::cwes(&rule.cwe_names.unwrap_or_default().join(" ")),
             vendor_first_seen: self.created_at.as_deref().and_then(text::time),
             ..Finding::new(key, record, if product == Product::Sca { Category::Sca } else { Category::Sast })
         };

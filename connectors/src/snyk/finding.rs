@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use super::{
     v1::{Fixes, Ignores},
-    wire::{Coordinate, Dependency, Issue, Place, Project, WireSeverity},
+    wire::{Coordinate, Dependency, Issue, Place, Position, Project, WireSeverity},
 };
 use crate::prelude::*;
 
@@ -151,6 +151,9 @@ pub(super) fn finding(issue: Issue, org: &Scope, around: &Around, cx: &Cx) -> It
         }
         _ => about.title,
     };
+    let line = |place: Option<&Position>| place.and_then(|place| place.line.whole());
+    let (line_start, line_end) =
+        lines(line(region.and_then(|region| region.start.as_ref())), line(region.and_then(|region| region.end.as_ref())));
     Item::Finding(Box::new(Finding {
         rule: rule.and_then(text::keep),
         branch: project.and_then(|project| text::keep(project.target_reference.as_deref()?)),
@@ -171,8 +174,8 @@ pub(super) fn finding(issue: Issue, org: &Scope, around: &Around, cx: &Cx) -> It
             .and_then(|source| source.file.as_deref())
             .or(project.and_then(|project| project.target_file.as_deref()).filter(|_| category == Category::Iac))
             .and_then(text::keep),
-        line_start: region.and_then(|region| region.start.as_ref()?.line),
-        line_end: region.and_then(|region| region.end.as_ref()?.line),
+        line_start,
+        line_end,
         asset_key: Some(item.id.as_str().into()),
         remediation: remediation(package, fixed_in, &standing),
         reference_urls: references,

@@ -13,14 +13,14 @@ use super::{
     told,
     wire::{Issue, Key, Listing, Peek, Project},
 };
-use crate::{Reject, prelude::*};
+use crate::prelude::*;
 
 /// Projects that V1 is asked about at once.
 const AT_ONCE: usize = 4;
 
 impl Snyk {
     /// Issues as findings, with what their projects and V1 say of them.
-    pub(super) async fn read(&self, cx: &Cx, org: &Scope, data: Vec<Box<RawValue>>) -> Result<(Vec<Item>, Vec<Reject>)> {
+    pub(super) async fn read(&self, cx: &Cx, org: &Scope, data: Vec<Box<RawValue>>) -> Result<Decoded> {
         let mut wanted: BTreeMap<String, (bool, bool)> = BTreeMap::new();
         for peek in data.iter().filter_map(|raw| serde_json::from_str::<Peek>(raw.get()).ok()) {
             let item = peek.relationships.scan_item.data;

@@ -72,6 +72,6 @@ impl Snyk {
             }));
         }
         let next = next.map_or(Next::FULL, |next| Next::More(Cursor { part: Part::Cloud, ..next }));
-        Ok(Page::new((environments, Vec::new()), None, next))
+        Ok(Page::of(environments, next))
     }
 }

@@ -299,7 +299,8 @@ pub(super) struct Region {
 
 #[derive(Deserialize)]
 pub(super) struct Position {
-    pub(super) line: Option<u32>,
+    #[serde(default)]
+    pub(super) line: Loose,
 }
 
 #[derive(Deserialize)]

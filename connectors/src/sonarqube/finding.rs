@@ -77,7 +77,7 @@ pub(super) fn issue(issue: Issue, about: &About<'_>, cx: &Cx) -> Item {
     };
     let rule = about.texts.get(&issue.rule).map(|rule| &**rule);
     let message = issue.message.as_deref().unwrap_or_default();
-    let (cve, identifiers, mut cwe) = (text::cves(message), advisories(message), text::cwes(message));
+    let (cve, identifiers, mut cwe) = (ids::cves(message), advisories(message), ids::cwes(message));
     cwe.extend(rule.into_iter().flat_map(|rule| rule.cwe.iter().cloned()));
     let category = match issue.rule.split(':').next().unwrap_or_default() {
         _ if !cve.is_empty() || !identifiers.is_empty() => Category::Sca,

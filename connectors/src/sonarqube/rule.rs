@@ -13,14 +13,14 @@ use super::{
     server::Server,
     wire::{Key, Peek, Rows},
 };
-use crate::{Reject, prelude::*};
+use crate::prelude::*;
 
 /// Rules asked for at once.
 const AT_ONCE: usize = 8;
 
 impl SonarQube {
     /// A page's rows as findings, with the texts of their rules.
-    pub(super) async fn read(&self, cx: &Cx, server: &Server, list: List<'_>, rows: Rows) -> Result<(Vec<Item>, Vec<Reject>)> {
+    pub(super) async fn read(&self, cx: &Cx, server: &Server, list: List<'_>, rows: Rows) -> Result<Decoded> {
         let mut wanted = BTreeMap::new();
         for row in rows.rows.iter().map(|raw| Peek::at(raw)) {
             if let (Some(rule), Some(key)) = (row.text_key(list.hotspots), row.key) {
@@ -169,7 +169,7 @@ impl From<Wire> for Rule {
             key: wire.key.map(Into::into),
             description: text::keep(&paragraphs.join("\n\n")),
             fixes: mends,
-            cwe: text::cwes(&all),
+            cwe: ids::cwes(&all),
             links: text::links(&all),
         }
     }

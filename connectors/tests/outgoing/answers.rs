@@ -9,7 +9,7 @@ use axum::{
 use serde_json::{Value, value::RawValue};
 use tributary_connectors::{
     Error, Item, Kind,
-    kit::{Auth, Secret, items},
+    kit::{Auth, Decoded, Secret, items},
     model::{Category, Finding, text},
 };
 
@@ -83,7 +83,7 @@ fn o5_an_item_that_is_too_deep_is_rejected_or_read_and_no_stack_overflows() {
             assert!(wire.tags.is_null() || wire.tags.is_array());
             Ok(Item::Finding(Box::new(Finding::new(wire.id, "rule", Category::Sca))))
         };
-        let (read, rejects) = items(page.clone(), cut, map, |wire: Wire| Some(wire.id));
+        let Decoded { items: read, rejects, .. } = items(page.clone(), cut, map, |wire: Wire| Some(wire.id));
         assert_eq!((read.len(), rejects.len()), (2, 1), "cut: {cut:?}");
         assert!(rejects[0].reason.contains("recursion limit"), "{rejects:?}");
     }

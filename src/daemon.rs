@@ -456,6 +456,8 @@ fn log(report: &Report) {
         filtered = counts.filtered,
         rejected = counts.rejected,
         closed = counts.closed,
+        mended = counts.mended,
+        duplicates = counts.duplicates,
         "operation ended"
     );
     for (scope, reason) in report.incomplete.iter().take(5) {

@@ -42,6 +42,12 @@ pub trait Connector: Send + Sync + Sized + 'static {
     /// When the page could not be read; the engine decides what follows from the kind.
     fn page(&self, cx: &Cx, ask: Ask<'_, Self::Cursor>) -> impl Future<Output = Result<Page<Self::Cursor>>> + Send;
 
+    /// Why the tool is not up yet (it starts, it migrates its database), as the tool itself says; `None` when it is, or does not
+    /// tell. Asked when it refused the credential or did not know a route: a tool that is starting does both to a good one.
+    fn not_ready(&self, _: &Cx) -> impl Future<Output = Option<Box<str>>> + Send {
+        std::future::ready(None)
+    }
+
     /// Tries each step that a sync needs and names the first that fails. Stores nothing.
     ///
     /// # Errors
@@ -333,7 +339,7 @@ pub trait Source: Send + Sync {
 
 impl<T: Connector> Source for T {
     fn scopes<'a>(&'a self, cx: &'a Cx, job: Job<'a>) -> Future_<'a, Vec<Scope>> {
-        Box::pin(Connector::scopes(self, cx, job))
+        Box::pin(async move { unless_starting(self, cx, Connector::scopes(self, cx, job).await).await })
     }
 
     fn page<'a>(&'a self, cx: &'a Cx, ask: RawAsk<'a>) -> Future_<'a, RawPage> {
@@ -341,7 +347,8 @@ impl<T: Connector> Source for T {
             let expired = |_| Error::new("reading the stored cursor", Kind::CursorExpired);
             let cursor = ask.cursor.as_deref().map(serde_json::from_str).transpose().map_err(expired)?.unwrap_or_default();
             let Ask { scope, since, full, mark, stored, .. } = ask;
-            let mut page = Connector::page(self, cx, Ask { scope, since, full, mark, cursor, stored }).await?;
+            let page = Connector::page(self, cx, Ask { scope, since, full, mark, cursor, stored }).await;
+            let mut page = unless_starting(self, cx, page).await?;
             // Here and not in the vendor files, so that none can forget it.
             retain(T::META.keep, &mut page.items, &mut page.rejects);
             let text = |cursor: T::Cursor| serde_json::to_string(&cursor).expect("a cursor is plain data").into_boxed_str();
@@ -355,7 +362,18 @@ impl<T: Connector> Source for T {
     }
 
     fn check<'a>(&'a self, cx: &'a Cx) -> Future_<'a, Checked> {
-        Box::pin(Connector::check(self, cx))
+        Box::pin(async move { unless_starting(self, cx, Connector::check(self, cx).await).await })
+    }
+}
+
+/// The same result, unless the tool failed in a way in which it also fails while it starts, and says that it does.
+async fn unless_starting<C: Connector, T>(connector: &C, cx: &Cx, result: Result<T>) -> Result<T> {
+    let Err(error) = result else { return result };
+    let doubtful =
+        matches!(error.kind, Kind::Unauthorized(_) | Kind::Forbidden(_) | Kind::Elsewhere(_) | Kind::Refused { status: 404, .. });
+    match if doubtful { connector.not_ready(cx).await } else { None } {
+        Some(why) => Err(Error::new(error.doing, Kind::Pending(why))),
+        None => Err(error),
     }
 }
 

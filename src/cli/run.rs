@@ -21,7 +21,7 @@ use super::{
 use crate::{
     config::{Config, Connection},
     daemon,
-    store::{OperationKind, Outcome, Store, Trigger},
+    store::{Counts, OperationKind, Outcome, Store, Trigger},
     sync::{Engine, Progress, Report},
 };
 
@@ -250,21 +250,8 @@ pub(crate) fn tell_all(connection: &str, reports: &[Report], error: Option<&crat
 
 /// One operation's end, on stderr.
 fn tell(report: &Report) {
-    let counts = report.counts;
     let name = &report.connection;
-    exit::say(&format!(
-        "{name}  {:8}  {:11}  fetched {} = created {} + updated {} + unchanged {} + reopened {} + filtered {} + rejected {} | closed {}",
-        report.kind.as_str(),
-        report.outcome.as_str(),
-        counts.fetched,
-        counts.created,
-        counts.updated,
-        counts.unchanged,
-        counts.reopened,
-        counts.filtered,
-        counts.rejected,
-        counts.closed
-    ));
+    exit::say(&format!("{name}  {:8}  {:11}  {}", report.kind.as_str(), report.outcome.as_str(), report.counts));
     for (reason, count) in &report.filtered {
         tracing::info!(connection = name, count, reason, "filtered");
     }
@@ -297,40 +284,13 @@ fn tell_error(connection: &str, doing: &str, error: &crate::sync::Error) {
 pub(super) fn summary(reports: &[Report]) -> Rows {
     let number = |count: u64| json!(count);
     Rows {
-        columns: vec![
-            "connection",
-            "kind",
-            "outcome",
-            "fetched",
-            "created",
-            "updated",
-            "unchanged",
-            "reopened",
-            "filtered",
-            "rejected",
-            "closed",
-            "vendor_total",
-            "operation",
-        ],
+        columns: ["connection", "kind", "outcome"].iter().chain(Counts::NAMES).chain(&["vendor_total", "operation"]).copied().collect(),
         rows: reports
             .iter()
             .map(|report| {
-                let counts = report.counts;
                 let mut row: Vec<Value> =
                     vec![report.connection.clone().into(), report.kind.as_str().into(), report.outcome.as_str().into()];
-                row.extend(
-                    [
-                        counts.fetched,
-                        counts.created,
-                        counts.updated,
-                        counts.unchanged,
-                        counts.reopened,
-                        counts.filtered,
-                        counts.rejected,
-                        counts.closed,
-                    ]
-                    .map(number),
-                );
+                row.extend(report.counts.each().map(|(_, count)| number(count)));
                 row.push(report.vendor_total.map_or(Value::Null, number));
                 row.push(report.operation.to_string().into());
                 row

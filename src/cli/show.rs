@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    store::{FindingFilter, Store},
+    store::{Counts, FindingFilter, Store},
 };
 
 /// Columns that hold times.
@@ -194,30 +194,10 @@ pub(super) fn finding(paths: &[PathBuf], id: &str, format: Format) -> anyhow::Re
 
 pub(super) fn operations(paths: &[PathBuf], format: Format) -> anyhow::Result<Exit> {
     let (_, reader) = open(paths)?;
-    list(
-        &reader,
-        &[
-            "id",
-            "connection",
-            "kind",
-            "trigger",
-            "outcome",
-            "started_at",
-            "fetched",
-            "created",
-            "updated",
-            "unchanged",
-            "reopened",
-            "filtered",
-            "rejected",
-            "closed",
-            "vendor_total",
-        ],
-        "from operations order by started_at desc limit 100",
-        &[],
-        format,
-        "operations",
-    )
+    let counts = Counts::NAMES.iter().copied();
+    let columns: Vec<&str> =
+        ["id", "connection", "kind", "trigger", "outcome", "started_at"].into_iter().chain(counts).chain(["vendor_total"]).collect();
+    list(&reader, &columns, "from operations order by started_at desc limit 100", &[], format, "operations")
 }
 
 pub(super) fn products(paths: &[PathBuf], format: Format) -> anyhow::Result<Exit> {

@@ -6,11 +6,11 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::output::cell;
+use crate::store::Counts;
 
 /// The operation as text. It is a row of `operations`, times as RFC 3339 and `detail` as an object.
 pub(super) fn of(operation: &Value) -> String {
     let text = |name: &str| cell(&operation[name]);
-    let number = |name: &str| operation[name].as_i64().unwrap_or(0);
     let detail = &operation["detail"];
     let began = time(&operation["started_at"]);
     let mut out = format!("{} of {}: {}\n", text("kind"), text("connection"), text("outcome"));
@@ -19,18 +19,7 @@ pub(super) fn of(operation: &Value) -> String {
     let took =
         began.zip(time(&operation["ended_at"])).map(|(began, ended)| format!(" ({})", seconds(ended.duration_since(began).as_secs_f64())));
     let _ = writeln!(out, "  time     {} to {}{}", text("started_at"), text("ended_at"), took.unwrap_or_default());
-    let _ = writeln!(
-        out,
-        "  counts   fetched {} = created {} + updated {} + unchanged {} + reopened {} + filtered {} + rejected {} | closed {}",
-        number("fetched"),
-        number("created"),
-        number("updated"),
-        number("unchanged"),
-        number("reopened"),
-        number("filtered"),
-        number("rejected"),
-        number("closed")
-    );
+    let _ = writeln!(out, "  counts   {}", Counts::of(|name| operation[name].as_u64().unwrap_or(0)));
     if let Some(total) = operation["vendor_total"].as_i64() {
         let _ = writeln!(out, "  vendor   says {total}");
     }

@@ -87,17 +87,8 @@ pub(crate) fn ended(connector: &'static str, report: &Report) {
     counter!("tributary_operations_total", "connection" => connection.clone(), "operation" => operation, "outcome" => outcome).increment(1);
     histogram!("tributary_operation_duration_seconds", "connector" => connector, "operation" => operation)
         .record(report.took.as_secs_f64());
-    let counts = report.counts;
     let kind = if operation == "discover" { "record" } else { "finding" };
-    for (result, count) in [
-        ("created", counts.created),
-        ("updated", counts.updated),
-        ("unchanged", counts.unchanged),
-        ("reopened", counts.reopened),
-        ("closed", counts.closed),
-        ("filtered", counts.filtered),
-        ("rejected", counts.rejected),
-    ] {
+    for (result, count) in report.counts.each().filter(|(name, _)| *name != "fetched") {
         counter!("tributary_items_total", "connection" => connection.clone(), "kind" => kind, "result" => result).increment(count);
     }
 }

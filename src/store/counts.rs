@@ -1,29 +1,69 @@
-//! What an operation counts.
+//! What an operation counts. Each count is listed once, here.
 
-use rusqlite::{Transaction, params};
+use std::fmt;
+
+use rusqlite::{Row, ToSql, Transaction, types::Value};
 use uuid::Uuid;
 
 use super::Result;
 
-/// What an operation counted. `fetched = created + updated + unchanged + reopened + filtered + rejected` always holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+macro_rules! counts {
+    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
+        /// What an operation counted. `fetched = created + updated + unchanged + reopened + filtered + rejected` always holds.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Counts {
+            $($(#[$doc])* pub $name: u64),+
+        }
+
+        impl Counts {
+            /// The name of each count, which is also its column in `operations`.
+            pub const NAMES: &[&str] = &[$(stringify!($name)),+];
+
+            /// Each count with its name, in the order of [`Counts::NAMES`].
+            pub fn each(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                Self::NAMES.iter().copied().zip([$(self.$name),+])
+            }
+
+            /// The counts that `of` gives for their names.
+            pub fn of(of: impl Fn(&str) -> u64) -> Self {
+                Counts { $($name: of(stringify!($name))),+ }
+            }
+
+            /// The counts in a row that has a column for each.
+            pub(crate) fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+                Ok(Counts { $($name: row.get::<_, i64>(stringify!($name)).map(|count| u64::try_from(count).unwrap_or(0))?),+ })
+            }
+        }
+
+        impl std::ops::AddAssign for Counts {
+            fn add_assign(&mut self, other: Self) {
+                $(self.$name += other.$name;)+
+            }
+        }
+    };
+}
+
+counts! {
     /// Items that the vendor delivered.
-    pub fetched: u64,
+    fetched,
     /// New rows.
-    pub created: u64,
+    created,
     /// Rows with a change.
-    pub updated: u64,
+    updated,
     /// Rows without one.
-    pub unchanged: u64,
+    unchanged,
     /// Rows that were closed and are open again.
-    pub reopened: u64,
+    reopened,
     /// Items that are not stored by a rule of ours.
-    pub filtered: u64,
+    filtered,
     /// Items that could not be read.
-    pub rejected: u64,
+    rejected,
     /// Rows closed because they are no longer listed.
-    pub closed: u64,
+    closed,
+    /// Items that could be read without a member that could not. They are counted above, too.
+    mended,
+    /// Different items that came under one key in one pass, but for the one that is kept. They are counted above, too.
+    duplicates,
 }
 
 impl Counts {
@@ -34,35 +74,31 @@ impl Counts {
 
     /// Adds a page's counts to its operation's row.
     pub(crate) fn add_to(&self, tx: &Transaction<'_>, operation: Uuid) -> Result<()> {
-        let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-        tx.prepare_cached(
-            "update operations set fetched = fetched + ?2, created = created + ?3, updated = updated + ?4, unchanged = unchanged + ?5,
-             reopened = reopened + ?6, filtered = filtered + ?7, rejected = rejected + ?8, closed = closed + ?9 where id = ?1",
-        )?
-        .execute(params![
-            operation.to_string(),
-            number(self.fetched),
-            number(self.created),
-            number(self.updated),
-            number(self.unchanged),
-            number(self.reopened),
-            number(self.filtered),
-            number(self.rejected),
-            number(self.closed)
-        ])?;
+        let moved: Vec<(&str, u64)> = self.each().filter(|(_, count)| *count > 0).collect();
+        if moved.is_empty() {
+            return Ok(());
+        }
+        let sets: Vec<String> = moved.iter().enumerate().map(|(at, (name, _))| format!("{name} = {name} + ?{}", at + 2)).collect();
+        let counts = moved.iter().map(|(_, count)| Value::Integer(i64::try_from(*count).unwrap_or(i64::MAX)));
+        let values: Vec<Value> = [Value::Text(operation.to_string())].into_iter().chain(counts).collect();
+        tx.prepare_cached(&format!("update operations set {} where id = ?1", sets.join(", ")))?
+            .execute(&*values.iter().map(|value| value as &dyn ToSql).collect::<Vec<_>>())?;
         Ok(())
     }
 }
 
-impl std::ops::AddAssign for Counts {
-    fn add_assign(&mut self, other: Self) {
-        self.fetched += other.fetched;
-        self.created += other.created;
-        self.updated += other.updated;
-        self.unchanged += other.unchanged;
-        self.reopened += other.reopened;
-        self.filtered += other.filtered;
-        self.rejected += other.rejected;
-        self.closed += other.closed;
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "fetched {} = created {} + updated {} + unchanged {} + reopened {} + filtered {} + rejected {} | closed {}",
+            self.fetched, self.created, self.updated, self.unchanged, self.reopened, self.filtered, self.rejected, self.closed
+        )?;
+        for (name, count) in [("mended", self.mended), ("duplicates", self.duplicates)] {
+            if count > 0 {
+                write!(f, " | {name} {count}")?;
+            }
+        }
+        Ok(())
     }
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use rusqlite::{OptionalExtension, Transaction, params};
 use tributary_connectors::{
-    Coverage, Reject,
+    Coverage, Mended, Reject,
     model::{Record, Severity, State},
 };
 use uuid::Uuid;
@@ -37,6 +37,8 @@ pub struct PageCommit {
     pub skipped: Vec<(i64, &'static str)>,
     /// Items that could not be read, with the hash of their key where there is one.
     pub rejects: Vec<(Option<i64>, Reject)>,
+    /// Members that were left out of items.
+    pub mended: Vec<Mended>,
     /// The vendor's total.
     pub total: Option<u64>,
     /// Cursor of the next page; `None` with `end`.
@@ -166,6 +168,7 @@ impl<'a> Merge<'a, '_> {
         let unkeyed = page.rejects.iter().filter(|(hash, _)| hash.is_none()).count();
         hashes.extend(page.rejects.iter().filter_map(|(hash, _)| *hash));
         self.stored.counts.rejected = page.rejects.len() as u64;
+        self.stored.counts.mended = page.mended.len() as u64;
         self.stored.counts.fetched = (page.records.len() + page.rows.len() + page.skipped.len() + page.rejects.len()) as u64;
         quarantine(self.tx, self.lease, page.operation, page.pass.scope_id, &page.rejects, self.at)?;
         if !page.pass.full {

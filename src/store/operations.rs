@@ -108,23 +108,8 @@ impl Store {
                 params![id.to_string(), outcome.as_str(), now(), error, detail.to_string(), total],
             )?;
             failpoint::pass("operation.end");
-            Ok(tx.query_row(
-                "select fetched, created, updated, unchanged, reopened, filtered, rejected, closed from operations where id = ?1",
-                [id.to_string()],
-                |row| {
-                    let count = |index| row.get::<_, i64>(index).map(|count| u64::try_from(count).unwrap_or(0));
-                    Ok(Counts {
-                        fetched: count(0)?,
-                        created: count(1)?,
-                        updated: count(2)?,
-                        unchanged: count(3)?,
-                        reopened: count(4)?,
-                        filtered: count(5)?,
-                        rejected: count(6)?,
-                        closed: count(7)?,
-                    })
-                },
-            )?)
+            let columns = Counts::NAMES.join(", ");
+            Ok(tx.query_row(&format!("select {columns} from operations where id = ?1"), [id.to_string()], Counts::read)?)
         });
         let counts = counts.await?;
         failpoint::pass("operation.ended");

@@ -9,7 +9,7 @@ use std::{
 
 use jiff::Timestamp;
 use tokio::sync::OnceCell;
-use tributary_connectors::{Coverage, Cx, Item, Kind, Next, RawAsk, RawPage, Reject, Remedy, Scope, Stored, kit::on_all_cores};
+use tributary_connectors::{Coverage, Cx, Item, Kind, Mended, Next, RawAsk, RawPage, Reject, Remedy, Scope, Stored, kit::on_all_cores};
 
 use super::{Error, Run};
 use crate::{
@@ -98,6 +98,7 @@ struct Ready {
     rows: Vec<Row>,
     skipped: Vec<(i64, &'static str)>,
     rejects: Vec<(Option<i64>, Reject)>,
+    mended: Vec<Mended>,
     total: Option<u64>,
     next: Next<Box<str>>,
 }
@@ -210,6 +211,7 @@ impl Walk {
                 rows: ready.rows,
                 skipped: ready.skipped,
                 rejects: ready.rejects,
+                mended: ready.mended,
                 total: ready.total,
                 cursor: next.clone(),
                 end: end.clone(),
@@ -296,7 +298,7 @@ impl Walk {
         let rows = on_all_cores(findings, |finding| prepare(connection, *finding, compress));
         let rejects =
             page.rejects.into_iter().map(|reject| (reject.key.as_deref().map(|key| hash_of(connection, kind, key)), reject)).collect();
-        Ready { records, assets, rows, skipped, rejects, total: page.total, next: page.next }
+        Ready { records, assets, rows, skipped, rejects, mended: page.mended, total: page.total, next: page.next }
     }
 }
 

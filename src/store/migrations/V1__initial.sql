@@ -280,6 +280,9 @@ create table operations (
     filtered bigint not null default 0,
     rejected bigint not null default 0,
     closed bigint not null default 0,
+    -- Beside the sum, as what they count is in it already.
+    mended bigint not null default 0,
+    duplicates bigint not null default 0,
     vendor_total bigint,
     error text,
     detail text not null default '{}',

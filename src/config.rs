@@ -88,7 +88,7 @@ impl StoreSettings {
     /// Operations that ended before this time are pruned.
     pub fn keep_since(&self) -> Timestamp {
         let keep = read::duration(&self.keep_operations).expect("checked when the configuration was read");
-        Timestamp::now().checked_sub(keep).unwrap_or(Timestamp::UNIX_EPOCH)
+        crate::clock::now().checked_sub(keep).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
     /// The file that the URL names.

@@ -80,7 +80,7 @@ struct Daemon {
 /// When another daemon runs on the same database ([`Taken`]), the store cannot be opened, an address is taken, or the ticker
 /// cannot be started.
 pub async fn run(paths: Vec<PathBuf>, config: Config, stop: CancellationToken) -> anyhow::Result<Exit> {
-    let began = Timestamp::now();
+    let began = crate::clock::now();
     let settings = config.daemon.clone();
     let path = settings.store.path();
     // A signal that comes while the database is opened, or waits for another process, ends the daemon at once: that is safe.
@@ -182,14 +182,15 @@ impl Daemon {
         let stored = if self.timetable.rows().is_empty() { self.shared.store.due_rows()? } else { self.timetable.rows() };
         let store = self.shared.store.clone();
         let last = |name: &str, kind| store.last_operation(name, kind).ok().flatten();
-        self.timetable = Timetable::new(self.connections.values().map(AsRef::as_ref), &stored, last, self.shared.began, Timestamp::now());
+        self.timetable =
+            Timetable::new(self.connections.values().map(AsRef::as_ref), &stored, last, self.shared.began, crate::clock::now());
         self.save(self.timetable.rows()).await;
         Ok(())
     }
 
     /// Starts what is due.
     async fn look(&mut self) {
-        let now = Timestamp::now();
+        let now = crate::clock::now();
         if !self.timetable.has_due(now) {
             return;
         }
@@ -292,7 +293,7 @@ impl Daemon {
                     "another process runs an operation on it: once more in a minute"
                 );
                 let _ = self.shared.store.skip(name, run.kind, Trigger::Schedule, format!("another operation ran, started by {who}")).await;
-                let soon = Timestamp::now().checked_add(Duration::from_secs(60)).unwrap_or(Timestamp::MAX);
+                let soon = crate::clock::now().checked_add(Duration::from_secs(60)).unwrap_or(Timestamp::MAX);
                 let moved = self.timetable.set(name, Some(run.kind), soon);
                 self.save(moved).await;
             }
@@ -328,7 +329,7 @@ impl Daemon {
     }
 
     async fn due_now(&mut self, name: &str, kind: Option<OperationKind>) {
-        let moved = self.timetable.set(name, kind, Timestamp::now());
+        let moved = self.timetable.set(name, kind, crate::clock::now());
         self.save(moved).await;
     }
 
@@ -375,7 +376,7 @@ impl Daemon {
             }
         };
         self.shared.note_reload(done);
-        if let Err(error) = self.shared.store.note_reload(Reload { at: Timestamp::now(), done, text }).await {
+        if let Err(error) = self.shared.store.note_reload(Reload { at: crate::clock::now(), done, text }).await {
             tracing::error!(%error, "the database cannot be written");
         }
         notify::ready();
@@ -396,14 +397,14 @@ impl Daemon {
         if let Err(error) = self.shared.store.prune_operations(config.daemon.store.keep_since()).await {
             tracing::error!(%error, "old operations cannot be pruned");
         }
-        if let Ok(connections) = status::read(&self.shared.store, &config, Timestamp::now()) {
+        if let Ok(connections) = status::read(&self.shared.store, &config, crate::clock::now()) {
             connections.iter().for_each(credentials::warn_of_end);
         }
     }
 
     async fn tell_status(&self, told: &mut String) {
         let shared = Arc::clone(&self.shared);
-        let read = tokio::task::spawn_blocking(move || status::read(&shared.store, &shared.config(), Timestamp::now()));
+        let read = tokio::task::spawn_blocking(move || status::read(&shared.store, &shared.config(), crate::clock::now()));
         if let Ok(Ok(connections)) = read.await {
             let text = status::summary(&connections);
             if *told != text {

@@ -5,6 +5,7 @@
 //! - `TRIBUTARY_FAILPOINT=name:N` kills the process when it passes the place of that name for the N-th time.
 //!   `tests/failpoints.rs` finds every place by reading the sources, so a new one is tested without being listed anywhere.
 //! - `TRIBUTARY_WAL_WARNING=bytes` is the length of the write-ahead log that is warned about.
+//! - `TRIBUTARY_CLOCK=file` is a clock that is wrong (see `clock`).
 //! - `TRIBUTARY_SQL_LOG=file` appends each statement of the writer to a file, NUL after each.
 
 /// A place at which a test can kill the process. Nothing is flushed, dropped or unwound, as with `kill -9`.

@@ -90,7 +90,7 @@ async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
 
 async fn full_status(State(shared): State<Arc<Shared>>) -> Response {
     let read = tokio::task::spawn_blocking(move || -> crate::store::Result<Status> {
-        let now = Timestamp::now();
+        let now = crate::clock::now();
         Ok(Status {
             schema: "tributary/v1",
             version: env!("CARGO_PKG_VERSION"),

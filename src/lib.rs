@@ -4,6 +4,7 @@
 //! crate of their own and know nothing of these.
 
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod daemon;
 mod failpoint;

@@ -30,7 +30,6 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, backup::Backup};
 use tokio::sync::oneshot;
 
@@ -359,7 +358,7 @@ impl Writer {
 
 /// Now, in microseconds since 1970.
 pub(crate) fn now() -> i64 {
-    Timestamp::now().as_microsecond()
+    crate::clock::now_us()
 }
 
 /// Creates the folder of a database, for its owner alone.

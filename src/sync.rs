@@ -6,7 +6,10 @@
 mod progress;
 mod walk;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
@@ -211,7 +214,7 @@ impl Engine {
         let least = Severity::ALL.iter().position(|severity| *severity == plan.gate.minimum_severity).unwrap_or(0);
         self.store.configured(lease, settings, i64::try_from(least).unwrap_or(0), plan.gate.import_closed).await?;
         let operation = self.store.begin_operation(lease, kind, trigger).await?;
-        let began = Timestamp::now();
+        let (began, clock) = (crate::clock::now(), Instant::now());
         let run = Arc::new(Run {
             engine: self.clone(),
             source: Arc::clone(source),
@@ -293,7 +296,7 @@ impl Engine {
             Err(error) if error.passes() => progress.look().counts,
             counts => counts?,
         };
-        report.took = Timestamp::now().duration_since(began).unsigned_abs();
+        report.took = clock.elapsed();
         progress.end(&report);
         Ok(report)
     }
@@ -363,7 +366,7 @@ impl Run {
     }
 
     fn wants(&self, full: bool, scope: &ScopeRow) -> Wants {
-        let long_ago = |at: Timestamp| Timestamp::now().duration_since(at).unsigned_abs() >= self.plan.full_sync_every;
+        let long_ago = |at: Timestamp| crate::clock::now().duration_since(at).unsigned_abs() >= self.plan.full_sync_every;
         match scope.full_at {
             _ if full || scope.full_due => Wants::Full,
             None => Wants::Full,

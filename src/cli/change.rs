@@ -157,7 +157,7 @@ fn point_in_time(text: &str) -> anyhow::Result<Timestamp> {
         Some(day.tomorrow().ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp())
     });
     match read {
-        Some(at) if at > Timestamp::now() => Ok(at),
+        Some(at) if at > crate::clock::now() => Ok(at),
         Some(_) => Err(Usage(format!("--until {text} has passed already")).into()),
         None => Err(Usage(format!("--until {text}: write a date as 2027-01-31 or a time as 2027-01-31T12:00:00Z")).into()),
     }

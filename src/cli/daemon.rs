@@ -26,7 +26,7 @@ pub(super) struct NoDaemon(String);
 pub(super) fn status(paths: &[PathBuf], format: Format) -> anyhow::Result<Exit> {
     let config = Config::load(paths)?;
     let store = Store::open(&config.daemon.store.path(), config.daemon.store.keep_raw)?;
-    let now = Timestamp::now();
+    let now = crate::clock::now();
     let connections = status::read(&store, &config, now)?;
     match daemon::holder(store.path()) {
         Some(holder) => exit::say(&format!(

@@ -36,7 +36,7 @@ pub(crate) fn mark(connection: &Connection, secrets: &Map<String, Value>, earlie
 pub(super) fn warn_of_end(connection: &ConnectionStatus) {
     let Some(at) = connection.credential_expires else { return };
     let name = &connection.connection;
-    match days_left(at, Timestamp::now()) {
+    match days_left(at, crate::clock::now()) {
         ..0 => tracing::error!(connection = name, at = %at, code = "E0210", "its credential has ended: make a new one"),
         days @ 0..7 => tracing::error!(connection = name, days, at = %at, code = "E0210", "its credential ends soon: make a new one"),
         days @ 7..30 => tracing::warn!(connection = name, days, at = %at, code = "E0210", "its credential ends within 30 days"),

@@ -86,7 +86,7 @@ impl Shared {
         let mut signs = self.signs();
         signs.reloaded.0 = done;
         if done {
-            signs.reloaded.1 = Timestamp::now();
+            signs.reloaded.1 = crate::clock::now();
         }
     }
 

@@ -98,7 +98,7 @@ pub(crate) fn ended(connector: &'static str, report: &Report) {
 /// # Errors
 /// When the store cannot be read.
 pub(crate) fn render(shared: &Shared) -> store::Result<String> {
-    let now = Timestamp::now();
+    let now = crate::clock::now();
     let connections = status::read(&shared.store, &shared.config(), now)?;
     let recorder = PrometheusBuilder::new().build_recorder();
     metrics::with_local_recorder(&recorder, || {

@@ -168,7 +168,7 @@ impl Walk {
             filtered: BTreeMap::new(),
             total: None,
             drift: None,
-            began: Timestamp::now(),
+            began: crate::clock::now(),
             took: Duration::ZERO,
             pass: pass.clone(),
         };

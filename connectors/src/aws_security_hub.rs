@@ -18,7 +18,7 @@ use aws_sdk_securityhub::{
 use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 
 use self::{
-    places::Seek,
+    places::{Aggregation, Seek},
     wire::{Key, Listed, Wire},
 };
 use crate::{
@@ -173,19 +173,24 @@ impl Connector for AwsSecurityHub {
             (Stage::Closed, None) => more(Stage::Reopened, None, None),
             (Stage::Reopened, None) => more(Stage::Reopened, None, again.last().map(|key| key.to_string())),
         };
-        Ok(Page::new(items(listed.findings, Self::META.cut, |wire: Wire| finding::item(&wire, cx), Key::key), None, next))
+        Ok(Page::new(
+            items(listed.findings, Self::META.cut, |wire: Wire| finding::item(&wire, cx), |key: Key| Some(key.identify()?.key)),
+            None,
+            next,
+        ))
     }
 
     async fn check(&self, cx: &Cx) -> Result<Checked> {
         let mut checked = Checked::default();
         let account = self.account(cx).await?;
         checked.facts.push(format!("Security Hub CSPM of account {account} in {}", self.aws.region()));
-        match self.aggregator(cx).await? {
-            Some(aggregator) if aggregator.region == self.aws.region() => {
+        match self.aggregation(cx).await? {
+            Aggregation::Of(aggregator) if aggregator.region == self.aws.region() => {
                 checked.facts.push(format!("home region of an aggregation ({})", text::line(&aggregator.mode)));
             }
-            Some(aggregator) => checked.warnings.push(self.not_home(&aggregator)),
-            None => checked.facts.push("no cross-region aggregation".into()),
+            Aggregation::Of(aggregator) => checked.warnings.push(self.not_home(&aggregator)),
+            Aggregation::None => checked.facts.push("no cross-region aggregation".into()),
+            Aggregation::NotTold(why) => checked.warnings.push(why),
         }
         let listed = self.findings(cx, Filters::builder().build(), 1, None).await?;
         if listed.findings.is_empty() {

@@ -1,28 +1,27 @@
 //! A finding of Security Hub in our words.
 
-use super::wire::{Package, Place, Score, Weakness, Wire};
-use crate::{kit::Loose, prelude::*};
+use super::wire::{Package, Resource, Score, Weakness, Wire};
+use crate::prelude::*;
 
 /// A finding as an item: the one place of judgement.
 pub(super) fn item(wire: &Wire, cx: &Cx) -> Result<Item, String> {
-    let key = key(&wire.product_arn, &wire.id).ok_or("`ProductArn` or `Id` is missing")?;
+    let Identity { key, account, region } = wire.identity().identify()?;
     if wire.sample == Some(true) {
         return Ok(Item::Skipped { key: key.into(), reason: "sample finding" });
     }
-    let (account, region) = wire.place().ok_or("no account and region in it, nor in its ARNs")?;
     let (severity, vendor_severity) = wire.severity(cx);
     let (state, vendor_state) = wire.state(cx);
-    let (cve, identifiers) = wire.ids();
     let vulnerabilities = &wire.vulnerabilities.0;
     let packages: Vec<&Package> = vulnerabilities.iter().flat_map(|vulnerability| &vulnerability.packages.0).collect();
     let package = packages.first().copied();
     let weaknesses: Vec<&Weakness> = vulnerabilities.iter().flat_map(|vulnerability| &vulnerability.code.0).collect();
     let place = weaknesses.iter().find_map(|weakness| weakness.place.as_ref());
-    let line = |line: fn(&Place) -> &Loose| place.and_then(|place| u32::try_from(line(place).whole()?).ok()).filter(|line| *line > 0);
-    let answers = |word: &str| vulnerabilities.iter().any(|one| one.fix_available.as_deref() == Some(word));
-    let exploit = |word: &str| vulnerabilities.iter().any(|one| one.exploit_available.as_deref() == Some(word));
+    let (line_start, line_end) = lines(place.and_then(|place| place.start.whole()), place.and_then(|place| place.end.whole()));
+    let says = |told: &Option<String>, word: &str| present(told).is_some_and(|told| told.eq_ignore_ascii_case(word));
+    let answers = |word: &str| vulnerabilities.iter().any(|one| says(&one.fix_available, word));
+    let exploit = |word: &str| vulnerabilities.iter().any(|one| says(&one.exploit_available, word));
     let exploited = match () {
-        () if vulnerabilities.iter().any(|one| one.last_known_exploit_at.is_some()) => Some(true),
+        () if vulnerabilities.iter().any(|one| one.last_known_exploit_at.as_deref().and_then(text::time).is_some()) => Some(true),
         () if exploit("YES") => None,
         () => exploit("NO").then_some(false),
     };
@@ -35,21 +34,21 @@ pub(super) fn item(wire: &Wire, cx: &Cx) -> Result<Item, String> {
     for text in advice.into_iter().chain(packages.iter().filter_map(|package| present(&package.remediation))) {
         add(&mut remediation, text.into());
     }
-    let urls = [recommendation.and_then(|recommendation| present(&recommendation.url)), present(&wire.source_url)].into_iter().flatten();
-    let further = vulnerabilities
-        .iter()
-        .flat_map(|one| one.reference_urls.0.iter().map(String::as_str).chain(one.vendor.as_ref().and_then(|vendor| present(&vendor.url))));
-    let mut references = Vec::new();
-    urls.chain(further).flat_map(text::links).for_each(|link| add(&mut references, link));
+    let first_links = [recommendation.and_then(|recommendation| present(&recommendation.url)), present(&wire.source_url)];
+    let further = vulnerabilities.iter().flat_map(|one| {
+        let vendor = one.vendor.as_ref().and_then(|vendor| present(&vendor.url));
+        one.reference_urls.0.iter().map(String::as_str).chain(vendor)
+    });
+    let reference_urls = text::links_of(first_links.into_iter().flatten().chain(sorted(further)));
     let mut tags = Vec::new();
     let product = present(&wire.product_name).or_else(|| wire.product_field("aws/securityhub/ProductName"));
     let standards = wire.compliance.iter().flat_map(|compliance| &compliance.standards.0).filter_map(|one| present(&one.id));
     let kind = wire.resources.0.first().and_then(|resource| present(&resource.kind));
     let others = wire.resources.0.iter().skip(1).filter_map(|resource| present(&resource.id));
-    for tag in product.into_iter().chain(generator).chain(control).chain(standards).chain(kind).chain(others) {
+    for tag in product.into_iter().chain(generator).chain(control).chain(sorted(standards)).chain(kind).chain(sorted(others)) {
         add(&mut tags, text::line(tag));
     }
-    for further in packages.iter().skip(1).map(|package| package.name_and_version()) {
+    for further in sorted(packages.iter().skip(1).map(|package| package.name_and_version())) {
         if package.is_some_and(|first| first.name_and_version() != further) {
             add(&mut tags, text::line(&format!("package {further}")));
         }
@@ -58,7 +57,9 @@ pub(super) fn item(wire: &Wire, cx: &Cx) -> Result<Item, String> {
         tags.push("exploit available".into());
     }
     let first = wire.resources.0.first().and_then(|resource| present(&resource.id));
+    let Ids { cve, cwe, other: identifiers } = wire.ids();
     Ok(Item::Finding(Box::new(Finding {
+        lineage: wire.lineage(),
         rule: rule.map(text::line),
         title: title(wire.title.as_deref().unwrap_or_default(), first),
         description: wire.description.as_deref().and_then(text::keep),
@@ -67,7 +68,7 @@ pub(super) fn item(wire: &Wire, cx: &Cx) -> Result<Item, String> {
         state,
         vendor_state: Some(vendor_state),
         cve,
-        cwe: weaknesses.iter().flat_map(|weakness| &weakness.cwes.0).flat_map(|cwe| ids::cwes(cwe)).collect(),
+        cwe,
         identifiers,
         cvss: wire.cvss(),
         epss_score: vulnerabilities.iter().find_map(|one| one.epss_score.number()),
@@ -81,27 +82,61 @@ pub(super) fn item(wire: &Wire, cx: &Cx) -> Result<Item, String> {
             .and_then(|place| present(&place.path).or_else(|| present(&place.name)))
             .or_else(|| package.and_then(|package| present(&package.file_path)))
             .and_then(text::keep),
-        line_start: line(|place| &place.start),
-        line_end: line(|place| &place.end),
+        line_start,
+        line_end,
         asset_key: first.map(Into::into),
         remediation: text::keep(&remediation.join("\n\n")),
-        reference_urls: references,
+        reference_urls,
         tags,
-        url: wire.source_url.as_deref().and_then(|url| text::links(url).into_iter().next()),
+        url: text::links_of(&wire.source_url).into_iter().next(),
         vendor_first_seen: [&wire.first_observed_at, &wire.created_at].into_iter().find_map(|time| text::time(time.as_deref()?)),
         vendor_last_seen: [&wire.last_observed_at, &wire.updated_at].into_iter().find_map(|time| text::time(time.as_deref()?)),
         ..Finding::new(key, format!("{account}:{region}"), wire.category())
     })))
 }
 
-/// What makes a finding unique: ids are the providers', so only unique with the provider.
-pub(super) fn key(product_arn: &Option<String>, id: &Option<String>) -> Option<String> {
-    Some(format!("{}/{}", present(product_arn)?, present(id)?))
+/// What a finding is known by, read alike from one that can be read whole and from one that cannot.
+pub(super) struct Known<'a> {
+    pub(super) product_arn: &'a Option<String>,
+    pub(super) id: &'a Option<String>,
+    pub(super) account: &'a Option<String>,
+    pub(super) region: &'a Option<String>,
+    pub(super) resources: &'a [Resource],
 }
 
-/// The provider's id in a key: behind `arn:aws:securityhub:REGION:ACCOUNT:product/COMPANY/PRODUCT/`.
+/// Its key and the record that it belongs to.
+pub(super) struct Identity {
+    pub(super) key: String,
+    pub(super) account: String,
+    pub(super) region: String,
+}
+
+impl Known<'_> {
+    /// An id is the provider's, so only unique with the provider; and a provider that serves a whole organization uses one id in
+    /// several accounts and regions.
+    pub(super) fn identify(&self) -> Result<Identity, &'static str> {
+        let (Some(product), Some(id)) = (present(self.product_arn), present(self.id)) else {
+            return Err("`ProductArn` or `Id` is missing");
+        };
+        let (account, region) = self.place().ok_or("no account and region in it, nor in its ARNs")?;
+        Ok(Identity { key: format!("{account}:{region}/{product}/{id}"), account: account.into(), region: region.into() })
+    }
+
+    /// Account and region: required members, but old findings and odd providers lack them.
+    fn place(&self) -> Option<(&str, &str)> {
+        let account = present(self.account)
+            .or_else(|| self.resources.iter().find_map(|resource| arn_part(resource.id.as_deref()?, 4)))
+            .or_else(|| arn_part(self.id.as_deref()?, 4))?;
+        let region = present(self.region)
+            .or_else(|| arn_part(self.product_arn.as_deref()?, 3))
+            .or_else(|| self.resources.iter().find_map(|resource| present(&resource.region)))?;
+        Some((account, region))
+    }
+}
+
+/// The provider's id in a key: behind `ACCOUNT:REGION/` and `arn:aws:securityhub:REGION:ACCOUNT:product/COMPANY/PRODUCT/`.
 pub(super) fn id_of_key(key: &str) -> Option<&str> {
-    key.splitn(4, '/').nth(3)
+    key.splitn(5, '/').nth(4)
 }
 
 /// Findings of one control or package have one title: the resource tells them apart.
@@ -117,6 +152,14 @@ fn present(text: &Option<String>) -> Option<&str> {
     text.as_deref().map(str::trim).filter(|text| !text.is_empty())
 }
 
+/// What the vendor gives as a set: another order of it is no change.
+fn sorted<T: Ord>(set: impl IntoIterator<Item = T>) -> Vec<T> {
+    let mut list: Vec<T> = set.into_iter().collect();
+    list.sort_unstable();
+    list.dedup();
+    list
+}
+
 fn add(list: &mut Vec<Box<str>>, text: Box<str>) {
     if !text.is_empty() && !list.contains(&text) {
         list.push(text);
@@ -129,27 +172,39 @@ fn arn_part(arn: &str, part: usize) -> Option<&str> {
 }
 
 impl Wire {
-    /// Account and region: required members, but old findings and odd providers lack them.
-    pub(super) fn place(&self) -> Option<(String, String)> {
-        let resources = || self.resources.0.iter();
-        let account = present(&self.aws_account_id)
-            .or_else(|| resources().find_map(|resource| arn_part(resource.id.as_deref()?, 4)))
-            .or_else(|| arn_part(self.id.as_deref()?, 4))?;
-        let region = present(&self.region)
-            .or_else(|| arn_part(self.product_arn.as_deref()?, 3))
-            .or_else(|| resources().find_map(|resource| present(&resource.region)))?;
-        Some((account.into(), region.into()))
+    fn identity(&self) -> Known<'_> {
+        let Wire { product_arn, id, aws_account_id: account, region, resources, .. } = self;
+        Known { product_arn, id, account, region, resources: &resources.0 }
+    }
+
+    /// What a control or a vulnerability on a resource is known by when its provider reports it anew under another id: who
+    /// found it, on which resource, which weakness, in which packages or at which place of the code. None for other findings:
+    /// two alerts of one detector are two events.
+    fn lineage(&self) -> Option<Box<str>> {
+        let vulnerabilities = || self.vulnerabilities.0.iter();
+        let mut weaknesses = sorted(vulnerabilities().filter_map(|one| present(&one.id)).map(str::to_ascii_uppercase));
+        if weaknesses.is_empty() {
+            weaknesses = self.ids().cve.into_iter().map(String::from).collect();
+        }
+        if weaknesses.is_empty() && self.compliance.is_none() {
+            return None;
+        }
+        let packages = sorted(vulnerabilities().flat_map(|one| &one.packages.0).filter_map(|package| present(&package.name)));
+        let places = vulnerabilities().flat_map(|one| &one.code.0).filter_map(|weakness| weakness.place.as_ref());
+        let places = places.map(|place| {
+            let file = present(&place.path).or_else(|| present(&place.name)).unwrap_or_default();
+            format!("{file}:{}", place.start.text().unwrap_or_default())
+        });
+        let resource = present(&self.resources.0.first()?.id)?;
+        let (product, generator) = (present(&self.product_arn)?, present(&self.generator_id)?);
+        let lists = [weaknesses.join(" "), packages.join(" "), sorted(places).join(" ")];
+        Some([&[product, generator, resource], &lists.each_ref().map(String::as_str)[..]].concat().join("\n").into())
     }
 
     fn severity(&self, cx: &Cx) -> (Severity, Option<Box<str>>) {
         let Some(wire) = &self.severity else { return (Severity::Unknown, None) };
         let severity = match (present(&wire.label), wire.normalized.number()) {
-            (Some("CRITICAL"), _) => Severity::Critical,
-            (Some("HIGH"), _) => Severity::High,
-            (Some("MEDIUM"), _) => Severity::Medium,
-            (Some("LOW"), _) => Severity::Low,
-            (Some("INFORMATIONAL"), _) => Severity::Info,
-            (Some(other), _) => cx.unknown("severity", other, Severity::Unknown),
+            (Some(word), _) => Severity::of_word(word).unwrap_or_else(|| cx.unknown("severity", word, Severity::Unknown)),
             (None, Some(score)) if score >= 90.0 => Severity::Critical,
             (None, Some(score)) if score >= 70.0 => Severity::High,
             (None, Some(score)) if score >= 40.0 => Severity::Medium,
@@ -160,16 +215,17 @@ impl Wire {
         (severity, present(&wire.label).or_else(|| wire.normalized.text()).map(text::line))
     }
 
-    /// The state, and the vendor's word that decides it.
+    /// The state, and the vendor's word that decides it, in capitals.
     fn state(&self, cx: &Cx) -> (State, Box<str>) {
-        let workflow = self.workflow.as_ref().and_then(|workflow| present(&workflow.status)).unwrap_or("NEW");
-        let compliance = self.compliance.as_ref().and_then(|compliance| present(&compliance.status));
-        match present(&self.record_state) {
+        let upper = |word: &Option<String>| present(word).map(str::to_ascii_uppercase);
+        let workflow = self.workflow.as_ref().and_then(|workflow| upper(&workflow.status)).unwrap_or_else(|| "NEW".into());
+        let compliance = self.compliance.as_ref().and_then(|compliance| upper(&compliance.status));
+        match upper(&self.record_state).as_deref() {
             Some("ARCHIVED") => return (State::Fixed, "ARCHIVED".into()),
             Some("ACTIVE") | None => {}
             Some(other) => cx.unknown("record state", other, ()),
         }
-        match (workflow, present(&self.verification_state)) {
+        match (&*workflow, upper(&self.verification_state).as_deref()) {
             ("RESOLVED", _) => return (State::Fixed, "RESOLVED".into()),
             ("SUPPRESSED", Some(word @ ("FALSE_POSITIVE" | "BENIGN_POSITIVE"))) => {
                 return (State::FalsePositive, format!("SUPPRESSED, {word}").into());
@@ -178,13 +234,13 @@ impl Wire {
             ("NEW" | "NOTIFIED", _) => {}
             (other, _) => cx.unknown("workflow status", other, ()),
         }
-        match compliance {
+        match compliance.as_deref() {
             Some("PASSED") => return (State::Fixed, "PASSED".into()),
             Some("FAILED" | "WARNING" | "NOT_AVAILABLE") | None => {}
             Some(other) => cx.unknown("compliance status", other, ()),
         }
-        match self.product_field("aws/inspector/FindingStatus") {
-            Some("ACTIVE") | None => (State::Open, text::line(workflow)),
+        match self.product_field("aws/inspector/FindingStatus").map(|status| status.trim().to_ascii_uppercase()).as_deref() {
+            Some("ACTIVE") | None => (State::Open, text::line(&workflow)),
             Some(closed) => (State::Fixed, text::line(&format!("Inspector {closed}"))),
         }
     }
@@ -205,31 +261,27 @@ impl Wire {
         }
     }
 
-    /// CVE ids and others, the vulnerability's own first.
-    fn ids(&self) -> (Vec<Box<str>>, Vec<Box<str>>) {
-        let (mut cve, mut others) = (Vec::new(), Vec::new());
-        let own = self.vulnerabilities.0.iter().filter_map(|one| present(&one.id));
-        let related = self.vulnerabilities.0.iter().flat_map(|one| one.related.0.iter().map(|id| id.trim()));
-        for id in own.chain(related).filter(|id| id.contains('-') && !id.contains(char::is_whitespace)) {
-            add(if id.starts_with("CVE-") { &mut cve } else { &mut others }, id.into());
-        }
+    /// Ids of all kinds, the vulnerability's own first.
+    fn ids(&self) -> Ids {
+        let vulnerabilities = || self.vulnerabilities.0.iter();
+        let own = vulnerabilities().filter_map(|one| present(&one.id));
+        let related = vulnerabilities().flat_map(|one| &one.related.0).map(|id| id.trim());
+        let weaknesses = vulnerabilities().flat_map(|one| &one.code.0).flat_map(|weakness| &weakness.cwes.0).map(String::as_str);
+        let named = own.chain(sorted(related.filter(|id| id.contains('-') && !id.contains(char::is_whitespace)))).chain(weaknesses);
+        let mut ids = Ids::of(named);
         // Inspector's own findings were once without details: their titles are `CVE-2022-3643 - kernel`.
         if self.vulnerabilities.0.is_empty() {
-            cve.extend(
-                self.title.iter().filter_map(|title| title.split(' ').next()).filter(|word| word.starts_with("CVE-")).map(Into::into),
-            );
+            ids.cve = self.title.as_deref().and_then(|title| title.split(" - ").next()).map(ids::cves).unwrap_or_default();
         }
-        (cve, others)
+        ids
     }
 
     /// The newest version's score, NVD's before others.
     fn cvss(&self) -> Option<Cvss> {
         let mut scores: Vec<&Score> = self.vulnerabilities.0.iter().flat_map(|one| &one.cvss.0).collect();
         let version = |score: &Score| score.version.number().unwrap_or_default();
-        scores.sort_by(|a, b| {
-            let source = |score: &Score| score.source.as_deref() != Some("NVD");
-            version(b).total_cmp(&version(a)).then(source(a).cmp(&source(b)))
-        });
+        let is_other = |score: &Score| !present(&score.source).is_some_and(|source| source.eq_ignore_ascii_case("NVD"));
+        scores.sort_by(|a, b| version(b).total_cmp(&version(a)).then(is_other(a).cmp(&is_other(b))));
         scores.into_iter().find_map(|one| Cvss::read(one.version.text().unwrap_or_default(), present(&one.vector), one.score.number()))
     }
 

@@ -3,8 +3,10 @@
 use aws_sdk_securityhub::types::{AwsSecurityFindingFilters as Filters, StringFilter, StringFilterComparison as Is};
 
 use super::{
-    AwsSecurityHub, Cursor, is,
-    wire::{Aggregator, Aggregators, Hub, Named, Wire},
+    AwsSecurityHub, Cursor,
+    finding::Identity,
+    is,
+    wire::{Aggregator, Aggregators, Hub, Key, Many, Named},
 };
 use crate::prelude::*;
 
@@ -36,17 +38,36 @@ impl AwsSecurityHub {
         Ok(account.ok_or_else(|| Error::new("reading GET /accounts", shape()))?.into())
     }
 
-    /// Where findings are aggregated, if they are: there is at most one aggregator, and it can be read from every region.
-    pub(super) async fn aggregator(&self, cx: &Cx) -> Result<Option<Aggregator>> {
-        let list = self.aws.send(cx, "reading GET /findingAggregator/list", |tap| {
-            self.client.list_finding_aggregators().customize().interceptor(tap).send()
-        });
-        let list: Aggregators = list.await.map_err(|error| self.advised(error, "securityhub:ListFindingAggregators"))?;
-        let Some(Named { arn }) = list.aggregators.into_iter().next() else { return Ok(None) };
+    /// Where findings are aggregated: there is at most one aggregator, and it can be read from every region.
+    pub(super) async fn aggregation(&self, cx: &Cx) -> Result<Aggregation> {
+        let asked = "reading GET /findingAggregator/list";
+        let list = self.aws.send(cx, asked, |tap| self.client.list_finding_aggregators().customize().interceptor(tap).send()).await;
+        let list: Aggregators = match list {
+            Ok(list) => list,
+            Err(error) => return self.not_told(error, "securityhub:ListFindingAggregators"),
+        };
+        let Some(Named { arn }) = list.aggregators.0.into_iter().next() else { return Ok(Aggregation::None) };
         let get = self.aws.send(cx, "reading GET /findingAggregator/get/{arn}", |tap| {
             self.client.get_finding_aggregator().finding_aggregator_arn(&arn).customize().interceptor(tap).send()
         });
-        get.await.map(Some).map_err(|error| self.advised(error, "securityhub:GetFindingAggregator"))
+        match get.await {
+            Ok(aggregator) => Ok(Aggregation::Of(aggregator)),
+            Err(error) => self.not_told(error, "securityhub:GetFindingAggregator"),
+        }
+    }
+
+    /// A right or a route that is missing stops nothing: which regions there are also shows in the findings. What may pass is an
+    /// error.
+    fn not_told(&self, error: Error, permission: &str) -> Result<Aggregation> {
+        match error.kind {
+            Kind::Forbidden(_) | Kind::Elsewhere(_) | Kind::Refused { .. } | Kind::Vendor { status: 501, .. } => {
+                Ok(Aggregation::NotTold(format!(
+                    "whether findings of other regions are aggregated here is not known ({error}): only regions that have findings are \
+                     found; allow {permission}, which the managed policy AWSSecurityHubReadOnlyAccess holds"
+                )))
+            }
+            _ => Err(self.advised(error, permission)),
+        }
     }
 
     pub(super) fn not_home(&self, aggregator: &Aggregator) -> String {
@@ -61,20 +82,24 @@ impl AwsSecurityHub {
         let account = self.account(cx).await?;
         let home = self.aws.region().to_owned();
         let (mut regions, mut except, mut by_region) = (vec![home.clone()], Vec::new(), false);
-        match self.aggregator(cx).await? {
-            Some(aggregator) if aggregator.region != home => cx.warn(self.not_home(&aggregator)),
-            Some(Aggregator { mode, regions: linked, .. }) => match (mode.as_str(), linked.unwrap_or_default()) {
-                ("NO_REGIONS", _) => {}
-                ("SPECIFIED_REGIONS", linked) => regions.extend(linked.into_iter().filter(|region| *region != home)),
-                ("ALL_REGIONS", _) => by_region = true,
-                (mode, excluded) => {
+        match self.aggregation(cx).await? {
+            Aggregation::None => {}
+            Aggregation::NotTold(why) => {
+                cx.warn(why);
+                by_region = true;
+            }
+            Aggregation::Of(aggregator) if aggregator.region != home => cx.warn(self.not_home(&aggregator)),
+            Aggregation::Of(Aggregator { mode, regions: Many(linked), .. }) => match mode.as_str() {
+                "NO_REGIONS" => {}
+                "SPECIFIED_REGIONS" => regions.extend(linked.into_iter().filter(|region| *region != home)),
+                "ALL_REGIONS" => by_region = true,
+                mode => {
                     if mode != "ALL_REGIONS_EXCEPT_SPECIFIED" {
                         cx.warn(format!("unknown linking mode `{}`", text::line(mode)));
                     }
-                    (by_region, except) = (true, excluded);
+                    (by_region, except) = (true, linked);
                 }
             },
-            None => {}
         }
         let records = regions.iter().map(|region| record(&account, region)).collect();
         let found = if by_region { [vec![home], except].concat() } else { vec![account.clone()] };
@@ -107,13 +132,13 @@ impl AwsSecurityHub {
                 _ => Filters::builder().set_region(Some(values)),
             };
             let listed = self.findings(cx, filters.build(), 1, None).await?;
-            listed.findings.first().map(|raw| serde_json::from_str::<Wire>(raw.get()).ok().and_then(|wire| wire.place()))
+            listed.findings.first().map(|raw| serde_json::from_str::<Key>(raw.get()).ok()?.identify())
         };
-        let fresh = place.as_ref().and_then(Option::as_ref).filter(|(account, region)| {
+        let fresh = place.as_ref().and_then(Option::as_ref).filter(|Identity { account, region, .. }| {
             let value = if seek.by_region { region } else { account };
             value.starts_with(&*beginning) && !seek.found.contains(value)
         });
-        if let Some((account, region)) = fresh {
+        if let Some(Identity { account, region, .. }) = fresh {
             records.push(record(account, region));
             seek.found.push(if seek.by_region { region.clone() } else { account.clone() });
             if seek.by_region {
@@ -139,6 +164,14 @@ impl AwsSecurityHub {
         }
         Ok(Page::empty(Next::More(Cursor::Seek(seek))))
     }
+}
+
+/// Whether this hub shows the findings of other regions.
+pub(super) enum Aggregation {
+    None,
+    Of(Aggregator),
+    /// It could not be read, and why.
+    NotTold(String),
 }
 
 fn record(account: &str, region: &str) -> Item {

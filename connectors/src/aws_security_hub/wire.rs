@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::finding::key;
+use super::finding::{Identity, Known};
 use crate::{kit::Loose, prelude::*};
 
 #[derive(Deserialize)]
@@ -14,7 +14,7 @@ pub(super) struct Hub {
 #[derive(Deserialize)]
 pub(super) struct Aggregators {
     #[serde(rename = "FindingAggregators")]
-    pub(super) aggregators: Vec<Named>,
+    pub(super) aggregators: Many<Named>,
 }
 
 #[derive(Deserialize)]
@@ -29,8 +29,8 @@ pub(super) struct Aggregator {
     pub(super) region: String,
     #[serde(rename = "RegionLinkingMode")]
     pub(super) mode: String,
-    #[serde(rename = "Regions")]
-    pub(super) regions: Option<Vec<String>>,
+    #[serde(rename = "Regions", default)]
+    pub(super) regions: Many<String>,
 }
 
 /// `Findings` is required: an answer without it is a fault, not an empty hub.
@@ -59,17 +59,22 @@ impl<T> Default for Many<T> {
     }
 }
 
-/// What is read of an item that is no finding otherwise.
+/// What is read of a finding that cannot be read whole.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Key {
     product_arn: Option<String>,
     id: Option<String>,
+    aws_account_id: Option<String>,
+    region: Option<String>,
+    #[serde(default)]
+    resources: Many<Resource>,
 }
 
 impl Key {
-    pub(super) fn key(self) -> Option<String> {
-        key(&self.product_arn, &self.id)
+    pub(super) fn identify(&self) -> Option<Identity> {
+        let Key { product_arn, id, aws_account_id: account, region, resources } = self;
+        Known { product_arn, id, account, region, resources: &resources.0 }.identify().ok()
     }
 }
 

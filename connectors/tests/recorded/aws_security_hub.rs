@@ -76,7 +76,7 @@ async fn an_inspector_finding_is_mapped_field_by_field() {
     let finding = page.findings()[0];
     assert_eq!(
         &*finding.key,
-        "arn:aws:securityhub:eu-central-1::product/aws/inspector/arn:aws:inspector2:eu-central-1:123456789012:finding/fbd353dda17ad52c47774ad7d62360b2"
+        "123456789012:eu-central-1/arn:aws:securityhub:eu-central-1::product/aws/inspector/arn:aws:inspector2:eu-central-1:123456789012:finding/fbd353dda17ad52c47774ad7d62360b2"
     );
     assert_eq!((&*finding.record, finding.category), ("123456789012:eu-central-1", Category::Container));
     assert_eq!(&*finding.title, "CVE-2023-2650 - openssl: sha256:af965ef68c78374a5f987fce98c0ddfa45801df2395bf012c50b863e65978d74");
@@ -255,7 +255,7 @@ async fn the_other_rows_of_the_table_are_followed() {
         with(json!({
             "Title": "Injection", "ProductName": "Scanner", "Types": ["Software and Configuration Checks/Vulnerabilities/CVE"],
             "Vulnerabilities": [{
-                "Id": "CVE-2026-1", "RelatedVulnerabilities": ["GHSA-a-b-c", "see the advisory", null], "EpssScore": "0.5",
+                "Id": "CVE-2026-1111", "RelatedVulnerabilities": ["GHSA-a-b-c", "see the advisory", null], "EpssScore": "0.5",
                 "ExploitAvailable": "YES", "LastKnownExploitAt": "2026-01-02T00:00:00Z", "FixAvailable": "PARTIAL",
                 "Cvss": [
                     { "Version": "2.0", "BaseScore": 5.0, "Source": "NVD" },
@@ -279,7 +279,7 @@ async fn the_other_rows_of_the_table_are_followed() {
                 "AssociatedStandards": [{ "StandardsId": "standards/cis/v/3" }] },
         })),
         with(json!({ "Id": "f-3", "Region": null, "ProductArn": "arn:aws:securityhub:eu-west-1::product/acme/scanner" })),
-        with(json!({ "Id": "f-4", "Vulnerabilities": [{ "Id": "CVE-2026-2", "FixAvailable": "NO" }],
+        with(json!({ "Id": "f-4", "Vulnerabilities": [{ "Id": "CVE-2026-2222", "FixAvailable": "NO" }],
             "Resources": [{ "Type": "AwsLambdaFunction", "Id": "arn:aws:lambda:us-east-1:1:function:f" }] })),
         with(json!({ "Id": "f-5", "Types": ["TTPs/Impact"] })),
         with(json!({ "Id": "f-6", "Sample": true })),
@@ -287,9 +287,12 @@ async fn the_other_rows_of_the_table_are_followed() {
     .await;
     assert_eq!(read.rejects, []);
     let [first, control, old, function, threat] = read.findings()[..] else { panic!("five findings") };
-    assert_eq!((&*first.key, first.category), ("arn:aws:securityhub:us-east-1::product/acme/scanner/f-1", Category::Sast));
-    assert_eq!((&*first.title, first.rule.as_deref()), ("Injection: bucket", Some("CVE-2026-1")));
-    assert_eq!((texts(&first.cve), texts(&first.identifiers)), (vec!["CVE-2026-1"], vec!["GHSA-a-b-c"]));
+    assert_eq!(
+        (&*first.key, first.category),
+        ("123456789012:us-east-1/arn:aws:securityhub:us-east-1::product/acme/scanner/f-1", Category::Sast)
+    );
+    assert_eq!((&*first.title, first.rule.as_deref()), ("Injection: bucket", Some("CVE-2026-1111")));
+    assert_eq!((texts(&first.cve), texts(&first.identifiers)), (vec!["CVE-2026-1111"], vec!["GHSA-a-b-c"]));
     assert_eq!(texts(&first.cwe), ["CWE-89", "CWE-20"]);
     assert_eq!(first.cvss.as_ref().map(|cvss| (&*cvss.version, cvss.score)), Some(("3.1", Some(7.0))));
     assert_eq!((first.epss_score, first.exploited, first.fix_available), (Some(0.5), Some(true), Some(true)));
@@ -319,8 +322,11 @@ async fn a_bad_finding_is_one_reject() {
     let read = page(json!([with(json!({})), bad, [1, 2], with(json!({ "Id": null })), homeless])).await;
     assert_eq!(read.items.len(), 1);
     let keys: Vec<_> = read.rejects.iter().map(|reject| (reject.key.as_deref().unwrap_or_default(), &*reject.path)).collect();
-    let key = |id: &str| format!("arn:aws:securityhub:us-east-1::product/acme/scanner/{id}");
-    assert_eq!(keys, [(&*key("f-2"), "Types[0]"), ("", ""), ("", ""), (&*key("f-4"), "")]);
+    // The account is a part of the key: without one nothing tells which finding it is.
+    assert_eq!(
+        keys,
+        [("123456789012:us-east-1/arn:aws:securityhub:us-east-1::product/acme/scanner/f-2", "Types[0]"), ("", ""), ("", ""), ("", "")]
+    );
 }
 
 #[tokio::test]
@@ -425,7 +431,7 @@ fn without_token(mut asked: Value) -> Value {
 
 #[tokio::test]
 async fn a_delta_reads_changes_then_what_people_closed_then_what_they_reopened() {
-    let key = |id: &str| -> &'static str { format!("arn:aws:securityhub:us-east-1::product/acme/scanner/{id}").leak() };
+    let key = |id: &str| -> &'static str { format!("{ACCOUNT}:us-east-1/arn:aws:securityhub:us-east-1::product/acme/scanner/{id}").leak() };
     let known = Known((10..31).map(|n| key(&format!("id/{n}"))).collect());
     let script = Script::new([
         listed(json!([with(json!({}))]), Some("t1")),
@@ -611,11 +617,6 @@ async fn check_names_the_step_that_fails_and_its_cure() {
     for (answers, doing, hint) in [
         (vec![denied("InvalidAccessException")], "GET /accounts", "enable Security Hub CSPM in us-east-1"),
         (vec![denied("AccessDeniedException")], "GET /accounts", "allow securityhub:DescribeHub"),
-        (
-            [good(1), vec![denied("AccessDeniedException")]].concat(),
-            "GET /findingAggregator/list",
-            "allow securityhub:ListFindingAggregators",
-        ),
         ([good(2), vec![denied("AccessDeniedException")]].concat(), "POST /findings", "allow securityhub:GetFindings"),
         (vec![denied("UnrecognizedClientException")], "GET /accounts", "AWS does not know it in this region"),
         (vec![(404, json!({ "__type": "ResourceNotFoundException", "Message": "no" }))], "GET /accounts", "is an endpoint of Security Hub"),
@@ -626,4 +627,120 @@ async fn check_names_the_step_that_fails_and_its_cure() {
     let checked = check([good(2), vec![listed(json!([with(json!({}))]), None)]].concat()).await.unwrap();
     assert_eq!(checked.facts, ["Security Hub CSPM of account 123456789012 in us-east-1", "no cross-region aggregation"]);
     assert!(checked.warnings.is_empty());
+    let checked = check([good(1), vec![denied("AccessDeniedException"), listed(json!([with(json!({}))]), None)]].concat()).await.unwrap();
+    assert!(matches!(&checked.warnings[..], [only] if only.contains("allow securityhub:ListFindingAggregators")), "{:?}", checked.warnings);
+}
+
+/// A permission or a route of the aggregator that is missing costs nothing that the findings themselves tell.
+#[tokio::test]
+async fn an_aggregator_that_cannot_be_read_stops_nothing() {
+    let denied = || (403, json!({ "__type": "AccessDeniedException", "Message": "no" }));
+    let missing = || (404, json!({ "__type": "UnknownOperationException", "Message": "" }));
+    let home = || hub(None).remove(0);
+    let listed_arn = || (200, json!({ "FindingAggregators": [{ "FindingAggregatorArn": ARN }] }));
+    for (before, permission) in [
+        (vec![home(), denied()], "securityhub:ListFindingAggregators"),
+        (vec![home(), missing()], "securityhub:ListFindingAggregators"),
+        (vec![home(), listed_arn(), denied()], "securityhub:GetFindingAggregator"),
+    ] {
+        let elsewhere = listed(json!([with(json!({ "Region": "eu-west-1" }))]), Some("more"));
+        let none = || listed(json!([]), None);
+        let script = Script::new(before.into_iter().chain([elsewhere, none(), none(), none()]));
+        let pass = walk(&script, "records", None, true, &Known(Vec::new())).await.unwrap();
+        assert_eq!(records(&pass), ["123456789012:us-east-1", "123456789012:eu-west-1"]);
+        assert!(matches!(&pass.warnings[..], [only] if only.contains(&format!("allow {permission}"))), "{:?}", pass.warnings);
+    }
+    // What may pass is no fact about the hub.
+    let script = Script::new([home()].into_iter().chain(std::iter::repeat_n((500, json!({ "Message": "later" })), 6)));
+    let error = walk(&script, "records", None, true, &Known(Vec::new())).await.err().unwrap();
+    assert!(matches!(error.kind, Kind::Vendor { status: 500, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn one_id_in_two_accounts_is_two_findings() {
+    let copies = json!([
+        with(json!({ "AwsAccountId": "111111111111" })),
+        with(json!({ "AwsAccountId": "444444444444", "RecordState": "ARCHIVED" }))
+    ]);
+    let read = page(copies).await;
+    let seen: Vec<_> = read.findings().iter().map(|finding| (finding.key.to_string(), finding.record.to_string(), finding.state)).collect();
+    let key = |account: &str| format!("{account}:us-east-1/arn:aws:securityhub:us-east-1::product/acme/scanner/f-1");
+    let record = |account: &str| format!("{account}:us-east-1");
+    assert_eq!(
+        seen,
+        [(key("111111111111"), record("111111111111"), State::Open), (key("444444444444"), record("444444444444"), State::Fixed),]
+    );
+}
+
+/// What a decision follows to another finding: the same weakness on the same resource, and nothing else.
+#[tokio::test]
+async fn lineage_is_the_weakness_on_its_resource() {
+    let found = |id: &str, instance: &str, cve: &str, package: &str| {
+        with(json!({
+            "Id": id, "GeneratorId": "AWSInspector",
+            "Resources": [{ "Type": "AwsEc2Instance", "Id": format!("arn:aws:ec2:us-east-1:{ACCOUNT}:instance/{instance}") }],
+            "Vulnerabilities": [{ "Id": cve, "VulnerablePackages": [{ "Name": package, "Version": id }] }],
+        }))
+    };
+    let control = |id: &str, generator: &str| with(json!({ "Id": id, "GeneratorId": generator, "Compliance": { "Status": "FAILED" } }));
+    let code = |id: &str, line: u32| {
+        let place = json!({ "FilePath": "src/a.py", "StartLine": line });
+        with(
+            json!({ "Id": id, "Vulnerabilities": [{ "Id": "CWE-89", "CodeVulnerabilities": [{ "Cwes": ["CWE-89"], "FilePath": place }] }] }),
+        )
+    };
+    let read = page(json!([
+        found("1", "i-1", "CVE-2026-1111", "openssl"),
+        found("2", "i-1", "cve-2026-1111", "openssl"),
+        found("3", "i-2", "CVE-2026-1111", "openssl"),
+        found("4", "i-1", "CVE-2026-2222", "openssl"),
+        found("5", "i-1", "CVE-2026-1111", "curl"),
+        control("6", "security-control/EC2.2"),
+        control("7", "security-control/EC2.2"),
+        control("8", "security-control/EC2.3"),
+        code("9", 12),
+        code("10", 240),
+        // Two alerts of one detector on one resource are two events.
+        with(json!({ "Id": "11", "Types": ["TTPs/Impact"] })),
+    ]))
+    .await;
+    assert_eq!(read.rejects, []);
+    let lineage: Vec<_> = read.findings().iter().map(|finding| finding.lineage.clone()).collect();
+    assert!(lineage[0].is_some() && lineage[0] == lineage[1], "the same weakness under another id");
+    assert!(lineage[5].is_some() && lineage[5] == lineage[6], "the same control");
+    let others: std::collections::BTreeSet<_> = [0, 2, 3, 4, 5, 7, 8, 9].map(|number: usize| lineage[number].clone()).into_iter().collect();
+    assert_eq!(others.len(), 8, "{others:#?}");
+    assert_eq!(lineage[10], None);
+}
+
+#[tokio::test]
+async fn words_and_ids_are_read_in_any_case_and_sets_in_any_order() {
+    let found = |links: [&str; 2], standards: [&str; 2], related: [&str; 2]| {
+        with(json!({
+            "Severity": { "Label": "Informational" }, "Workflow": { "Status": "suppressed" }, "VerificationState": "false_positive",
+            "Compliance": { "Status": "failed", "AssociatedStandards": standards.map(|id| json!({ "StandardsId": id })) },
+            "SourceUrl": "https://tool.example/f(1)?q=[a]|b", "FirstObservedAt": "0001-01-01T00:00:00Z", "LastObservedAt": "1970-01-01T00:00:00Z",
+            "Vulnerabilities": [{ "Id": "cve-2026-1234", "RelatedVulnerabilities": related, "ReferenceUrls": links,
+                "LastKnownExploitAt": "1970-01-01T00:00:00Z", "ExploitAvailable": "No", "FixAvailable": "yes",
+                "CodeVulnerabilities": [{ "Cwes": ["cwe-79", "CWE-0"], "FilePath": { "FilePath": "a.py", "StartLine": 9, "EndLine": 3 } }] }],
+        }))
+    };
+    let (here, there) = ("https://a.example/x_(y)", "https://b.example/?q={1}");
+    let one = found([here, there], ["standards/a", "standards/b"], ["GHSA-a-b-c", "CVE-2025-5555"]);
+    let two = found([there, here], ["standards/b", "standards/a"], ["CVE-2025-5555", "GHSA-a-b-c"]);
+    let read = page(json!([one, two])).await;
+    for finding in read.findings() {
+        assert_eq!((finding.severity, finding.state), (Severity::Info, State::FalsePositive));
+        assert_eq!(finding.vendor_state.as_deref(), Some("SUPPRESSED, FALSE_POSITIVE"), "as it is asked for again by");
+        assert_eq!((texts(&finding.cve), texts(&finding.cwe)), (vec!["CVE-2026-1234", "CVE-2025-5555"], vec!["CWE-79"]));
+        assert_eq!(texts(&finding.identifiers), ["GHSA-a-b-c"]);
+        assert_eq!(finding.url.as_deref(), Some("https://tool.example/f(1)?q=[a]|b"));
+        assert_eq!(texts(&finding.reference_urls), ["https://tool.example/f(1)?q=[a]|b", here, there]);
+        assert_eq!(texts(&finding.tags), ["rule-7", "standards/a", "standards/b", "AwsS3Bucket"]);
+        assert_eq!((finding.exploited, finding.fix_available), (Some(false), Some(true)));
+        assert_eq!((finding.line_start, finding.line_end), (Some(9), None));
+        assert_eq!(finding.vendor_first_seen.unwrap().to_string(), "2026-01-01T00:00:00Z", "the next best");
+        assert_eq!(finding.vendor_last_seen.unwrap().to_string(), "2026-02-01T00:00:00.5Z");
+    }
+    assert_eq!(read.warnings, Vec::<String>::new());
 }

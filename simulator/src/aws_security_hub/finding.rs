@@ -220,10 +220,10 @@ fn guard_duty(seed: &mut Seed, place: &Place, number: usize) -> Value {
 }
 
 fn partner(seed: &mut Seed, place: &Place, step: u64, number: usize) -> Value {
-    // The number in the id is shared by two products: 19 and 39 are both 0, 59 and 79 both 1.
+    // The number in the id is shared by two products (19 and 39 are both 0, 59 and 79 both 1) and by all accounts of a region.
     let product = if number % 40 == 19 { "scanner" } else { "watcher" };
     json!({
-        "Id": format!("{}/{}/{step}-{}", place.region, place.account, number / 40), "ProductArn": format!("arn:aws:securityhub:{}:{}:product/acme/{product}", place.region, place.account),
+        "Id": format!("{}/{step}-{}", place.region, number / 40), "ProductArn": format!("arn:aws:securityhub:{}::product/acme/{product}", place.region),
         "ProductName": format!("Acme {product}"), "CompanyName": "Acme", "GeneratorId": format!("acme-{product}"), "Types": ["Unusual Behaviors/Network Flow", "Sensitive Data Identifications"],
         "Title": format!("Traffic to a host of ill repute ({number})"), "Description": seed.prose(200), "ProductFields": { "acme/rule": "R-17" },
         "UserDefinedFields": { "reviewed": "no" }, "Confidence": 42, "Criticality": 99,

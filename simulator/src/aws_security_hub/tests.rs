@@ -81,7 +81,8 @@ fn equals(values: &[&str]) -> Value {
 }
 
 fn key(body: &Value) -> String {
-    format!("{}/{}", body["ProductArn"].as_str().unwrap(), body["Id"].as_str().unwrap())
+    let text = |member: &str| body[member].as_str().unwrap();
+    format!("{}:{}/{}/{}", text("AwsAccountId"), text("Region"), text("ProductArn"), text("Id"))
 }
 
 #[tokio::test]

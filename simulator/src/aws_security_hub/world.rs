@@ -96,7 +96,9 @@ impl World {
         if let Some(now) = now {
             body["UpdatedAt"] = json!(now);
         }
-        let key = format!("{}/{}", body["ProductArn"].as_str().unwrap_or_default(), body["Id"].as_str().unwrap_or_default());
+        let Place { account, region, .. } = &self.places[place];
+        let (product, id) = (body["ProductArn"].as_str().unwrap_or_default(), body["Id"].as_str().unwrap_or_default());
+        let key = format!("{account}:{region}/{product}/{id}");
         let (severity, state) = finding::truth(&body);
         let columns = Columns::of(&body, &mut self.words);
         let row = u32::try_from(self.rows.len()).expect("fewer than four billion findings");

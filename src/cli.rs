@@ -336,6 +336,9 @@ pub fn main() -> ExitCode {
 }
 
 async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
+    use tokio::signal::unix::{SignalKind, signal};
+    // Where the size of files is limited, a write shall fail and be told, not end the process: a handler is enough for that.
+    let _ = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()));
     let Cli { config, output, command, .. } = cli;
     let exit = match command {
         Command::Run { once, connections } => run::run(&config, once, &connections).await?,

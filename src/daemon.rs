@@ -18,7 +18,7 @@ use std::{
 
 use jiff::Timestamp;
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::Notify,
     task::{Id, JoinSet},
 };
@@ -126,8 +126,10 @@ pub async fn run(paths: Vec<PathBuf>, config: Config, stop: CancellationToken) -
         probe_listen = probe_address.as_deref().unwrap_or("off"),
         "started"
     );
+    // Heard from the moment on at which somebody may send it: nobody listening, it would end the process.
+    let hangup = signal(SignalKind::hangup())?;
     notify::ready();
-    daemon.work().await?;
+    daemon.work(hangup).await?;
     notify::stopping();
     tracing::info!(running = daemon.running.len(), "stopping");
     daemon.wind_down().await;
@@ -138,13 +140,12 @@ pub async fn run(paths: Vec<PathBuf>, config: Config, stop: CancellationToken) -
 }
 
 impl Daemon {
-    async fn work(&mut self) -> anyhow::Result<()> {
+    async fn work(&mut self, mut hangup: Signal) -> anyhow::Result<()> {
         let tick = Arc::new(Notify::new());
         let mut scheduler = JobScheduler::new().await?;
         let told = Arc::clone(&tick);
         scheduler.add(Job::new_repeated(Duration::from_secs(1), move |_, _| told.notify_one())?).await?;
         scheduler.start().await?;
-        let mut hangup = signal(SignalKind::hangup())?;
         let mut watchdog = notify::Watchdog::of_manager();
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
         // Said once a minute at most.
@@ -191,7 +192,7 @@ impl Daemon {
     /// Starts what is due.
     async fn look(&mut self) {
         let now = crate::clock::now();
-        if !self.timetable.has_due(now) {
+        if !self.timetable.has_due(now) || self.shared.store_error().is_some_and(|error| error.replaced) {
             return;
         }
         let standings = match self.shared.store.standings() {

@@ -67,7 +67,8 @@ fn ailing(shared: &Shared, limit: Duration) -> BTreeMap<&'static str, String> {
     ailing.extend(late(shared.loop_age()).map(|why| ("scheduler", why)));
     ailing.extend(late(shared.store_age()).map(|why| ("database", why)));
     if limit == READY {
-        ailing.extend(shared.store_error().map(|why| ("database", why)));
+        // What exactly is for the log: this is asked from other machines too.
+        ailing.extend(shared.store_error().map(|why| ("database", format!("cannot be written ({}, see the log)", why.code))));
     }
     ailing
 }

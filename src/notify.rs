@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use sd_notify::NotifyState;
 use tokio::task::JoinHandle;
 
-use crate::store::Store;
+use crate::store::{Error, Store};
 
 /// The store is open and up to date, and the daemon works. Also told when a reload has ended.
 pub(crate) fn ready() {
@@ -81,7 +81,8 @@ impl Watchdog {
         if self.answer.is_none() && self.asked.is_none_or(|asked| asked.elapsed() >= every) {
             self.asked = Some(Instant::now());
             let question = store.write(|_, _| Ok(()));
-            self.answer = Some(tokio::spawn(async move { question.await.is_ok() }));
+            // A file that was deleted is no reason to start anew: a new process would make an empty one.
+            self.answer = Some(tokio::spawn(async move { matches!(question.await, Ok(()) | Err(Error::Replaced(_))) }));
         }
     }
 }

@@ -6,10 +6,12 @@
 
 mod assets;
 mod close;
+mod copy;
 mod counts;
 mod daemon;
 mod disk;
 mod due;
+mod file;
 mod lease;
 mod list;
 mod mapping;
@@ -30,16 +32,19 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, backup::Backup};
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
 
 use crate::failpoint;
 
 pub use assets::{AssetCounts, AssetRow, prepare_asset};
 pub use close::{Approved, Closing, ScopeClosing};
+pub(crate) use copy::give_to_owner_of;
+pub use copy::restore;
 pub use counts::Counts;
 pub use daemon::Reload;
 pub use due::DueRow;
+pub(crate) use file::{make_folder, real};
 pub use lease::Lease;
 pub(crate) use lease::is_alive;
 pub use mapping::{RecordAction, RecordChange, RecordFilter};
@@ -75,6 +80,36 @@ pub enum Error {
     /// The file was written by a newer version.
     #[error("the database was written by a newer version of tributary: {0}")]
     Newer(String),
+    /// A backup cannot be written.
+    #[error("cannot write the backup {path}: {reason}")]
+    Backup {
+        /// The file.
+        path: PathBuf,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// What was to be restored is no backup.
+    #[error("cannot restore {path}: {reason}; the database is as it was")]
+    NoBackup {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// Somebody works with the database that was to be replaced.
+    #[error("{by} has the database {path} open: nothing was changed; end it (`fuser {path}` names it), then restore again")]
+    InUse {
+        /// The file.
+        path: PathBuf,
+        /// Who, as far as is known.
+        by: String,
+    },
+    /// The file is not at its place any more.
+    #[error(
+        "the database {0} was deleted or replaced while this process worked with it, so nothing more is written: \
+         put the same files back, or start this process anew with what is there now"
+    )]
+    Replaced(PathBuf),
     /// Another process runs an operation on this connection.
     #[error("another operation is running on this connection, started by {0}")]
     Busy(String),
@@ -133,6 +168,7 @@ type Work = Box<dyn FnOnce(&mut Writer) + Send>;
 #[derive(Clone)]
 pub struct Store {
     path: PathBuf,
+    files: file::Files,
     work: mpsc::Sender<Work>,
     keep_raw: bool,
 }
@@ -146,6 +182,7 @@ impl fmt::Debug for Store {
 /// What the writer thread owns.
 pub(crate) struct Writer {
     path: PathBuf,
+    files: file::Files,
     connection: Connection,
     pub(crate) texts: merge::TextCache,
     log: disk::Log,
@@ -161,14 +198,15 @@ impl Store {
     /// # Errors
     /// See [`Error`].
     pub fn open(path: &Path, keep_raw: bool) -> Result<Self> {
-        create_private(path)?;
-        let mut connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let path = &file::real(path);
+        let mut connection = open_there(path)?;
         connection.pragma_update(None, "journal_mode", "wal").map_err(|error| damaged(path, error))?;
         migrate(path, &mut connection)?;
         disk::log_statements(&mut connection)?;
         disk::move_log_beside(path, &mut connection)?;
-        let log = disk::Log::of(path);
-        let mut writer = Writer { path: path.to_owned(), connection, texts: merge::TextCache::default(), log, owed: Vec::new() };
+        let (files, log) = (file::Files::of(path), disk::Log::of(path));
+        let mut writer =
+            Writer { path: path.clone(), files: files.clone(), connection, texts: merge::TextCache::default(), log, owed: Vec::new() };
         let (work, jobs) = mpsc::channel::<Work>();
         std::thread::Builder::new()
             .name("store-writer".into())
@@ -178,7 +216,7 @@ impl Store {
                 }
             })
             .map_err(|error| Error::Open { path: path.to_owned(), reason: error.to_string() })?;
-        Ok(Store { path: path.to_owned(), work, keep_raw })
+        Ok(Store { path: path.clone(), files, work, keep_raw })
     }
 
     /// A connection for reading only; it sees whole transactions and hinders no writer.
@@ -186,37 +224,8 @@ impl Store {
     /// # Errors
     /// See [`Error`].
     pub fn reader(&self) -> Result<Connection> {
+        self.files.check()?;
         open(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY)
-    }
-
-    /// Copies the database to a new file, also while others write to it.
-    ///
-    /// # Errors
-    /// When the file is there already or cannot be written.
-    pub fn copy_to(&self, file: &Path) -> Result<()> {
-        if file.exists() {
-            return Err(Error::Open { path: file.to_owned(), reason: "it is there already".to_owned() });
-        }
-        // Created first, so that nobody else can read it whatever the umask.
-        create_private(file)?;
-        let reader = self.reader()?;
-        let mut copy = Connection::open(file)?;
-        // One snapshot from the first page to the last: without it the copy begins anew whenever somebody writes.
-        reader.execute_batch("begin; select count(*) from sqlite_schema")?;
-        Backup::new(&reader, &mut copy)?.run_to_completion(2000, Duration::ZERO, None)?;
-        Ok(())
-    }
-
-    /// A copy in a folder, on which an operation can be tried: nobody holds a lease there.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub fn trial(&self, folder: &Path) -> Result<Store> {
-        let file = folder.join("trial.db");
-        self.copy_to(&file)?;
-        let store = Store::open(&file, false)?;
-        open(&file, OpenFlags::SQLITE_OPEN_READ_WRITE)?.execute("update leases set held_until = 0", [])?;
-        Ok(store)
     }
 
     /// The file.
@@ -339,6 +348,9 @@ impl Writer {
 
     fn attempt<T>(&mut self, run: impl FnOnce(&Transaction<'_>, &mut merge::TextCache) -> Result<T>) -> Result<T> {
         let done = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(Error::from).and_then(|tx| {
+            // Nobody else writes from here on: what is true now holds until the end.
+            self.files.check()?;
+            self.texts.forget_what_others_wrote(&tx)?;
             let done = run(&tx, &mut self.texts)?;
             tx.commit()?;
             Ok(done)
@@ -361,23 +373,6 @@ pub(crate) fn now() -> i64 {
     crate::clock::now_us()
 }
 
-/// Creates the folder of a database, for its owner alone.
-pub(crate) fn make_folder(path: &Path) -> Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.exists()) else { return Ok(()) };
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    made.map_err(|error| Error::Open { path: path.to_owned(), reason: error.to_string() })
-}
-
-/// Creates a file that its owner alone can read, whatever the umask, with its folder.
-fn create_private(path: &Path) -> Result<()> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let open_error = |error: std::io::Error| Error::Open { path: path.to_owned(), reason: error.to_string() };
-    make_folder(path)?;
-    std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path).map_err(open_error)?;
-    Ok(())
-}
-
 fn open(path: &Path, access: OpenFlags) -> Result<Connection> {
     let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection =
@@ -396,6 +391,20 @@ fn open(path: &Path, access: OpenFlags) -> Result<Connection> {
     };
     setup().map_err(|error| damaged(path, error))?;
     Ok(connection)
+}
+
+/// Opens the file at a path for writing, and creates it when it is not there.
+fn open_there(path: &Path) -> Result<Connection> {
+    for _ in 0..10 {
+        file::create_private(path)?;
+        let before = file::inode(path);
+        let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        // A restore may have put another file there while this one was waited for.
+        if before.is_some() && before == file::inode(path) {
+            return Ok(connection);
+        }
+    }
+    Err(Error::Replaced(path.to_owned()))
 }
 
 /// Whether it is the file that is wrong.

@@ -384,6 +384,40 @@ async fn a_refused_credential_is_not_sent_again_before_it_is_another_one() {
     );
 }
 
+/// The files of the database vanish under the daemon, or others are put in their place: it tells so, and makes no new ones.
+#[tokio::test(flavor = "multi_thread")]
+async fn d12_a_database_that_is_deleted_or_replaced_under_the_daemon_is_told() {
+    for replaced in [false, true] {
+        let bench = bench(EVERY_SECOND).await;
+        let daemon = Daemon::start(&bench).await;
+        daemon.until("t", succeeded).await;
+        let (database, away) = (bench.folder.path().join("t.db"), bench.folder.path().join("away.db"));
+        std::fs::rename(&database, &away).unwrap();
+        if replaced {
+            std::fs::copy(&away, &database).unwrap();
+        }
+        let put = std::fs::read(&database).ok();
+        let began = Instant::now();
+        let answer = loop {
+            let (code, text) = daemon.get("/readyz").await;
+            if code == 503 {
+                break text;
+            }
+            assert!(began.elapsed() < PATIENCE, "{}", daemon.text());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        };
+        assert!(answer.contains("database: cannot be written (E0508, see the log)"), "{answer}");
+        assert!(daemon.text().contains("was deleted or replaced while this process worked with it"), "{}", daemon.text());
+        assert_eq!(daemon.get("/livez").await.0, 200, "a new process would begin an empty database");
+        assert!(std::fs::read(&database).ok() == put, "nothing is made or written in its place");
+        std::fs::rename(&away, &database).unwrap();
+        while daemon.get("/readyz").await.0 != 200 {
+            assert!(began.elapsed() < PATIENCE, "{}", daemon.text());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_paused_connection_rests_until_it_is_resumed() {
     let bench = bench(EVERY_SECOND).await;

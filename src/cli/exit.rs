@@ -53,14 +53,23 @@ impl Exit {
         }
     }
 
+    /// What an error of the store means.
+    pub fn of_store(error: &store::Error) -> Exit {
+        match error {
+            store::Error::Damaged(_) => Exit::Damaged,
+            store::Error::Busy(_) | store::Error::Locked | store::Error::InUse { .. } => Exit::Busy,
+            store::Error::NoBackup { .. } => Exit::Usage,
+            _ => Exit::Failed,
+        }
+    }
+
     /// What any error of an operation means.
     pub fn of_sync(error: &sync::Error) -> Exit {
         match error {
             sync::Error::Vendor(error) => Exit::of_vendor(error),
-            sync::Error::Store(store::Error::Busy(_) | store::Error::Locked) => Exit::Busy,
-            sync::Error::Store(store::Error::Damaged(_)) => Exit::Damaged,
+            sync::Error::Store(error) => Exit::of_store(error),
             sync::Error::Stopped => Exit::Interrupted,
-            sync::Error::Store(_) | sync::Error::Panicked => Exit::Failed,
+            sync::Error::Panicked => Exit::Failed,
         }
     }
 
@@ -130,12 +139,7 @@ fn class(error: &anyhow::Error) -> (&'static str, Exit) {
         return (code_of(error), Exit::of_vendor(error));
     }
     if let Some(error) = error.downcast_ref::<store::Error>() {
-        let exit = match error {
-            store::Error::Damaged(_) => Exit::Damaged,
-            store::Error::Busy(_) | store::Error::Locked => Exit::Busy,
-            _ => Exit::Failed,
-        };
-        return (code_of_store(error), exit);
+        return (code_of_store(error), Exit::of_store(error));
     }
     match () {
         () if error.downcast_ref::<rusqlite::Error>().is_some_and(store::is_damage) => ("E0501", Exit::Damaged),
@@ -155,8 +159,11 @@ pub(crate) fn code_of_store(error: &store::Error) -> &'static str {
         store::Error::Locked => "E0507",
         store::Error::Full(_) => "E0503",
         store::Error::Newer(_) => "E0504",
-        store::Error::Open { .. } => "E0505",
+        store::Error::Open { .. } | store::Error::Backup { .. } => "E0505",
         store::Error::LeaseLost => "E0506",
+        store::Error::Replaced(_) => "E0508",
+        store::Error::InUse { .. } => "E0509",
+        store::Error::NoBackup { .. } => "E0510",
         store::Error::Sqlite(_) | store::Error::Stopped => "E0500",
     }
 }

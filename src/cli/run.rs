@@ -111,8 +111,6 @@ pub(super) fn with(config: Config) -> anyhow::Result<(Config, Engine)> {
 fn stop_on_signal(stop: CancellationToken) -> Arc<AtomicBool> {
     use tokio::signal::unix::{SignalKind, signal};
     let interrupted = Arc::new(AtomicBool::new(false));
-    // Where the size of files is limited, a write shall fail and be told, not end the process: a handler is enough for that.
-    let _ = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()));
     let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
         return interrupted;
     };

@@ -24,7 +24,7 @@ pub struct Holder {
 
 /// Another daemon runs on this database.
 #[derive(Debug, thiserror::Error)]
-#[error("another daemon runs on {database}: process {pid}; stop it first, or give this one a store of its own", database = .database.display(), pid = .holder.pid)]
+#[error("process {pid} holds {database}: another daemon, or a restore under way; wait for it or stop it, or use a store of your own", database = .database.display(), pid = .holder.pid)]
 pub struct Taken {
     /// The database.
     pub database: PathBuf,
@@ -40,8 +40,12 @@ impl Lock {
     pub fn take(database: &Path) -> anyhow::Result<Lock> {
         crate::store::make_folder(database)?;
         let path = path(database);
+        let new = !path.exists();
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
         let file = file.map_err(|error| anyhow::anyhow!("cannot open {}: {error}", path.display()))?;
+        if new {
+            crate::store::give_to_owner_of(database, &path);
+        }
         match file.try_lock() {
             Ok(()) => Ok(Lock(file)),
             Err(TryLockError::WouldBlock) => Err(Taken { database: database.to_owned(), holder: read(file).unwrap_or_default() }.into()),
@@ -76,8 +80,9 @@ fn read(mut file: File) -> Option<Holder> {
     serde_json::from_str(&text).ok()
 }
 
+/// Beside the file itself: two paths that lead to one file share a lock.
 fn path(database: &Path) -> PathBuf {
-    let mut name = database.as_os_str().to_owned();
+    let mut name = crate::store::real(database).into_os_string();
     name.push(".lock");
     name.into()
 }

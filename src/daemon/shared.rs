@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     config::Config,
     status::{self, FindingCount},
-    store::Store,
+    store::{self, Store},
 };
 
 /// How old the counts of findings may be, whatever happens.
@@ -36,9 +36,18 @@ pub(crate) struct Shared {
 struct Signs {
     looped: Instant,
     stored: Instant,
-    store_error: Option<String>,
+    store_error: Option<StoreError>,
     /// Whether the last reload was taken, and when one last was.
     reloaded: (bool, Timestamp),
+}
+
+/// Why the last write failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StoreError {
+    /// As docs/runbook.md explains it.
+    pub(crate) code: &'static str,
+    /// Whether the files were deleted or replaced: nothing can be done before somebody puts them back.
+    pub(crate) replaced: bool,
 }
 
 impl Shared {
@@ -78,8 +87,8 @@ impl Shared {
     }
 
     /// Why the last write failed, if it did.
-    pub(crate) fn store_error(&self) -> Option<String> {
-        self.signs().store_error.clone()
+    pub(crate) fn store_error(&self) -> Option<StoreError> {
+        self.signs().store_error
     }
 
     pub(super) fn note_reload(&self, done: bool) {
@@ -117,12 +126,23 @@ impl Shared {
             let mut beat = tokio::time::interval(every);
             while stop.run_until_cancelled(beat.tick()).await.is_some() {
                 let written = shared.store.beat().await;
-                if let Err(error) = &written {
-                    tracing::warn!(%error, "the database cannot be written");
+                let found = written.as_ref().err().map(|error| StoreError {
+                    code: crate::cli::code_of_store(error),
+                    replaced: matches!(error, store::Error::Replaced(_)),
+                });
+                let before = {
+                    let mut signs = shared.signs();
+                    signs.stored = Instant::now();
+                    std::mem::replace(&mut signs.store_error, found)
+                };
+                // Told once, not at each beat.
+                match &written {
+                    Err(error) if before != found => {
+                        tracing::error!(code = crate::cli::code_of_store(error), %error, "the database cannot be written");
+                    }
+                    Ok(()) if before.is_some() => tracing::info!("the database can be written again"),
+                    _ => {}
                 }
-                let mut signs = shared.signs();
-                signs.stored = Instant::now();
-                signs.store_error = written.err().map(|error| error.to_string());
             }
         });
     }

@@ -47,9 +47,7 @@ pub(super) struct Log {
 impl Log {
     pub(super) fn of(database: &Path) -> Self {
         let warn = failpoint::setting("TRIBUTARY_WAL_WARNING").and_then(|bytes| bytes.parse().ok()).unwrap_or(WARN);
-        let mut path = database.as_os_str().to_owned();
-        path.push("-wal");
-        Log { path: path.into(), warn, warned: false }
+        Log { path: super::file::beside(database, "-wal"), warn, warned: false }
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -73,6 +71,7 @@ impl Log {
 impl Writer {
     /// After an operation: clears a log that a reader had kept from being cleared.
     pub(super) fn shorten_log(&mut self) -> Result<()> {
+        self.files.check()?;
         if self.log.bytes() >= LONG { self.checkpoint() } else { Ok(()) }
     }
 

@@ -1,6 +1,6 @@
 //! The lease of a connection: one operation at a time, in whichever process, and a holder that died is found out.
 
-use rusqlite::{OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::{Error, Result, Store, now};
 use crate::failpoint;
@@ -53,17 +53,6 @@ impl Store {
         Ok(lease)
     }
 
-    /// Who runs an operation on any connection now.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn holder(&self) -> Result<Option<String>> {
-        let reader = self.reader()?;
-        let mut held = reader.prepare("select owner from leases where held_until > ?1")?;
-        let owners: Vec<String> = held.query_map([now()], |row| row.get(0))?.collect::<Result<_, _>>()?;
-        Ok(owners.iter().find(|owner| !is_dead(owner)).map(|owner| describe(owner)))
-    }
-
     /// Shows that the holder lives, and until when it waits for its vendor's quota.
     ///
     /// # Errors
@@ -108,6 +97,19 @@ impl Lease {
         ])?;
         if held == 1 { Ok(()) } else { Err(Error::LeaseLost) }
     }
+}
+
+/// Who runs an operation on any connection now.
+pub(super) fn holder(reader: &Connection) -> Result<Option<String>> {
+    let mut held = reader.prepare("select owner from leases where held_until > ?1")?;
+    let owners: Vec<String> = held.query_map([now()], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    Ok(owners.iter().find(|owner| !is_dead(owner)).map(|owner| describe(owner)))
+}
+
+/// Ends every lease of a copy that nobody works with.
+pub(super) fn end_all(connection: &Connection) -> Result<()> {
+    connection.execute("update leases set held_until = 0, waiting_until = null", [])?;
+    Ok(())
 }
 
 /// This process: host, pid and start time, so that a later process with the same pid is not taken for it.

@@ -80,6 +80,8 @@ pub struct Stored {
 pub(crate) struct TextCache {
     texts: HashMap<String, i64>,
     cves: HashMap<String, i64>,
+    /// SQLite's number for what other connections have committed.
+    version: i64,
 }
 
 impl TextCache {
@@ -88,6 +90,16 @@ impl TextCache {
     pub(crate) fn clear(&mut self) {
         self.texts.clear();
         self.cves.clear();
+    }
+
+    /// Forgets everything when another connection has written since: it may have put other rows in the place of these.
+    pub(crate) fn forget_what_others_wrote(&mut self, tx: &Transaction<'_>) -> Result<()> {
+        let version = tx.prepare_cached("pragma data_version")?.query_row([], |row| row.get(0))?;
+        if self.version != version {
+            self.clear();
+            self.version = version;
+        }
+        Ok(())
     }
 
     fn keep(ids: &mut HashMap<String, i64>, name: &str, id: i64) {

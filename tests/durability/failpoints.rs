@@ -42,9 +42,11 @@ const LEAST: &[&str] = &[
 
 /// Places that are passed before there is a database.
 const WITHOUT_DATABASE: &str = "migration.";
+/// Places that only a restore passes: see `backup.rs`.
+const RESTORE: &str = "restore.";
 
 /// Every place in the sources.
-fn all() -> BTreeSet<String> {
+pub(crate) fn all() -> BTreeSet<String> {
     fn look(folder: &Path, found: &mut BTreeSet<String>) {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -62,7 +64,7 @@ fn all() -> BTreeSet<String> {
 }
 
 /// Runs until it dies at the N-th passage of a place; false when it ended before.
-async fn dies(mut command: Command, place: &str, passage: u32) -> bool {
+pub(crate) async fn dies(mut command: Command, place: &str, passage: u32) -> bool {
     command.env("TRIBUTARY_FAILPOINT", format!("{place}:{passage}"));
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     let aborted = output.status.signal() == Some(6);
@@ -86,7 +88,8 @@ async fn d1_kill_9_at_every_failpoint() {
     bench.engine.store.copy_to(&base).unwrap();
     let before = kept(&Connection::open(&base).unwrap());
 
-    let places: Vec<String> = places.into_iter().filter(|place| !place.starts_with(WITHOUT_DATABASE)).collect();
+    let places: Vec<String> =
+        places.into_iter().filter(|place| !place.starts_with(WITHOUT_DATABASE) && !place.starts_with(RESTORE)).collect();
     let cases: Vec<(String, u32)> = places.iter().flat_map(|place| [1, 2, 7].map(|passage| (place.clone(), passage))).collect();
     let died: Vec<(String, u32)> = stream::iter(cases)
         .map(|(place, passage)| {

@@ -37,6 +37,45 @@ async fn d8_a_foreign_lock_of_twenty_seconds_is_waited_for() {
     assert_eq!(bench.number("select count(*) from records where product <> 'Shop'"), 0);
 }
 
+/// A database has one lock, one log and one daemon, however many paths lead to it.
+#[tokio::test(flavor = "multi_thread")]
+async fn d8_two_paths_to_one_file_are_one_database() {
+    let bench = Bench::new(start(DependencyTrack::new(Size { records: 2, findings: 20, seed: 53 }), 0).await.unwrap());
+    let folder = bench.folder.path();
+    std::os::unix::fs::symlink(folder, folder.join("way")).unwrap();
+    std::os::unix::fs::symlink("t.db", folder.join("link.db")).unwrap();
+    let mut lock = tributary::daemon::Lock::take(&folder.join("t.db")).unwrap();
+    lock.introduce(&tributary::daemon::Holder { pid: std::process::id(), listen: None }).unwrap();
+    for path in ["way/t.db", "link.db", "way/link.db"] {
+        let taken = tributary::daemon::Lock::take(&folder.join(path)).unwrap_err();
+        assert!(taken.is::<tributary::daemon::Taken>(), "{path}: {taken}");
+        assert!(tributary::daemon::holder(&folder.join(path)).is_some(), "{path}");
+        let store = Store::open(&folder.join(path), true).unwrap();
+        store.beat().await.unwrap();
+        assert!(store.wal_bytes() > 0, "{path}: the log of the file itself");
+    }
+    // A second name of the file itself has another log and other locks for SQLite: whoever uses both damages it.
+    std::fs::hard_link(folder.join("t.db"), folder.join("second.db")).unwrap();
+    let error = Store::open(&folder.join("second.db"), true).unwrap_err().to_string();
+    assert!(error.contains("hard links"), "{error}");
+}
+
+/// Closing any file gives up the locks that a process holds on it: opening a store must not open and close the database itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn d8_a_second_store_in_a_process_leaves_the_locks_of_the_first() {
+    let bench = Bench::new(start(DependencyTrack::new(Size { records: 2, findings: 20, seed: 54 }), 0).await.unwrap());
+    let path = bench.folder.path().join("t.db");
+    let log = bench.folder.path().join("t.db-wal");
+    bench.engine.store.beat().await.unwrap();
+    drop(Store::open(&path, true).unwrap());
+    // Another process that believes to be the last one clears the log away.
+    for _ in 0..2 {
+        run_well(bench.command(&["status"])).await;
+        assert!(log.exists());
+    }
+    bench.engine.store.beat().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn d8_commands_and_syncs_write_at_once_thousands_of_times() {
     const WRITERS: usize = 3;

@@ -51,6 +51,7 @@ fn number(database: &Connection, sql: &str) -> i64 {
 fn assert_whole(database: &Connection, when: &str) {
     let told: String = database.query_row("pragma integrity_check", [], |row| row.get(0)).unwrap();
     assert_eq!(told, "ok", "{when}");
+    assert_eq!(number(database, "select count(*) from pragma_foreign_key_check"), 0, "rows point to rows that are not there {when}");
 }
 
 /// What never changes once it is there: the id of a key, and when it was first seen.

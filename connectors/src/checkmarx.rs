@@ -155,7 +155,7 @@ impl Connector for Checkmarx {
         };
         let request = self.list("/api/results", cursor.place.offset, RESULTS);
         let sent = request.query("scan-id", Some(&reading.scan.scan)).query("sort", Some("-severity")).send::<Listing>(cx).await;
-        let Listing { rows, total, filtered: _ } = match sent {
+        let listing = match sent {
             Ok(answer) => answer.body,
             Err(error) if reading.old && matches!(error.kind, Kind::Refused { status: 404, .. }) => {
                 if reading.failing {
@@ -163,12 +163,12 @@ impl Connector for Checkmarx {
                 } else {
                     cursor.taken.scans.retain(|_, origin| *origin != reading.scan);
                 }
-                return Ok(Page::empty(cursor.after_scan(cx)));
+                return Ok(Page::empty(cursor.after_scan(cx, ask.mark)));
             }
             Err(error) => return Err(self.told(error, "view-results")),
         };
         let (mut kept, mut keys) = (Vec::new(), Vec::new());
-        let rows = rows.unwrap_or_default();
+        let (total, rows) = (listing.declared(), listing.rows.unwrap_or_default());
         let count = rows.len() as u64;
         for raw in rows {
             // One that cannot be read is kept too, to be rejected.
@@ -189,7 +189,6 @@ impl Connector for Checkmarx {
         let branch = reading.scan.branch.as_deref();
         let around = Around { cx, project: &project.id, branch, applications: &applications, url: &url };
         let read = items(kept, Self::META.cut, |wire| finding(wire, &around), |key: Key| key.key(&project.id));
-        let total = total.unwrap_or_default();
         let (next, rows) = cursor.place.after(&keys, count, total, RESULTS).ok_or_else(|| repeated("/api/results"))?;
         let next = match next {
             Some(place) => Next::More(Cursor { place, ..cursor }),
@@ -197,7 +196,7 @@ impl Connector for Checkmarx {
                 if rows < total {
                     cursor.lacking = Some(format!("the vendor declares {total} results and delivered {rows}"));
                 }
-                cursor.after_scan(cx)
+                cursor.after_scan(cx, ask.mark)
             }
         };
         Ok(Page::new(read, None, next))
@@ -221,7 +220,7 @@ impl Connector for Checkmarx {
         };
         let scans = self.scans(cx, &project.id, None).await?;
         let Some(scan) = scans.first() else {
-            checked.warnings.push(format!("project {} has no completed scan, so reading results was not tried", text::line(&project.name)));
+            checked.warnings.push(format!("project {} has no completed scan, so reading results was not tried", project.title()));
             return Ok(checked);
         };
         one("/api/results").query("scan-id", Some(&scan.id)).send::<Listing>(cx).await.map_err(|error| self.told(error, "view-results"))?;

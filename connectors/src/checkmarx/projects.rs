@@ -6,7 +6,7 @@ use super::{
     Checkmarx, Cursor, ROWS,
     place::{Counts, Place},
     repeated,
-    wire::{Application, Listing, Named, Project},
+    wire::{Application, Listed, Listing, Named, Project},
 };
 use crate::{Excerpt, prelude::*};
 
@@ -19,7 +19,7 @@ impl Checkmarx {
             let listing = self.list(route, at.offset, ROWS).send::<Listing>(cx).await.map_err(|error| self.told(error, role))?.body;
             let (total, rows) = (listing.declared(), listing.rows.unwrap_or_default());
             (place, _) = at.after(&ids(&rows), rows.len() as u64, total, ROWS).ok_or_else(|| repeated(route))?;
-            // What is no project or application is rejected where it is listed as one.
+            // What has no id is rejected where it is listed.
             all.extend(rows.iter().filter_map(|raw| serde_json::from_str::<T>(raw.get()).ok()));
         }
         Ok(all)
@@ -83,19 +83,19 @@ impl Checkmarx {
         for project in rows.iter().filter_map(|raw| serde_json::from_str::<Project>(raw.get()).ok()) {
             names.insert(project.id.clone(), self.names(&project).await.join(", "));
         }
-        let read = items(rows, &[], |project| Ok(self.record(project, &names)), |named: Named| named.id);
+        let read = items(rows, &[], |project: Listed| Ok(self.record(project, &names)), |named: Named| named.id);
         Ok(Page::new(read, None, next))
     }
 
     /// The record of a project; `applications` are their names, by project.
-    fn record(&self, project: Project, applications: &HashMap<String, String>) -> Item {
-        let tags = project.tags.iter().flatten().map(|(key, value)| match value.as_deref() {
-            Some(value) if !value.is_empty() => [key, ":", value].concat(),
-            _ => key.clone(),
+    fn record(&self, project: Listed, applications: &HashMap<String, String>) -> Item {
+        let tags = project.tags.iter().flatten().map(|(key, value)| match value.text() {
+            Some(value) => [key, ":", value].concat(),
+            None => key.clone(),
         });
         let tags = tags.collect::<Vec<_>>().join(", ");
         Item::Record(Record {
-            name: text::line(&project.name),
+            name: text::line(project.name.as_deref().unwrap_or(&project.id)),
             kind: "project".into(),
             url: Some(self.project_url(&project.id).into()),
             attributes: attributes([

@@ -34,6 +34,14 @@ pub(super) struct Taken {
     pub(super) scans: BTreeMap<Engine, Origin>,
 }
 
+impl Taken {
+    /// A scan of the same branch from which an engine's results are taken now and were not before.
+    fn newer_than(&self, before: &Taken) -> Option<&str> {
+        let mut moved = self.scans.iter().filter(|(engine, origin)| before.scans.get(engine).is_some_and(|before| before != *origin));
+        moved.next().filter(|_| self.branch == before.branch).map(|(_, origin)| &*origin.scan)
+    }
+}
+
 impl Checkmarx {
     /// The newest scans of a project with anything in them, newest first.
     pub(super) async fn scans(&self, cx: &Cx, project: &str, branch: Option<&str>) -> Result<Vec<Scan>> {
@@ -71,7 +79,7 @@ impl Checkmarx {
         }
         let before: Taken = mark.and_then(|mark| serde_json::from_str(mark).ok()).unwrap_or_default();
         if scans.is_empty() && !before.scans.is_empty() {
-            cx.warn(format!("project {} had scans and shows none now: nothing of it is closed", text::line(&project.name)));
+            cx.warn(format!("project {} had scans and shows none now: nothing of it is closed", project.title()));
         }
         let before = if before.branch.as_deref() == branch { before.scans } else { BTreeMap::new() };
         let (scans, taken) = readings(&scans, before);
@@ -105,11 +113,15 @@ fn readings(scans: &[Scan], mut taken: BTreeMap<Engine, Origin>) -> (Vec<Reading
 }
 
 impl Cursor {
-    /// What comes after a scan that was read to its end.
-    pub(super) fn after_scan(mut self, cx: &Cx) -> Next<Cursor> {
+    /// What comes after a scan that was read to its end; `mark` is what the last pass left behind.
+    pub(super) fn after_scan(mut self, cx: &Cx, mark: Option<&str>) -> Next<Cursor> {
         self.scans.remove(0);
         if !self.scans.is_empty() {
             return Next::More(Cursor { place: Place::default(), ..self });
+        }
+        let before: Option<Taken> = mark.and_then(|mark| serde_json::from_str(mark).ok());
+        if let Some(scan) = before.as_ref().and_then(|before| self.taken.newer_than(before)) {
+            cx.explains_change(format!("scan {scan} completed since the last sync"));
         }
         let mark = serde_json::to_string(&self.taken).expect("a mark is plain data");
         let Some(reason) = self.lacking else { return Next::Done(Coverage::Full, Some(mark.into())) };

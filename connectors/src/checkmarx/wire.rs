@@ -2,10 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use serde::de::IgnoredAny;
+use serde::de::{DeserializeOwned, Deserializer, IgnoredAny};
+use sha2::{Digest, Sha256};
 
 use super::scans::Origin;
 use crate::{kit::Loose, prelude::*};
+
+/// For `deserialize_with`: a member that is not of the expected form counts as absent. For what has to be read of an entry
+/// whatever else is in it.
+fn lenient<'de, T: DeserializeOwned, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    Ok(serde_json::from_str(Box::<RawValue>::deserialize(deserializer)?.get()).ok())
+}
 
 /// Who found a result: what succeeds or fails in a scan on its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -56,18 +63,59 @@ pub(super) struct Key {
     pub(super) id: Loose,
     #[serde(default)]
     pub(super) similarity_id: Loose,
+    #[serde(default, deserialize_with = "lenient")]
     pub(super) data: Option<Parts>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Parts {
-    pub(super) result_hash: Option<String>,
-    pub(super) package_identifier: Option<String>,
-    pub(super) package_name: Option<String>,
-    pub(super) package_version: Option<String>,
-    pub(super) image_name: Option<String>,
-    pub(super) image_tag: Option<String>,
+    pub(super) result_hash: Loose,
+    pub(super) package_identifier: Loose,
+    pub(super) package_name: Loose,
+    pub(super) package_version: Loose,
+    pub(super) image_name: Loose,
+    pub(super) image_tag: Loose,
+    pub(super) file_name: Loose,
+    pub(super) filename: Loose,
+    pub(super) line: Loose,
+    pub(super) expected_value: Loose,
+    pub(super) value: Loose,
+    /// The last node: where a data flow ends.
+    #[serde(rename = "nodes", deserialize_with = "last")]
+    pub(super) sink: Option<Node>,
+}
+
+fn last<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Node>, D::Error> {
+    let nodes: Option<Vec<Box<RawValue>>> = lenient(deserializer)?;
+    Ok(nodes.and_then(|nodes| serde_json::from_str(nodes.last()?.get()).ok()))
+}
+
+impl Parts {
+    /// File, method and line within the method at which a data flow ends: the line stays when some are added above the method.
+    fn end(&self) -> Option<String> {
+        let node = self.sink.as_ref()?;
+        let line = node.line.whole().unwrap_or_default();
+        let method_line = node.method_line.whole().filter(|start| (1..=line).contains(start)).unwrap_or_default();
+        let [file, method] = [&node.file_name, &node.method].map(|text| text.text().unwrap_or_default());
+        Some(digest(&[file, method, &(line - method_line).to_string()]))
+    }
+
+    /// What an infrastructure result demands and has met: it tells apart results of one similarity id.
+    fn demand(&self) -> String {
+        digest(&[&self.expected_value, &self.value].map(|text| text.text().unwrap_or_default()))
+    }
+
+    /// File and line of an infrastructure result, and what it is about there.
+    fn spot(&self) -> String {
+        let file = self.file_name.text().or(self.filename.text()).unwrap_or_default();
+        digest(&[file, self.line.text().unwrap_or_default(), &self.demand()])
+    }
+}
+
+/// Sixteen digits that stand for these texts in a key.
+fn digest(texts: &[&str]) -> String {
+    Sha256::digest(texts.join("\n"))[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Key {
@@ -75,17 +123,19 @@ impl Key {
         Engine::of(&self.kind)
     }
 
-    /// The key of the finding: `id` alone names a CVE, and that may be in many packages.
-    pub(super) fn key(self, project: &str) -> Option<String> {
+    /// The key of the finding. `id` alone names a CVE, which may be in many packages, or counts anew in each scan; one hash or
+    /// similarity id may stand for several places.
+    pub(super) fn key(&self, project: &str) -> Option<String> {
         let Key { kind, id, similarity_id, data } = self;
-        let data = data.unwrap_or_default();
-        let (id, hash) = (id.text(), data.result_hash.as_deref().filter(|hash| !hash.is_empty()));
-        let package = [&data.package_name, &data.package_version].map(|part| part.as_deref().unwrap_or_default());
-        let image = [&data.image_name, &data.image_tag].map(|part| part.as_deref().unwrap_or_default());
-        let own = match &*kind {
-            "sast" => hash.or(id)?.to_owned(),
-            "kics" => similarity_id.text().or(id)?.to_owned(),
-            "sca" => match data.package_identifier.as_deref().filter(|package| !package.is_empty()) {
+        let none = Parts::default();
+        let data = data.as_ref().unwrap_or(&none);
+        let (id, hash) = (id.text(), data.result_hash.text());
+        let package = [&data.package_name, &data.package_version].map(|part| part.text().unwrap_or_default());
+        let image = [&data.image_name, &data.image_tag].map(|part| part.text().unwrap_or_default());
+        let own = match &**kind {
+            "sast" => [Some(hash.or(id)?), data.end().as_deref()].into_iter().flatten().collect::<Vec<_>>().join("/"),
+            "kics" => [similarity_id.text().or(id)?, &data.spot()].join("/"),
+            "sca" => match data.package_identifier.text() {
                 Some(package) => [package, id?].join("/"),
                 None => [package[0], package[1], id?].join("/"),
             },
@@ -93,7 +143,21 @@ impl Key {
             "containers" => [&image.join(":"), package[0], package[1], id?].join("/"),
             _ => id?.to_owned(),
         };
-        Some([project, &kind, &own].join("/"))
+        Some([project, kind, &own].join("/"))
+    }
+
+    /// What stays of a result when its lines move and the vendor numbers it anew: Checkmarx itself carries a triage by the
+    /// similarity id. Keys of packages hold nothing that moves.
+    pub(super) fn lineage(&self, query: Option<&str>) -> Option<Box<str>> {
+        let similarity = self.similarity_id.text()?;
+        let lineage = match &*self.kind {
+            "sca" | "sca-container" | "containers" => return None,
+            // Of 32 bits: not alone.
+            "sast" => ["sast", query.unwrap_or_default(), similarity].join("/"),
+            "kics" => ["kics", similarity, &self.data.as_ref().map(Parts::demand).unwrap_or_default()].join("/"),
+            other => [other, similarity].join("/"),
+        };
+        Some(lineage.into())
     }
 }
 
@@ -112,21 +176,30 @@ pub(super) struct Wire {
     pub(super) first_found_at: Option<String>,
     pub(super) found_at: Option<String>,
     pub(super) description: Option<String>,
+    #[serde(rename = "descriptionHTML")]
+    pub(super) description_html: Option<String>,
     pub(super) data: Option<Data>,
     pub(super) vulnerability_details: Option<Details>,
 }
 
 impl Wire {
-    pub(super) fn key(&self, project: &str) -> Option<String> {
-        let data = self.data.as_ref().map(|data| Parts {
+    pub(super) fn key(&self) -> Key {
+        let parts = |data: &Data| Parts {
             result_hash: data.result_hash.clone(),
             package_identifier: data.package_identifier.clone(),
             package_name: data.package_name.clone(),
             package_version: data.package_version.clone(),
             image_name: data.image_name.clone(),
             image_tag: data.image_tag.clone(),
-        });
-        Key { kind: self.kind.clone(), id: self.id.clone(), similarity_id: self.similarity_id.clone(), data }.key(project)
+            file_name: data.file_name.clone(),
+            filename: data.filename.clone(),
+            line: data.line.clone(),
+            expected_value: data.expected_value.clone(),
+            value: data.value.clone(),
+            sink: data.nodes.iter().flatten().next_back().cloned(),
+        };
+        let data = self.data.as_ref().map(parts);
+        Key { kind: self.kind.clone(), id: self.id.clone(), similarity_id: self.similarity_id.clone(), data }
     }
 }
 
@@ -137,30 +210,36 @@ pub(super) struct Data {
     pub(super) query_name: Option<String>,
     pub(super) query_url: Option<String>,
     pub(super) group: Option<String>,
-    pub(super) result_hash: Option<String>,
+    pub(super) result_hash: Loose,
     pub(super) language_name: Option<String>,
     pub(super) platform: Option<String>,
-    pub(super) expected_value: Option<String>,
+    pub(super) expected_value: Loose,
+    pub(super) value: Loose,
     pub(super) nodes: Option<Vec<Node>>,
-    pub(super) file_name: Option<String>,
-    pub(super) filename: Option<String>,
+    pub(super) file_name: Loose,
+    pub(super) filename: Loose,
     pub(super) line: Loose,
-    pub(super) package_identifier: Option<String>,
-    pub(super) package_name: Option<String>,
-    pub(super) package_version: Option<String>,
+    pub(super) package_identifier: Loose,
+    pub(super) package_name: Loose,
+    pub(super) package_version: Loose,
     pub(super) recommended_version: Option<Recommended>,
     pub(super) package_data: Option<Vec<Package>>,
-    pub(super) image_name: Option<String>,
-    pub(super) image_tag: Option<String>,
-    pub(super) image_file_path: Option<String>,
+    pub(super) image_name: Loose,
+    pub(super) image_tag: Loose,
+    pub(super) image_file_path: Loose,
     pub(super) rule_name: Option<String>,
     pub(super) remediation: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Node {
-    pub(super) file_name: Option<String>,
+    #[serde(default)]
+    pub(super) file_name: Loose,
+    #[serde(default)]
+    pub(super) method: Loose,
+    #[serde(default)]
+    pub(super) method_line: Loose,
     #[serde(default)]
     pub(super) line: Loose,
 }
@@ -218,15 +297,17 @@ pub(super) struct Metrics {
 pub(super) struct Listing {
     #[serde(alias = "projects", alias = "applications", alias = "scans", alias = "results", deserialize_with = "Option::deserialize")]
     pub(super) rows: Option<Vec<Box<RawValue>>>,
-    #[serde(rename = "totalCount")]
-    pub(super) total: Option<u64>,
-    #[serde(rename = "filteredTotalCount")]
-    pub(super) filtered: Option<u64>,
+    #[serde(rename = "totalCount", default)]
+    total: Loose,
+    #[serde(rename = "filteredTotalCount", default)]
+    filtered: Loose,
 }
 
 impl Listing {
+    /// How many rows the list has, as the vendor says.
     pub(super) fn declared(&self) -> u64 {
-        self.filtered.or(self.total).unwrap_or_default()
+        let count = |count: &Loose| count.whole().and_then(|count| u64::try_from(count).ok());
+        count(&self.filtered).or(count(&self.total)).unwrap_or_default()
     }
 }
 
@@ -241,28 +322,53 @@ pub(super) struct Application {
     pub(super) name: String,
 }
 
-#[derive(Debug, Deserialize)]
+/// A project as a record.
+#[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Project {
+pub(super) struct Listed {
     pub(super) id: String,
-    pub(super) name: String,
+    pub(super) name: Option<String>,
     pub(super) repo_url: Option<String>,
     pub(super) main_branch: Option<String>,
     pub(super) origin: Option<String>,
     #[serde(default)]
     pub(super) criticality: Loose,
-    pub(super) tags: Option<BTreeMap<String, Option<String>>>,
+    pub(super) tags: Option<BTreeMap<String, Loose>>,
+}
+
+/// What reading a project's findings needs of it. An entry with an id is one, whatever else is in it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Project {
+    pub(super) id: String,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) name: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) main_branch: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
     pub(super) application_ids: Option<Vec<String>>,
+}
+
+impl Project {
+    /// Its name for people.
+    pub(super) fn title(&self) -> Box<str> {
+        text::line(self.name.as_deref().unwrap_or(&self.id))
+    }
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Scan {
     pub(super) id: Box<str>,
+    #[serde(default, deserialize_with = "lenient")]
     pub(super) project_id: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
     pub(super) status: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
     pub(super) branch: Option<Box<str>>,
+    #[serde(default, deserialize_with = "lenient")]
     pub(super) engines: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "lenient")]
     pub(super) status_details: Option<Vec<StatusDetail>>,
 }
 
@@ -302,8 +408,7 @@ impl Scan {
 impl Project {
     /// What it holds on the heap, roughly.
     pub(super) fn bytes(&self) -> usize {
-        let texts = [Some(&self.id), Some(&self.name), self.repo_url.as_ref(), self.main_branch.as_ref()];
-        let lists = self.tags.iter().flatten().count() * 128 + self.application_ids.iter().flatten().count() * 64;
-        lists + texts.into_iter().flatten().map(String::len).sum::<usize>()
+        let texts = [Some(&self.id), self.name.as_ref(), self.main_branch.as_ref()];
+        self.application_ids.iter().flatten().count() * 64 + texts.into_iter().flatten().map(String::len).sum::<usize>()
     }
 }

@@ -131,6 +131,7 @@ struct Pass {
     read: Read,
     mark: Option<Box<str>>,
     incomplete: Option<String>,
+    explained: Option<String>,
 }
 
 impl Pass {
@@ -159,7 +160,8 @@ async fn pass(tool: &Tool, fields: Value, mark: Option<&str>) -> Result<Pass, Er
             Next::More(next) => cursor = Some(next),
             Next::Done(coverage, mark) => {
                 (read.coverage, read.warnings) = (coverage, activity.warnings());
-                return Ok(Pass { read, mark, incomplete: cx.why_incomplete().map(Into::into) });
+                let (incomplete, explained) = (cx.why_incomplete().map(Into::into), cx.why_changed().map(Into::into));
+                return Ok(Pass { read, mark, incomplete, explained });
             }
             Next::Wait(..) => panic!("nothing is waited for"),
         }
@@ -196,7 +198,9 @@ async fn results_of_an_api_answer_are_mapped_field_by_field() {
     let page = of(results).await;
     let [kics, sast, rooted, old_container, _, urllib, cx, postcss] = page.findings()[..] else { panic!("eight results") };
 
-    assert_eq!(&*kics.key, "p-1/kics/05bdd0124158e318fae858d1428d56a824181ff2b786ef4bccb59c2e1682216e");
+    let similar = "05bdd0124158e318fae858d1428d56a824181ff2b786ef4bccb59c2e1682216e";
+    assert!(kics.key.starts_with(&format!("p-1/kics/{similar}/")), "{}", kics.key);
+    assert!(kics.lineage.as_deref().unwrap().starts_with(&format!("kics/{similar}/")));
     assert_eq!((&*kics.title, kics.category), ("Unpinned Actions Full Length Commit SHA", Category::Iac));
     assert_eq!(kics.rule.as_deref(), Some("555ab8f9-2001-455e-a077-f2d0f41e2fb9"));
     assert_eq!((kics.severity, kics.vendor_severity.as_deref()), (Severity::Medium, Some("MEDIUM")));
@@ -210,13 +214,14 @@ async fn results_of_an_api_answer_are_mapped_field_by_field() {
     assert!(kics.url.as_deref().unwrap().ends_with("/projects/p-1/overview"));
     assert_eq!((&*kics.record, kics.branch.as_deref()), ("p-1", Some("main")));
 
-    assert_eq!(&*sast.key, "p-1/sast/wUBV69FwAKwM2V0JMHrAf1C00Dk=");
+    assert!(sast.key.starts_with("p-1/sast/wUBV69FwAKwM2V0JMHrAf1C00Dk=/"), "{}", sast.key);
+    assert_eq!(sast.lineage.as_deref(), Some("sast/SSL_Verification_Bypass/-624652752"));
     assert_eq!((&*sast.title, sast.category), ("SSL Verification Bypass", Category::Sast));
     assert_eq!((sast.file_path.as_deref(), sast.line_start), (Some("/robot/SAC016 atendimento_seller.py"), Some(50)));
     assert_eq!((texts(&sast.cwe), sast.cvss.as_ref()), (vec!["CWE-599"], None));
     assert_eq!(texts(&sast.tags)[..3], ["sast", "Python_Medium_Threat", "Python"]);
     assert!(sast.tags.iter().any(|tag| &**tag == "OWASP ASVS"));
-    assert_eq!(&*rooted.key, "p-1/sast/vOqNOr/NihqjRTHlMQE8aI5223k=", "the hash, not the id");
+    assert!(rooted.key.starts_with("p-1/sast/vOqNOr/NihqjRTHlMQE8aI5223k=/"), "the hash, not the id: {}", rooted.key);
 
     assert_eq!(&*old_container.key, "p-1/sca-container/libuuid1/2.34-0.1ubuntu9.4/CVE-2024-28085");
     assert_eq!((&*old_container.title, old_container.category), ("CVE-2024-28085 in libuuid1 2.34-0.1ubuntu9.4", Category::Container));
@@ -274,6 +279,8 @@ async fn severities_and_states_are_mapped_and_unknown_ones_kept() {
         ("Medium", Severity::Medium),
         ("low", Severity::Low),
         ("INFO", Severity::Info),
+        ("Information", Severity::Info),
+        ("moderate", Severity::Medium),
         ("DIRE", Severity::Unknown),
     ] {
         let page = of(vec![with(result("sast", "1", json!({})), "severity", word)]).await;
@@ -285,6 +292,7 @@ async fn severities_and_states_are_mapped_and_unknown_ones_kept() {
         ("TO_VERIFY", "RECURRENT", State::Open, "TO_VERIFY", false),
         ("TO_VERIFY", "FIXED", State::Fixed, "TO_VERIFY, FIXED", false),
         ("NOT_EXPLOITABLE", "RECURRENT", State::FalsePositive, "NOT_EXPLOITABLE", false),
+        ("not_exploitable", "recurrent", State::FalsePositive, "not_exploitable", false),
         ("NOT_EXPLOITABLE", "FIXED", State::FalsePositive, "NOT_EXPLOITABLE, FIXED", false),
         ("PROPOSED_NOT_EXPLOITABLE", "RECURRENT", State::Open, "PROPOSED_NOT_EXPLOITABLE", false),
         ("CONFIRMED", "RECURRENT", State::Open, "CONFIRMED", true),
@@ -303,15 +311,15 @@ async fn severities_and_states_are_mapped_and_unknown_ones_kept() {
 
 #[tokio::test]
 async fn keys_tell_the_same_cve_in_two_packages_apart() {
-    let sca = |data| result("sca", "CVE-2026-1", data);
+    let sca = |data| result("sca", "CVE-2026-1001", data);
     let page = of(vec![
         sca(json!({ "packageIdentifier": "Npm-a-1.0" })),
         sca(json!({ "packageIdentifier": "Npm-b-1.0" })),
         sca(json!({ "packageName": "a", "packageVersion": "1.0" })),
-        result("sca-container", "CVE-2026-1", json!({ "packageName": "a", "packageVersion": "1.0" })),
+        result("sca-container", "CVE-2026-1001", json!({ "packageName": "a", "packageVersion": "1.0" })),
         result(
             "containers",
-            "CVE-2026-1",
+            "CVE-2026-1001",
             json!({ "imageName": "acme/shop", "imageTag": "2", "packageName": "a", "packageVersion": "1.0" }),
         ),
         result("kics", "7", json!({})),
@@ -321,15 +329,17 @@ async fn keys_tell_the_same_cve_in_two_packages_apart() {
     ])
     .await;
     let keys: Vec<&str> = page.findings().iter().map(|finding| &*finding.key).collect();
+    let kics = keys[5];
+    assert!(kics.starts_with("p-1/kics/similar-7/"), "{kics}");
     assert_eq!(
         keys,
         [
-            "p-1/sca/Npm-a-1.0/CVE-2026-1",
-            "p-1/sca/Npm-b-1.0/CVE-2026-1",
-            "p-1/sca/a/1.0/CVE-2026-1",
-            "p-1/sca-container/a/1.0/CVE-2026-1",
-            "p-1/containers/acme/shop:2/a/1.0/CVE-2026-1",
-            "p-1/kics/similar-7",
+            "p-1/sca/Npm-a-1.0/CVE-2026-1001",
+            "p-1/sca/Npm-b-1.0/CVE-2026-1001",
+            "p-1/sca/a/1.0/CVE-2026-1001",
+            "p-1/sca-container/a/1.0/CVE-2026-1001",
+            "p-1/containers/acme/shop:2/a/1.0/CVE-2026-1001",
+            kics,
             "p-1/sast/8",
             "p-1/sscs-scorecard/9",
             "p-1/quantum/10",
@@ -339,9 +349,102 @@ async fn keys_tell_the_same_cve_in_two_packages_apart() {
     assert_eq!(page.findings()[7].category, Category::Misconfiguration);
 }
 
+/// Results of one similarity id, or hash, as an editor moves them down by so many lines and the vendor numbers them anew.
+fn of_one_similarity(kind: &str, scan: usize) -> Vec<Value> {
+    let one = |n: usize| {
+        let line = [12, 40, 40][n] + 5 * scan;
+        let node = |line: usize| json!({ "fileName": "/a.tf", "line": line, "method": "apply", "methodLine": 8 + 5 * scan, "column": 3 });
+        let mut data = json!({ "queryName": "Q", "resultHash": "hash", "nodes": [node(9), node(line + 100 * n)] });
+        if kind == "kics" {
+            data = json!({ "queryName": "Q", "fileName": "/a.tf", "line": line, "expectedValue": format!("package {n} has a version"), "value": "none" });
+        }
+        with(result(kind, &format!("{}", 1000 * scan + n), data), "similarityId", "same")
+    };
+    (0..3).map(one).collect()
+}
+
+#[tokio::test]
+async fn results_of_one_similarity_id_or_hash_are_told_apart_and_known_again() {
+    for kind in ["kics", "sast"] {
+        let first = of(of_one_similarity(kind, 0)).await;
+        let mut turned = of_one_similarity(kind, 0);
+        turned.reverse();
+        turned.iter_mut().enumerate().for_each(|(n, row)| row["id"] = format!("9{n}").into());
+        let second = of(turned).await;
+        let keys = |read: &Read| read.findings().iter().map(|finding| finding.key.clone()).collect::<std::collections::BTreeSet<_>>();
+        assert_eq!((keys(&first).len(), keys(&first)), (3, keys(&second)), "{kind}: whatever the order and the ids");
+
+        let lineage = |read: &Read| read.findings().iter().map(|finding| finding.lineage.clone().unwrap()).collect::<Vec<_>>();
+        let moved = of(of_one_similarity(kind, 1)).await;
+        assert_eq!(lineage(&moved), lineage(&first), "{kind}");
+        // Lines added above a method move nothing in it.
+        assert_eq!(keys(&moved) == keys(&first), kind == "sast", "{kind}");
+    }
+    let kics = of(of_one_similarity("kics", 0)).await;
+    let lineages: std::collections::BTreeSet<_> = kics.findings().iter().map(|finding| finding.lineage.clone()).collect();
+    assert_eq!(lineages.len(), 3, "a decision on one is no decision on the others");
+    // Another query's result never has the same lineage, be the similarity the same.
+    let other = |query: &str| with(result("sast", "1", json!({ "queryName": query })), "similarityId", "-7");
+    let read = of(vec![other("A"), other("B"), result("sca", "CVE-2026-1000", json!({ "packageIdentifier": "Npm-a-1" }))]).await;
+    let lineages: Vec<_> = read.findings().iter().map(|finding| finding.lineage.as_deref()).collect();
+    assert_eq!(lineages, [Some("sast/A/-7"), Some("sast/B/-7"), None]);
+}
+
+#[tokio::test]
+async fn plain_text_stays_as_it_is_and_html_is_what_the_vendor_calls_so() {
+    const PLAIN: &str = "List<String> of a_snake_case & <b>no tag</b>\n* as it stands";
+    let plain = with(result("sast", "1", json!({ "remediation": PLAIN })), "description", PLAIN);
+    let both = with(plain.clone(), "descriptionHTML", "<p>other</p>");
+    let mut html = with(result("kics", "2", json!({ "expectedValue": PLAIN })), "descriptionHTML", "<p>a <b>b</b></p><script>x</script>");
+    html.as_object_mut().unwrap().remove("description");
+    let read = of(vec![plain, both, html]).await;
+    let told: Vec<_> =
+        read.findings().iter().map(|finding| (finding.description.as_deref().unwrap(), finding.remediation.as_deref())).collect();
+    assert_eq!(told, [(PLAIN, Some(PLAIN)), (PLAIN, Some(PLAIN)), ("a **b**", Some(PLAIN))]);
+}
+
+#[tokio::test]
+async fn odd_members_lose_neither_a_record_nor_its_findings() {
+    let odd = json!({ "id": "p-1", "name": "shop", "mainBranch": 7, "tags": ["x"], "applicationIds": "a-1", "criticality": {} });
+    let mut tool = Tool { project: odd, ..Tool::of(vec![result("sast", "1", json!({}))]) };
+    tool.scans[0]["tags"] = json!([1]);
+    tool.scans[0]["branch"] = json!(["main"]);
+    assert_eq!(pass(&tool, settings(), None).await.unwrap().keys(), ["sast/1"]);
+    // Totals as text.
+    let page = json!({ "totalCount": "1", "filteredTotalCount": "1", "projects": [{ "id": "p-1", "tags": { "size": 7 } }] });
+    let tool = Tool { refused: vec![("/api/projects", 200, page)], ..Tool::default() };
+    let (_running, source, cx) = connect(&tool, settings()).await;
+    let scopes = source.scopes(&cx, Job::Discover).await.unwrap();
+    let ask = RawAsk { scope: &scopes[0], since: None, full: true, mark: None, cursor: None, stored: &Nothing };
+    let page = source.page(&cx, ask).await.unwrap();
+    assert_eq!(page.next, Next::Done(Coverage::Full, None));
+    let [Item::Record(record)] = &page.items[..] else { panic!("one record: {:?}", page.rejects) };
+    assert_eq!((&*record.name, &record.attributes[..]), ("p-1", &[("tags", "size:7".into())][..]));
+}
+
+#[tokio::test]
+async fn a_new_scan_explains_a_large_change_and_the_same_one_does_not() {
+    let all = [("sast", "Completed"), ("sca", "Completed")];
+    let rows = |id: &str| (id.to_owned(), vec![result("sast", id, json!({}))]);
+    let mut tool =
+        Tool { project: project(), scans: vec![scan("s-1", "main", &all)], results: [rows("s-1"), rows("s-2")].into(), ..Tool::default() };
+    let first = pass(&tool, settings(), None).await.unwrap();
+    assert_eq!(first.explained, None, "there is nothing before the first");
+    let same = pass(&tool, settings(), first.mark.as_deref()).await.unwrap();
+    assert_eq!(same.explained, None);
+    tool.scans.insert(0, scan("s-2", "main", &all));
+    let new = pass(&tool, settings(), first.mark.as_deref()).await.unwrap();
+    assert_eq!(new.explained.as_deref(), Some("scan s-2 completed since the last sync"));
+    // Another branch is another list, not a release.
+    tool.project["mainBranch"] = json!("trunk");
+    tool.scans = vec![scan("s-2", "trunk", &all)];
+    let turned = pass(&tool, settings(), first.mark.as_deref()).await.unwrap();
+    assert_eq!(turned.explained, None);
+}
+
 #[tokio::test]
 async fn vectors_are_built_when_every_base_metric_is_there() {
-    let details = |details: Value| with(result("sca", "CVE-2026-1", json!({})), "vulnerabilityDetails", details);
+    let details = |details: Value| with(result("sca", "CVE-2026-1001", json!({})), "vulnerabilityDetails", details);
     let full = json!({ "version": 3, "attackVector": "NETWORK", "attackComplexity": "LOW", "privilegesRequired": "NONE",
         "userInteraction": "REQUIRED", "scope": "CHANGED", "confidentiality": "LOW", "integrityImpact": "LOW", "availability": "NONE" });
     let snake = json!({ "scope": "UNCHANGED", "score": "3.7", "severity": "LOW", "attack_vector": "NETWORK", "attack_complexity": "HIGH",
@@ -350,21 +453,27 @@ async fn vectors_are_built_when_every_base_metric_is_there() {
     let second = json!({ "version": 2, "attackVector": "NETWORK", "attackComplexity": "LOW", "authentication": "NONE",
         "confidentiality": "PARTIAL", "integrity": "COMPLETE", "availability": "NONE" });
     for (sent, version, score, vector) in [
-        (json!({ "cvssScore": 6.099999904632568, "cvss": full }), "3.1", 6.1, Some("CVSS:3.1/AV:N/AC:L/PR:N/UI:R/S:C/C:L/I:L/A:N")),
-        (json!({ "cvss": snake }), "3.1", 3.7, Some("CVSS:3.1/AV:N/AC:H/PR:N/UI:N/S:U/C:L/I:N/A:N")),
+        (json!({ "cvssScore": 6.099999904632568, "cvss": full.clone() }), "3.1", 6.1, Some("CVSS:3.1/AV:N/AC:L/PR:N/UI:R/S:C/C:L/I:L/A:N")),
+        (json!({ "cvss": snake.clone() }), "3.1", 3.7, Some("CVSS:3.1/AV:N/AC:H/PR:N/UI:N/S:U/C:L/I:N/A:N")),
         (json!({ "cvssScore": 8.5, "cvss": second }), "2.0", 8.5, Some("AV:N/AC:L/Au:N/C:P/I:C/A:N")),
         (json!({ "cvssScore": 3.4000000953674316, "cvss": { "version": 3, "attackVector": "NETWORK" } }), "3.1", 3.4, None),
+        // The score beside the metrics is of another version: the vector goes with its own.
+        (json!({ "cvssScore": 9.3, "cvss": snake }), "3.1", 3.7, Some("CVSS:3.1/AV:N/AC:H/PR:N/UI:N/S:U/C:L/I:N/A:N")),
+        (json!({ "cvssScore": 9.3, "cvss": full }), "3.1", 6.1, Some("CVSS:3.1/AV:N/AC:L/PR:N/UI:R/S:C/C:L/I:L/A:N")),
     ] {
         let page = of(vec![details(sent.clone())]).await;
         let cvss = page.findings()[0].cvss.as_ref().unwrap();
         assert_eq!((&*cvss.version, cvss.score, cvss.vector.as_deref()), (version, Some(score), vector), "{sent}");
     }
     for (sent, cve, cwe) in [
-        (json!({ "cveName": "CVE-2020-1", "cweId": 599 }), "CVE-2020-1", Some("CWE-599")),
-        (json!({ "cveName": "CWE-74", "cweId": "CWE-74" }), "CVE-2026-1", Some("CWE-74")),
-        (json!({ "cveName": "**CWE-74**", "cweId": "NVD-CWE-Other" }), "CVE-2026-1", None),
-        (json!({ "cveName": null, "cweId": "", "cvss": null, "compliances": null }), "CVE-2026-1", None),
-        (json!({}), "CVE-2026-1", None),
+        (json!({ "cveName": "CVE-2020-1000", "cweId": 599 }), "CVE-2020-1000", Some("CWE-599")),
+        (json!({ "cveName": " cve-2020-1000 ", "cweId": "cwe-599" }), "CVE-2020-1000", Some("CWE-599")),
+        (json!({ "cveName": "", "cweId": 0 }), "CVE-2026-1001", None),
+        (json!({ "cveName": "", "cweId": "CWE-0" }), "CVE-2026-1001", None),
+        (json!({ "cveName": "CWE-74", "cweId": "CWE-74" }), "CVE-2026-1001", Some("CWE-74")),
+        (json!({ "cveName": "**CWE-74**", "cweId": "NVD-CWE-Other" }), "CVE-2026-1001", None),
+        (json!({ "cveName": null, "cweId": "", "cvss": null, "compliances": null }), "CVE-2026-1001", None),
+        (json!({}), "CVE-2026-1001", None),
     ] {
         let page = of(vec![details(sent.clone())]).await;
         assert_eq!((texts(&page.findings()[0].cve), texts(&page.findings()[0].cwe)), (vec![cve], cwe.into_iter().collect()), "{sent}");
@@ -384,7 +493,7 @@ async fn packages_places_and_cures_come_from_where_each_type_has_them() {
         ("Cpp-zlib-1.2", "zlib", "1.2", None),
     ] {
         let page =
-            of(vec![result("sca", "CVE-2026-1", json!({ "packageIdentifier": identifier, "recommendedVersion": { "a": 1 } }))]).await;
+            of(vec![result("sca", "CVE-2026-1001", json!({ "packageIdentifier": identifier, "recommendedVersion": { "a": 1 } }))]).await;
         let finding = page.findings()[0];
         assert_eq!((finding.component_name.as_deref(), finding.component_version.as_deref()), (Some(name), Some(version)));
         assert_eq!((finding.component_purl.as_deref(), finding.fixed_version.as_deref()), (purl, None), "{identifier}");
@@ -394,27 +503,24 @@ async fn packages_places_and_cures_come_from_where_each_type_has_them() {
     let flow = json!({ "queryName": "SQL_Injection", "languageName": "Java",
         "nodes": [{ "fileName": "/In.java", "line": 3 }, { "fileName": "/Mid.java", "line": 5 }, { "fileName": "/Out.java", "line": 9 }] });
     let kics = json!({ "queryName": "Root_User", "queryUrl": "https://docs.example/root", "expectedValue": "a user", "fileName": "/Dockerfile", "line": 0 });
-    let html = with(result("sast", "5", json!({ "nodes": [] })), "description", "<b>Bad</b><script>alert(1)</script>");
     let page = of(vec![
         result("sscs-secret-detection", "1", secret),
-        result("containers", "CVE-2026-2", image),
+        result("containers", "CVE-2026-1002", image),
         result("sast", "3", flow),
         result("kics", "4", kics),
-        html,
     ])
     .await;
-    let [secret, image, flow, kics, html] = page.findings()[..] else { panic!("five results") };
+    let [secret, image, flow, kics] = page.findings()[..] else { panic!("four results") };
     assert_eq!((&*secret.title, secret.category, secret.rule.as_deref()), ("Generic-Api-Key", Category::Secret, Some("Generic-Api-Key")));
     assert_eq!((secret.file_path.as_deref(), secret.line_start), (Some("/src/a.py"), Some(12)));
     assert_eq!(secret.remediation.as_deref(), Some("Rotate it."));
     assert!(!secret.raw.as_ref().unwrap().get().contains("canary"), "the secret itself is not kept");
-    assert_eq!((&*image.title, image.file_path.as_deref()), ("CVE-2026-2 in openssl 3.0", Some("/Dockerfile")));
+    assert_eq!((&*image.title, image.file_path.as_deref()), ("CVE-2026-1002 in openssl 3.0", Some("/Dockerfile")));
     assert!(image.tags.iter().any(|tag| &**tag == "image acme/shop:2"));
     assert_eq!((flow.file_path.as_deref(), flow.line_start), (Some("/Out.java"), Some(9)), "the sink");
     assert_eq!(flow.description.as_deref(), Some("d\n\nSource: /In.java, line 3"));
     assert_eq!((kics.line_start, texts(&kics.reference_urls)), (None, vec!["https://docs.example/root"]));
     assert_eq!(kics.remediation.as_deref(), Some("a user"));
-    assert_eq!((html.description.as_deref(), html.file_path.as_deref()), (Some("**Bad**"), None));
 }
 
 #[tokio::test]
@@ -487,14 +593,14 @@ async fn results_of_each_engine_come_from_the_newest_scan_in_which_it_completed(
         ],
         results: [
             ("s-3".to_owned(), vec![code("new"), image("half")]),
-            ("s-2".to_owned(), vec![result("sca", "CVE-2026-2", json!({}))]),
-            ("s-1".to_owned(), vec![code("old"), image("CVE-2026-1"), result("sca", "CVE-2026-1", json!({}))]),
+            ("s-2".to_owned(), vec![result("sca", "CVE-2026-1002", json!({}))]),
+            ("s-1".to_owned(), vec![code("old"), image("CVE-2026-1001"), result("sca", "CVE-2026-1001", json!({}))]),
         ]
         .into(),
         ..Tool::default()
     };
     let first = pass(&tool, settings(), None).await.unwrap();
-    assert_eq!(first.keys(), ["sast/new", "sca///CVE-2026-2", "containers/i:1///CVE-2026-1"]);
+    assert_eq!(first.keys(), ["sast/new", "sca///CVE-2026-1002", "containers/i:1///CVE-2026-1001"]);
     assert_eq!(first.read.coverage, Coverage::Full);
 
     // The scan is no longer listed, but still there: it is read as before.
@@ -506,13 +612,13 @@ async fn results_of_each_engine_come_from_the_newest_scan_in_which_it_completed(
     // It was deleted: nothing is proved as long as the engine goes on failing.
     tool.results.remove("s-1");
     let third = pass(&tool, settings(), second.mark.as_deref()).await.unwrap();
-    assert_eq!((third.keys(), third.read.coverage), (vec!["sast/new", "sca///CVE-2026-2"], Coverage::Delta));
+    assert_eq!((third.keys(), third.read.coverage), (vec!["sast/new", "sca///CVE-2026-1002"], Coverage::Delta));
     assert!(third.incomplete.unwrap().contains("fails since"));
 
     // No scan of it is left and none runs it any more: then there is nothing of it.
     tool.scans[0] = scan("s-3", "main", &[("sast", "Completed")]);
     let fourth = pass(&tool, settings(), third.mark.as_deref()).await.unwrap();
-    assert_eq!((fourth.keys(), fourth.read.coverage), (vec!["sast/new", "sca///CVE-2026-2"], Coverage::Full));
+    assert_eq!((fourth.keys(), fourth.read.coverage), (vec!["sast/new", "sca///CVE-2026-1002"], Coverage::Full));
 }
 
 #[tokio::test]
@@ -520,11 +626,11 @@ async fn a_scan_that_never_completed_an_engine_is_read_for_what_it_has() {
     let tool = Tool {
         project: project(),
         scans: vec![scan("s-1", "main", &[("sast", "Completed"), ("containers", "Failed")])],
-        results: [("s-1".to_owned(), vec![result("containers", "CVE-2026-1", json!({})), result("sast", "1", json!({}))])].into(),
+        results: [("s-1".to_owned(), vec![result("containers", "CVE-2026-1001", json!({})), result("sast", "1", json!({}))])].into(),
         ..Tool::default()
     };
     let first = pass(&tool, settings(), None).await.unwrap();
-    assert_eq!(first.keys(), ["containers/:///CVE-2026-1", "sast/1"]);
+    assert_eq!(first.keys(), ["containers/:///CVE-2026-1001", "sast/1"]);
     // What it met of an engine that failed is remembered, so that a next failure without results does not close it.
     assert!(first.mark.unwrap().contains("containers"));
 }

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use super::{CANARY, base64};
 use crate::{
@@ -517,6 +518,11 @@ fn micros(seconds: i64) -> String {
     format!("{}.123456Z", second.trim_end_matches('Z'))
 }
 
+/// What stands for a place at the end of a key: the first sixteen digits of the SHA-256 of these texts, each on its line.
+fn digest(texts: &[&str]) -> String {
+    Sha256::digest(texts.join("\n")).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn hash(seed: &mut Seed) -> String {
     let bytes: Vec<u8> = (0..3).flat_map(|_| seed.next().to_be_bytes()).take(20).collect();
     base64(&bytes, false)
@@ -536,15 +542,19 @@ fn details(seed: &mut Seed, unique: usize, kind: &str) -> (String, String, Strin
             // Where the hash is missing, the id has it; elsewhere it may be something else.
             let id = if unique % 13 == 6 { format!("{}", 1_000_000 + unique) } else { result.clone() };
             let has_hash = unique % 11 != 3;
-            let key = if has_hash { result.clone() } else { id.clone() };
+            let named = if has_hash { result.clone() } else { id.clone() };
             let node = |name: &str, line: usize| {
                 json!({ "id": result, "line": line, "column": 29, "length": 3, "name": name, "method": "main", "methodLine": 14, "nodeID": 1227 + line,
                     "domType": "MethodInvokeExpr", "fileName": file, "fullName": format!("http.{name}"), "typeName": name, "definitions": "0" })
             };
-            let nodes = if unique % 19 == 5 {
-                json!([])
+            let (nodes, key) = if unique % 19 == 5 {
+                (json!([]), named)
             } else {
-                json!([node("getParameter", line), node("append", line + 2), node("execute", line + 7)])
+                // The method begins at line 14; above it, lines count from the top of the file.
+                let end = line + 7;
+                let within = if end >= 14 { end - 14 } else { end };
+                let nodes = json!([node("getParameter", line), node("append", line + 2), node("execute", end)]);
+                (nodes, format!("{named}/{}", digest(&[&file, "main", &within.to_string()])))
             };
             let name = match unique % 5 {
                 0 => "SQL_Injection",
@@ -572,7 +582,8 @@ fn details(seed: &mut Seed, unique: usize, kind: &str) -> (String, String, Strin
             )
         }
         "kics" => {
-            let similarity = format!("{:016x}{:016x}{:016x}{:016x}", seed.next(), seed.next(), seed.next(), seed.next());
+            // One action is used several times in a file: those results share a similarity id, and differ by their lines.
+            let similarity = format!("{:064x}", 0xacc_1dea + unique / 6);
             let link =
                 if unique.is_multiple_of(2) { "Unpinned Action [Taken from query_name]" } else { "https://docs.docker.example/rule" };
             let mut data = json!({
@@ -580,8 +591,11 @@ fn details(seed: &mut Seed, unique: usize, kind: &str) -> (String, String, Strin
                 "group": "Supply-Chain [Taken from category]", "queryUrl": link, "line": line, "platform": "CICD",
                 "issueType": "IncorrectValue", "expectedValue": "The action is pinned.", "value": "The action is not pinned.",
             });
-            data[if unique.is_multiple_of(2) { "fileName" } else { "filename" }] = json!("/.github/workflows/build.yaml");
-            (format!("{}", 700_000_000 + unique), similarity.clone(), similarity, data, json!({}))
+            let file = "/.github/workflows/build.yaml";
+            data[if unique.is_multiple_of(2) { "fileName" } else { "filename" }] = json!(file);
+            let demand = digest(&["The action is pinned.", "The action is not pinned."]);
+            let key = format!("{similarity}/{}", digest(&[file, &line.to_string(), &demand]));
+            (format!("{}", 700_000_000 + unique), similarity, key, data, json!({}))
         }
         "sca" => {
             let id = if unique % 9 == 2 { format!("Cxda{unique:06x}-4e52") } else { cve };

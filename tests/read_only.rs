@@ -28,7 +28,15 @@ const READS: &[(&str, &[&str])] = &[
     ),
     (
         "dependency_track",
-        &["GET /api/version", "GET /api/v1/team/self", "GET /api/v1/project", "GET /api/v1/finding/project/{}", "GET /static/config.json"],
+        &[
+            "GET /api/version",
+            "GET /health/ready",
+            "GET /static/config.json",
+            "GET /api/v1/team/self",
+            "GET /api/v1/project",
+            "GET /api/v1/project/{}",
+            "GET /api/v1/finding/project/{}",
+        ],
     ),
     ("probely", &["GET /profile/", "GET /account/", "GET /targets/", "GET /targets/{}/", "GET /targets/{}/findings/", "GET /findings/"]),
     (

@@ -2,14 +2,27 @@
 //!
 //! A team's API key (`X-Api-Key`) with `VIEW_PORTFOLIO` and `VIEW_VULNERABILITY`. Lists are paged by number with the total
 //! in `X-Total-Count`, except that version 4 answers a project's whole finding list to every page number: the one rule here
-//! serves both. Findings have no time of change, so every pass is a full one. No rate limit: the server is the customer's.
+//! serves both. Findings have no time of change, so every pass is a full one. While an imported BOM is being analysed the list
+//! of its project is short or empty and looks complete: the project itself tells, see [`standing`]. No rate limit: the server
+//! is the customer's.
 
 mod finding;
+mod server;
+mod standing;
 
 use std::time::Duration;
 
-use self::finding::{Key, Wire, finding};
-use crate::prelude::*;
+use tokio::sync::OnceCell;
+
+use self::{
+    finding::{Key, Place, Wire, alike, finding},
+    server::Server,
+    standing::Standing,
+};
+use crate::{
+    kit::{Answer, Loose, Request, or_default},
+    prelude::*,
+};
 
 /// Rows asked for per page of findings, and of projects (version 4 computes metrics for each project of a page).
 const FINDINGS: u64 = 500;
@@ -23,6 +36,8 @@ const VULNERABILITY: &str =
 pub struct DependencyTrack {
     http: Http,
     frontend: Option<Box<str>>,
+    /// Facts about the server.
+    server: OnceCell<Server>,
 }
 
 /// Fields of a Dependency-Track connection.
@@ -31,13 +46,15 @@ pub struct DependencyTrack {
 pub struct Settings {
     /// API key of a team that has `VIEW_PORTFOLIO` and `VIEW_VULNERABILITY` (Administration > Access Management > Teams).
     secret: Secret,
-    /// Address of the web interface, for deep links: `https://dtrack.example.com`. Without it findings have no link.
+    /// Address of the web interface, for deep links: `https://dtrack.example.com`. May be left out where it is served at
+    /// `location` too; else findings have no link without it.
     #[serde(default)]
     frontend_url: Option<String>,
 }
 
 /// How far a list has been read.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Cursor {
     /// Pages read.
     pages: u64,
@@ -45,7 +62,16 @@ pub struct Cursor {
     rows: u64,
     /// First key of the last page: version 4 repeats its one page for ever.
     first: Option<String>,
+    /// How far the project was analysed before its findings were read.
+    before: Option<Standing>,
+    /// Which of [`SOURCES`] is read, when the list is too long for one answer.
+    source: Option<usize>,
+    /// Rows of all sources.
+    listed: u64,
 }
+
+/// Where version 4 has vulnerabilities from, for a project whose findings are too many for one answer.
+const SOURCES: [&str; 11] = ["NVD", "GITHUB", "OSV", "SNYK", "OSSINDEX", "VULNDB", "NPM", "RETIREJS", "TRIVY", "INTERNAL", "UNKNOWN"];
 
 impl Connector for DependencyTrack {
     const META: Meta = Meta {
@@ -65,7 +91,8 @@ impl Connector for DependencyTrack {
     fn open(settings: Settings, mut link: Link) -> Result<Self> {
         link.location = link.location.without_endings(&["/v1", "/api"]);
         let http = link.http(&Self::META, Auth::Header("x-api-key", settings.secret))?;
-        Ok(DependencyTrack { http, frontend: settings.frontend_url.map(|url| url.trim_end_matches('/').into()) })
+        let frontend = settings.frontend_url.map(|url| url.trim_end_matches('/').into());
+        Ok(DependencyTrack { http, frontend, server: OnceCell::new() })
     }
 
     async fn scopes(&self, _: &Cx, job: Job<'_>) -> Result<Vec<Scope>> {
@@ -73,47 +100,16 @@ impl Connector for DependencyTrack {
     }
 
     async fn page(&self, cx: &Cx, ask: Ask<'_, Cursor>) -> Result<Page<Cursor>> {
-        let Cursor { pages, rows, first } = ask.cursor;
-        let projects = ask.scope.list == "projects";
-        let size = if projects { PROJECTS } else { FINDINGS };
-        // Number and size have to be sent both, and no sort: an explicit one loses the server's tie-breaker.
-        let request = if projects {
-            self.http.get("/api/v1/project", &[]).query("excludeInactive", Some(true))
-        } else {
-            self.http.get("/api/v1/finding/project/{}", &[&ask.scope.key]).query("suppressed", Some(true))
-        };
-        let sent = request.query("pageNumber", Some(pages + 1)).query("pageSize", Some(size)).send::<Vec<Box<RawValue>>>(cx).await;
-        let answer = match sent {
-            Ok(answer) => answer,
-            Err(error) if matches!(error.kind, Kind::Elsewhere(_)) && pages == 0 => return Err(self.told_from_frontend(cx, error).await),
-            Err(error) => return Err(error.if_forbidden(if projects { PORTFOLIO } else { VULNERABILITY })),
-        };
-        if answer.headers.get("x-api-deprecated").is_some() {
-            cx.warn("the server calls this API deprecated (X-API-Deprecated): a newer version of the connector may be needed");
-        }
-        let count = answer.body.len() as u64;
-        let key = answer.body.first().and_then(|raw| serde_json::from_str::<Key>(raw.get()).ok()).and_then(Key::key);
-        if count == 0 || (key.is_some() && key == first) {
-            return Ok(Page::empty(Next::FULL));
-        }
-        // "AT_LEAST" is a lower bound that the server stopped counting at.
-        let bounded = answer.headers.get("x-total-count-type").is_some_and(|kind| kind == "AT_LEAST");
-        let total = answer.count("x-total-count").filter(|total| !bounded && *total > 0);
-        let rows = rows + count;
-        // A full page is not the last one, whatever the total says: it may be a cap, or wrong.
-        let ended = (count < size && total.is_none_or(|total| rows >= total)) || (pages == 0 && count > size);
-        let next = if ended { Next::FULL } else { Next::More(Cursor { pages: pages + 1, rows, first: key }) };
-        let read = if projects {
-            items(answer.body, &[], |project: Project| self.record(project, cx), Key::key)
-        } else {
-            items(answer.body, &[], |wire: Wire| finding(wire, &ask.scope.key, self.project_url(&ask.scope.key), cx), Key::key)
-        };
-        Ok(Page::new(read, total, next))
+        if ask.scope.list == "projects" { self.projects(cx, ask.cursor).await } else { self.findings(cx, ask).await }
+    }
+
+    async fn not_ready(&self, cx: &Cx) -> Option<Box<str>> {
+        server::not_ready(&self.http, cx).await
     }
 
     async fn check(&self, cx: &Cx) -> Result<Checked> {
         let mut checked = Checked::default();
-        let version = match self.http.get("/api/version", &[]).anonymous().send::<Version>(cx).await {
+        let version = match self.http.get("/api/version", &[]).anonymous().send::<server::Version>(cx).await {
             Ok(answer) => answer.body,
             Err(error) if matches!(error.kind, Kind::Elsewhere(_) | Kind::Shape { .. } | Kind::Refused { .. }) => {
                 return Err(self.told_from_frontend(cx, error).await);
@@ -123,63 +119,139 @@ impl Connector for DependencyTrack {
         checked.facts.push(format!("{} {}", version.application, version.version));
         // It tells of the first team of the key only, and not every version has it: a hint, the real calls decide.
         if let Ok(team) = self.http.get("/api/v1/team/self", &[]).send::<Team>(cx).await {
-            checked.facts.push(format!("key of team {}", text::line(&team.body.name)));
+            checked.facts.push(format!("key of team {}", text::line(team.body.name.text().unwrap_or_default())));
             for needed in Self::META.permissions {
                 if !team.body.permissions.iter().any(|permission| permission.name == *needed) {
-                    checked.warnings.push(format!("team {} does not show the permission {needed}", text::line(&team.body.name)));
+                    checked.warnings.push(format!(
+                        "team {} does not show the permission {needed}",
+                        text::line(team.body.name.text().unwrap_or_default())
+                    ));
                 }
             }
         }
         let page = self.http.get("/api/v1/project", &[]).query("pageNumber", Some(1)).query("pageSize", Some(1));
-        let answer =
-            page.query("excludeInactive", Some(true)).send::<Vec<Project>>(cx).await.map_err(|error| error.if_forbidden(PORTFOLIO))?;
+        let answer = page
+            .query("excludeInactive", Some(true))
+            .send::<Vec<Box<RawValue>>>(cx)
+            .await
+            .map_err(|error| error.if_forbidden(PORTFOLIO))?;
         checked.facts.push(format!("{} projects visible", answer.count("x-total-count").unwrap_or(answer.body.len() as u64)));
-        let Some(project) = answer.body.first() else {
+        let first = answer.body.first().and_then(|raw| serde_json::from_str::<Key>(raw.get()).ok()?.uuid);
+        let Some(project) = first else {
             checked.warnings.push("no project is visible: with portfolio access control the team has to be mapped to the projects".into());
             return Ok(checked);
         };
-        let findings = self.http.get("/api/v1/finding/project/{}", &[&project.uuid]).query("suppressed", Some(true));
+        let findings = self.http.get("/api/v1/finding/project/{}", &[&project]).query("suppressed", Some(true));
         let findings = findings.query("pageNumber", Some(1)).query("pageSize", Some(1));
         findings.send::<Vec<Box<RawValue>>>(cx).await.map_err(|error| error.if_forbidden(VULNERABILITY))?;
+        if self.server(cx).await?.frontend.is_none() {
+            checked.warnings.push("the web interface is not at `location`: set `frontend_url` to its address to get deep links".into());
+        }
         Ok(checked)
     }
 }
 
+/// A page of a list.
+struct Paged {
+    rows: Vec<Box<RawValue>>,
+    total: Option<u64>,
+    /// After the page.
+    cursor: Cursor,
+    /// Whether it was the last one.
+    ended: bool,
+}
+
 impl DependencyTrack {
-    fn record(&self, project: Project, cx: &Cx) -> Result<Item, String> {
-        if project.active == Some(false) {
-            cx.filter_ignored("excludeInactive");
-            return Ok(Item::Skipped { key: project.uuid.into(), reason: "inactive project" });
-        }
-        if project.collection_logic.as_deref().is_some_and(|logic| logic != "NONE") {
-            return Ok(Item::Skipped { key: project.uuid.into(), reason: "collection project" });
-        }
-        let mut name = text::line(&project.name).into_string();
-        if let Some(version) = project.version.filter(|version| !version.is_empty()) {
-            name = format!("{name} {}", text::line(&version));
-        }
-        let tags = project.tags.into_iter().filter_map(|tag| tag.name).collect::<Vec<_>>().join(", ");
-        Ok(Item::Record(Record {
-            url: self.project_url(&project.uuid),
-            key: project.uuid.into(),
-            name: name.into(),
-            kind: "project".into(),
-            attributes: attributes([
-                ("group", project.group),
-                ("classifier", project.classifier),
-                ("purl", project.purl),
-                ("tags", Some(tags)),
-            ]),
-        }))
+    async fn projects(&self, cx: &Cx, cursor: Cursor) -> Result<Page<Cursor>> {
+        let request = self.http.get("/api/v1/project", &[]).query("excludeInactive", Some(true));
+        let Paged { rows, total, cursor, ended } = match self.paged(cx, request, PROJECTS, &cursor).await {
+            Ok(paged) => paged,
+            Err(error) if matches!(error.kind, Kind::Elsewhere(_)) => return Err(self.told_from_frontend(cx, error).await),
+            Err(error) => return Err(error.if_forbidden(PORTFOLIO)),
+        };
+        let frontend = self.server(cx).await?.frontend.as_deref();
+        let read = items(rows, &[], |project: Project| Ok(record(project, frontend, cx)), Key::key);
+        Ok(Page::new(read, total, if ended { Next::FULL } else { Next::More(cursor) }))
     }
 
-    fn project_url(&self, uuid: &str) -> Option<Box<str>> {
-        Some(format!("{}/projects/{uuid}", self.frontend.as_deref()?).into())
+    async fn findings(&self, cx: &Cx, ask: Ask<'_, Cursor>) -> Result<Page<Cursor>> {
+        let (project, mut cursor) = (&*ask.scope.key, ask.cursor);
+        let before = match cursor.before {
+            Some(before) => before,
+            None => self.standing(cx, project).await?,
+        };
+        cursor.before = Some(before);
+        let source = cursor.source.and_then(|source| SOURCES.get(source));
+        let request = self.http.get("/api/v1/finding/project/{}", &[project]).query("suppressed", Some(true)).query("source", source);
+        let Paged { rows, total, mut cursor, ended } = match self.paged(cx, request, FINDINGS, &cursor).await {
+            Ok(paged) => paged,
+            Err(error) => self.unlisted(cx, error, cursor).await?,
+        };
+        let mut is_last = ended;
+        if let (true, Some(source)) = (ended, cursor.source) {
+            let (before, listed) = (Some(before), cursor.listed);
+            is_last = source + 1 == SOURCES.len();
+            if !is_last {
+                cursor = Cursor { before, listed, source: Some(source + 1), ..Cursor::default() };
+            }
+        }
+        let server = self.server(cx).await?;
+        let place = Place { project, frontend: server.frontend.as_deref(), links_findings: server.links_findings() };
+        let mut read = items(rows, &[], |wire: Wire| finding(wire, &place, cx), Key::key);
+        alike(&mut read.items);
+        let total = total.filter(|_| cursor.source.is_none());
+        let next = if is_last { self.end(cx, project, &cursor, before, ask.mark).await? } else { Next::More(cursor) };
+        Ok(Page::new(read, total, next))
+    }
+
+    /// The next page of a list. Number and size have to be sent both, and no sort: an explicit one loses the server's tie-breaker.
+    async fn paged(&self, cx: &Cx, request: Request<'_>, size: u64, cursor: &Cursor) -> Result<Paged> {
+        let request = request.query("pageNumber", Some(cursor.pages + 1)).query("pageSize", Some(size));
+        let answer: Answer<Vec<Box<RawValue>>> = request.send(cx).await?;
+        if answer.headers.get("x-api-deprecated").is_some() {
+            cx.warn("the server calls this API deprecated (X-API-Deprecated): a newer version of the connector may be needed");
+        }
+        let count = answer.body.len() as u64;
+        let key = answer.body.first().and_then(|raw| serde_json::from_str::<Key>(raw.get()).ok()).and_then(Key::key);
+        if count == 0 || (key.is_some() && key == cursor.first) {
+            return Ok(Paged { rows: Vec::new(), total: None, cursor: cursor.clone(), ended: true });
+        }
+        // "AT_LEAST" is a lower bound that the server stopped counting at.
+        let bounded = answer.headers.get("x-total-count-type").is_some_and(|kind| kind == "AT_LEAST");
+        let total = answer.count("x-total-count").filter(|total| !bounded && *total > 0);
+        let rows = cursor.rows + count;
+        // A full page is not the last one, whatever the total says: it may be a cap, or wrong.
+        let ended = (count < size && total.is_none_or(|total| rows >= total)) || (cursor.pages == 0 && count > size);
+        let cursor = Cursor { pages: cursor.pages + 1, rows, first: key, listed: cursor.listed + count, ..cursor.clone() };
+        Ok(Paged { rows: answer.body, total, cursor, ended })
+    }
+
+    /// What follows when a project's list, or that of one source, could not be read. Version 4 knows no pages here: a list beyond
+    /// the limit is read source by source.
+    async fn unlisted(&self, cx: &Cx, error: Error, cursor: Cursor) -> Result<Paged> {
+        let nothing = |cursor, ended| Ok(Paged { rows: Vec::new(), total: None, cursor, ended });
+        match (&error.kind, cursor.source) {
+            (Kind::TooLarge { .. }, None) if self.server(cx).await?.is_v4() => {
+                cx.warn("a project's list of findings is larger than this program reads at once, so it is read by the sources of its vulnerabilities; Dependency-Track 5 answers it in pages");
+                nothing(Cursor { source: Some(0), before: cursor.before, ..Cursor::default() }, false)
+            }
+            // Each version has its own sources: of one that it does not know there is no finding.
+            (Kind::Refused { status: 400 | 404, .. }, Some(_)) => nothing(cursor, true),
+            (Kind::TooLarge { .. }, _) => Err(error.with_hint(
+                "Dependency-Track 4 answers all findings of a project, or of one source of vulnerabilities, at once: \
+                 update to version 5, which answers in pages, or divide the project",
+            )),
+            _ => Err(error.if_forbidden(VULNERABILITY)),
+        }
+    }
+
+    async fn server(&self, cx: &Cx) -> Result<&Server> {
+        self.server.get_or_try_init(|| Server::meet(&self.http, self.frontend.as_deref(), cx)).await
     }
 
     /// The usual mistake is to give the web interface's address: it serves pages, and a file that names the API server.
     async fn told_from_frontend(&self, cx: &Cx, error: Error) -> Error {
-        let found = self.http.get("/static/config.json", &[]).anonymous().send::<Frontend>(cx).await;
+        let found = self.http.get("/static/config.json", &[]).anonymous().send::<server::Frontend>(cx).await;
         match found.ok().map(|answer| answer.body.api_base_url) {
             Some(api) if !api.is_empty() => error.with_hint(format!(
                 "`location` is the web interface of Dependency-Track; set it to the API server, which its configuration names as {}",
@@ -192,16 +264,44 @@ impl DependencyTrack {
     }
 }
 
-#[derive(Deserialize)]
-struct Version {
-    application: String,
-    version: String,
+/// The record that a project is.
+fn record(project: Project, frontend: Option<&str>, cx: &Cx) -> Item {
+    if project.active == Some(false) {
+        cx.filter_ignored("excludeInactive");
+        return Item::Skipped { key: project.uuid.into(), reason: "inactive project" };
+    }
+    if project.collection_logic.as_deref().is_some_and(|logic| !logic.eq_ignore_ascii_case("none")) {
+        return Item::Skipped { key: project.uuid.into(), reason: "collection project" };
+    }
+    let tags = project.tags.iter().filter_map(Tag::name).collect::<Vec<_>>().join(", ");
+    Item::Record(Record {
+        url: frontend.and_then(|frontend| finding::link(frontend, &["projects", &project.uuid])),
+        name: named(&project.name, &project.version).unwrap_or_else(|| project.uuid.clone()).into(),
+        kind: "project".into(),
+        attributes: attributes([
+            ("version", project.version.0),
+            ("is_latest", project.is_latest.map(|latest| latest.to_string())),
+            ("parent", project.parent.and_then(|parent| named(&parent.name, &parent.version))),
+            ("group", project.group.0),
+            ("classifier", project.classifier.0),
+            ("purl", project.purl.0),
+            ("tags", Some(tags)),
+        ]),
+        key: project.uuid.into(),
+    })
+}
+
+/// Name and version of a project.
+fn named(name: &Loose, version: &Loose) -> Option<String> {
+    let name = text::line(name.text()?).into_string();
+    Some(version.text().map_or_else(|| name.clone(), |version| format!("{name} {}", text::line(version))))
 }
 
 #[derive(Deserialize)]
 struct Team {
-    name: String,
     #[serde(default)]
+    name: Loose,
+    #[serde(default, deserialize_with = "or_default")]
     permissions: Vec<Permission>,
 }
 
@@ -211,27 +311,48 @@ struct Permission {
 }
 
 #[derive(Deserialize)]
-struct Frontend {
-    #[serde(rename = "API_BASE_URL", default)]
-    api_base_url: String,
-}
-
-#[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Project {
     uuid: String,
-    name: String,
-    version: Option<String>,
-    group: Option<String>,
-    classifier: Option<String>,
-    purl: Option<String>,
     #[serde(default)]
+    name: Loose,
+    #[serde(default)]
+    version: Loose,
+    #[serde(default)]
+    group: Loose,
+    #[serde(default)]
+    classifier: Loose,
+    #[serde(default)]
+    purl: Loose,
+    #[serde(default, deserialize_with = "or_default")]
     tags: Vec<Tag>,
     collection_logic: Option<String>,
     active: Option<bool>,
+    is_latest: Option<bool>,
+    parent: Option<Parent>,
 }
 
 #[derive(Deserialize)]
-struct Tag {
-    name: Option<String>,
+struct Parent {
+    #[serde(default)]
+    name: Loose,
+    #[serde(default)]
+    version: Loose,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Tag {
+    Object {
+        #[serde(default)]
+        name: Loose,
+    },
+    Text(Loose),
+}
+
+impl Tag {
+    fn name(&self) -> Option<&str> {
+        let (Tag::Object { name } | Tag::Text(name)) = self;
+        name.text()
+    }
 }

@@ -1,8 +1,9 @@
 //! Dependency-Track 4.14 and 5.0, REST API v1.
 //!
 //! Version 5 pages a project's findings (100 rows unless asked otherwise); version 4 answers the whole list to every page
-//! number. Page number and size have to be sent both, else the first 100 come. Faults that cannot occur here and are
-//! ignored: expired and repeated cursors (pages are numbers).
+//! number. Page number and size have to be sent both, else the first 100 come. A BOM that is imported gives all components of a
+//! project new ids; until it is analysed the list of findings shows half of them, and looks complete. Faults that cannot occur
+//! here and are ignored: expired and repeated cursors (pages are numbers).
 
 use std::{
     collections::HashMap,
@@ -40,6 +41,10 @@ struct World {
     step: u64,
     projects: Vec<Project>,
     vulnerabilities: Vec<Value>,
+    /// How many BOMs were uploaded anew.
+    imports: u64,
+    /// How many lists of findings were answered.
+    lists: u64,
 }
 
 #[derive(Debug)]
@@ -64,7 +69,7 @@ impl DependencyTrack {
     pub fn new(size: Size) -> Self {
         let mut seed = Seed::of(&[size.seed, 1]);
         let vulnerabilities = (0..500.min(size.findings.max(20))).map(|n| vulnerability(&mut seed, n)).collect();
-        let mut world = World { seed: size.seed, step: 0, projects: Vec::new(), vulnerabilities };
+        let mut world = World { seed: size.seed, step: 0, projects: Vec::new(), vulnerabilities, imports: 0, lists: 0 };
         let records = size.records.max(3);
         for (number, findings) in spread(size.findings, records).enumerate() {
             world.projects.push(Project::new(&mut seed, number, ""));
@@ -90,6 +95,35 @@ impl DependencyTrack {
         self
     }
 
+    /// Uploads the BOM of the project with the most findings anew: each component gets another id. The project's uuid.
+    pub fn upload_bom(&self) -> String {
+        let mut world = self.world();
+        world.imports += 1;
+        let mut seed = Seed::of(&[world.seed, 4, world.imports]);
+        let records = world.projects.iter_mut().filter(|project| project.is_record());
+        let project = records.max_by_key(|project| project.findings.iter().filter(|finding| finding.listed).count()).expect("a record");
+        let (uuid, mut anew) = (project.uuid.clone(), Vec::new());
+        for finding in project.findings.iter_mut().filter(|finding| finding.listed) {
+            finding.listed = false;
+            anew.push(finding.of_another_component(&mut seed));
+        }
+        project.findings.extend(anew);
+        project.body["lastBomImport"] = json!(milliseconds());
+        uuid
+    }
+
+    /// Deletes a project with all that it has.
+    pub fn delete(&self, project: &str) {
+        self.world().projects.retain(|known| known.uuid != project);
+    }
+
+    /// Ends the analysis of every BOM that was uploaded.
+    pub fn analyse(&self) {
+        for project in &mut self.world().projects {
+            project.body["lastVulnerabilityAnalysis"] = json!(milliseconds());
+        }
+    }
+
     fn is_v4(&self) -> bool {
         self.version.starts_with('4')
     }
@@ -107,6 +141,7 @@ impl Project {
         let mut body = json!({
             "uuid": uuid, "name": name, "version": format!("1.{}.0", number), "classifier": "APPLICATION",
             "active": kind != "inactive", "tags": [{ "name": "team-a" }], "lastBomImport": 1_763_000_000_000_u64,
+            "lastVulnerabilityAnalysis": 1_763_000_004_000_u64, "isLatest": number.is_multiple_of(2),
             "metrics": { "critical": 1, "high": 2, "findingsTotal": 3 },
         });
         if number % 5 == 3 {
@@ -121,6 +156,11 @@ impl Project {
     fn name(&self) -> String {
         let name = self.body["name"].as_str().unwrap_or_default();
         self.body["version"].as_str().map_or_else(|| name.to_owned(), |version| format!("{name} {version}"))
+    }
+
+    /// Whether its last BOM is analysed.
+    fn is_analysed(&self) -> bool {
+        self.body["lastVulnerabilityAnalysis"].as_i64() >= self.body["lastBomImport"].as_i64()
     }
 
     fn is_record(&self) -> bool {
@@ -175,9 +215,26 @@ fn vulnerability(seed: &mut Seed, number: usize) -> Value {
             body.as_object_mut().expect("an object").remove("cvssV3BaseScore");
             body["severity"] = json!("UNASSIGNED");
         }
+        // One that no list of vulnerabilities has, nor of weaknesses; and one that another id stands for, too.
+        13 => {
+            body["vulnId"] = json!(format!("INT-{number}"));
+            body["source"] = json!("INTERNAL");
+            body["cwes"] = json!([]);
+            body["aliases"] = json!([]);
+        }
+        17 => {
+            body["vulnId"] = json!(format!("GHSA-{number:04}-aaaa-bbbb"));
+            body["source"] = json!("GITHUB");
+            body["aliases"] = json!([{ "cveId": format!("CVE-2026-{}", 10_000 + number - 1), "ghsaId": body["vulnId"] }]);
+        }
         _ => {}
     }
     body
+}
+
+/// Now, as the tool writes it.
+fn milliseconds() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
 }
 
 /// The severity that the documentation gives to a vulnerability of this simulator.
@@ -220,6 +277,18 @@ impl Finding {
         self.body = body.to_string();
     }
 
+    /// The same finding of the same package, whose component has another id: nobody has analysed it yet.
+    fn of_another_component(&self, seed: &mut Seed) -> Finding {
+        let (mut body, component): (Value, _) = (serde_json::from_str(&self.body).expect("our own JSON"), seed.uuid());
+        body["component"]["uuid"] = json!(component);
+        let parts: Vec<&str> = self.matrix.split(':').collect();
+        let matrix = format!("{}:{component}:{}", parts[0], parts[2]);
+        body["matrix"] = json!(matrix);
+        let mut finding = Finding { matrix, body: body.to_string(), truth: self.truth.clone(), ever_open: true, listed: true };
+        finding.analyze("NOT_SET", false);
+        finding
+    }
+
     fn analyze(&mut self, state: &str, suppressed: bool) {
         self.edit(|body| body["analysis"] = json!({ "state": state, "isSuppressed": suppressed }));
         self.truth.state = match (state, suppressed) {
@@ -241,6 +310,7 @@ impl Vendor for DependencyTrack {
         Router::new()
             .route("/api/v1/team/self", get(team))
             .route("/api/v1/project", get(projects))
+            .route("/api/v1/project/{uuid}", get(project))
             .route("/api/v1/finding/project/{uuid}", get(findings))
             .layer(from_fn_with_state(state.clone(), guard))
             .route("/api/version", get(version))
@@ -396,22 +466,38 @@ async fn projects(State(server): State<Server>, Query(query): Query<HashMap<Stri
     list(&server, "GET /api/v1/project", rows.iter().map(String::as_str).collect(), window(&query), server.tool.is_v4())
 }
 
+async fn project(State(server): State<Server>, Path(uuid): Path<String>) -> Response {
+    if !server.tool.permissions.contains(&"VIEW_PORTFOLIO") {
+        return server.tool.refuse(&Fault::Forbidden);
+    }
+    match server.tool.world().projects.iter().find(|project| project.uuid == uuid) {
+        Some(project) => Json(&project.body).into_response(),
+        None => (StatusCode::NOT_FOUND, "The project could not be found.").into_response(),
+    }
+}
+
 async fn findings(State(server): State<Server>, Path(uuid): Path<String>, Query(query): Query<HashMap<String, String>>) -> Response {
     if !server.tool.permissions.contains(&"VIEW_VULNERABILITY") {
         return server.tool.refuse(&Fault::Forbidden);
     }
-    let world = server.tool.world();
+    let mut world = server.tool.world();
+    world.lists += 1;
+    let in_turn = usize::from(world.lists.is_multiple_of(2));
     let Some(project) = world.projects.iter().find(|project| project.uuid == uuid) else {
         return (StatusCode::NOT_FOUND, "The project could not be found.").into_response();
     };
     let suppressed = query.get("suppressed").is_some_and(|value| value == "true");
     let listed = project.findings.iter().filter(|finding| finding.listed);
-    let rows: Vec<&str> =
+    let mut rows: Vec<&str> =
         listed.map(|finding| finding.body.as_str()).filter(|body| suppressed || !body.contains(r#""isSuppressed":true"#)).collect();
-    let mut rows = rows;
+    let of_another_analyzer;
+    if !project.is_analysed() {
+        rows.truncate(rows.len() / 2);
+    }
     if server.tool.is_v4() && rows.len() >= 10 {
-        // Two analyzers attributed one finding: version 4 answers, and counts, two rows.
-        rows.insert(1, rows[0]);
+        // Two analyzers attributed one finding: version 4 answers, and counts, two rows, in any order.
+        of_another_analyzer = rows[0].replace("INTERNAL_ANALYZER", "OSSINDEX_ANALYZER");
+        rows.insert(in_turn, &of_another_analyzer);
     }
     let window = if server.tool.is_v4() { (0, usize::MAX) } else { window(&query) };
     list(&server, "GET /api/v1/finding/project", rows, window, server.tool.is_v4())

@@ -1,38 +1,102 @@
 //! What Dependency-Track tells of a finding, and what it becomes.
 
-use crate::{kit::Loose, prelude::*};
+use std::collections::HashMap;
 
-/// The finding in a project whose page is at `url`.
-pub(super) fn finding(wire: Wire, project: &str, url: Option<Box<str>>, cx: &Cx) -> Result<Item, String> {
+use crate::{
+    kit::{Loose, or_default},
+    prelude::*,
+};
+
+/// Whose findings are read.
+pub(super) struct Place<'a> {
+    pub(super) project: &'a str,
+    /// Address of the web interface.
+    pub(super) frontend: Option<&'a str>,
+    /// Whether it has a page for each finding.
+    pub(super) links_findings: bool,
+}
+
+impl Place<'_> {
+    /// The finding's own page, else the project's.
+    fn link(&self, component: Option<&str>, vulnerability: Option<&str>) -> Option<Box<str>> {
+        let own = component.zip(vulnerability).filter(|_| self.links_findings);
+        let own = own
+            .and_then(|(component, vulnerability)| link(self.frontend?, &["projects", self.project, "findings", component, vulnerability]));
+        own.or_else(|| link(self.frontend?, &["projects", self.project]))
+    }
+}
+
+/// A page of the web interface; `None` when an id has characters that no UUID has.
+pub(super) fn link(frontend: &str, segments: &[&str]) -> Option<Box<str>> {
+    let plain = |segment: &&str| !segment.is_empty() && segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    segments.iter().all(plain).then(|| format!("{frontend}/{}", segments.join("/")).into())
+}
+
+/// Rows of one finding that several analyzers reported become one and the same: version 4 lists one for each, in any order.
+pub(super) fn alike(items: &mut [Item]) {
+    let mut places: HashMap<Box<str>, Vec<usize>> = HashMap::new();
+    for (place, item) in items.iter().enumerate() {
+        if let Item::Finding(finding) = item {
+            places.entry(finding.key.clone()).or_default().push(place);
+        }
+    }
+    for places in places.into_values().filter(|places| places.len() > 1) {
+        let rows = || places.iter().filter_map(|place| if let Item::Finding(finding) = &items[*place] { Some(&**finding) } else { None });
+        let raw = |finding: &&Finding| finding.raw.as_deref().map(|raw| raw.get().to_owned());
+        let Some(first) = rows().min_by_key(raw) else { continue };
+        let (raw, title) = (first.raw.clone(), first.title.clone());
+        let mut tags: Vec<Box<str>> = rows().flat_map(|finding| finding.tags.iter().cloned()).collect();
+        tags.sort_unstable();
+        let mut links: Vec<Box<str>> = rows().flat_map(|finding| finding.reference_urls.iter().cloned()).collect();
+        links.sort_unstable();
+        links.dedup();
+        let (tags, seen) = (text::distinct(tags), rows().filter_map(|finding| finding.vendor_first_seen).min());
+        for place in places {
+            if let Item::Finding(finding) = &mut items[place] {
+                (finding.raw, finding.title, finding.tags) = (raw.clone(), title.clone(), tags.clone());
+                (finding.reference_urls, finding.vendor_first_seen) = (links.clone(), seen);
+            }
+        }
+    }
+}
+
+/// What stays the same when a BOM is uploaded anew, which gives every component another uuid: the package in its project, and
+/// the vulnerability.
+fn lineage(project: &str, component: &Component, vulnerability: &str) -> Box<str> {
+    let package = component.purl.text().map_or_else(
+        || [&component.group, &component.name, &component.version].map(|part| part.text().unwrap_or_default()).join("/"),
+        str::to_owned,
+    );
+    [project, &package, vulnerability].join("\n").into()
+}
+
+/// What a row becomes.
+pub(super) fn finding(wire: Wire, place: &Place<'_>, cx: &Cx) -> Result<Item, String> {
     let Wire { component, vulnerability, analysis, attribution, matrix } = wire;
+    let lineage = lineage(place.project, &component, &vulnerability.vuln_id);
     let id = vulnerability.vuln_id.as_str();
-    let version = component.version.as_deref().unwrap_or_default();
+    let version = component.version.text().unwrap_or_default();
+    let package = component.name.text().unwrap_or("a component without a name");
     let separator = if version.is_empty() { "" } else { ":" };
     let score = |loose: &Loose| loose.number();
     let cvss = Cvss::read(
         "4.0",
-        vulnerability.cvss_v4_vector.as_deref(),
+        vulnerability.cvss_v4_vector.text(),
         score(&vulnerability.cvss_v4_base_score).or(score(&vulnerability.cvss_v4_score)),
     )
-    .or_else(|| Cvss::read("3.1", vulnerability.cvss_v3_vector.as_deref(), score(&vulnerability.cvss_v3_base_score)))
-    .or_else(|| Cvss::read("2.0", vulnerability.cvss_v2_vector.as_deref(), score(&vulnerability.cvss_v2_base_score)));
+    .or_else(|| Cvss::read("3.1", vulnerability.cvss_v3_vector.text(), score(&vulnerability.cvss_v3_base_score)))
+    .or_else(|| Cvss::read("2.0", vulnerability.cvss_v2_vector.text(), score(&vulnerability.cvss_v2_base_score)));
     let mut tags: Vec<Box<str>> = Vec::new();
-    let word = vulnerability.severity.as_deref().unwrap_or("UNASSIGNED");
-    let severity = match word {
-        "CRITICAL" => Severity::Critical,
-        "HIGH" => Severity::High,
-        "MEDIUM" => Severity::Medium,
-        "LOW" => Severity::Low,
-        "INFO" => Severity::Info,
-        "UNASSIGNED" => {
-            tags.push("unassigned".into());
-            cvss.as_ref().map_or(Severity::Unknown, Cvss::severity)
-        }
-        other => cx.unknown("severity", other, Severity::Unknown),
+    let word = vulnerability.severity.text().unwrap_or("UNASSIGNED");
+    let severity = if word.eq_ignore_ascii_case("UNASSIGNED") {
+        tags.push("unassigned".into());
+        cvss.as_ref().map_or(Severity::Unknown, Cvss::severity)
+    } else {
+        Severity::of_word(word).unwrap_or_else(|| cx.unknown("severity", word, Severity::Unknown))
     };
     let analysis = analysis.unwrap_or_default();
-    let analyzed = analysis.state.as_deref().unwrap_or("NOT_SET");
-    let state = match analyzed {
+    let analyzed = analysis.state.text().unwrap_or("NOT_SET");
+    let state = match analyzed.to_ascii_uppercase().as_str() {
         "FALSE_POSITIVE" | "NOT_AFFECTED" => State::FalsePositive,
         "RESOLVED" => State::Fixed,
         _ if analysis.is_suppressed => State::RiskAccepted,
@@ -41,31 +105,29 @@ pub(super) fn finding(wire: Wire, project: &str, url: Option<Box<str>>, cx: &Cx)
             State::Open
         }
         "IN_TRIAGE" | "NOT_SET" => State::Open,
-        other => cx.unknown("analysis state", other, State::Open),
+        _ => cx.unknown("analysis state", analyzed, State::Open),
     };
     let suppressed = if analysis.is_suppressed { ", suppressed" } else { "" };
-    // The vulnerability's own id comes first: it is the one in the title.
-    let Ids { cve, other: identifiers, .. } = Ids::of([id].into_iter().chain(vulnerability.aliases.iter().flat_map(Alias::ids)));
+    // The vulnerability's own id comes first: it is the one in the title. The others are a set, in any order.
+    let mut aliases: Vec<&str> = vulnerability.aliases.iter().flat_map(Alias::ids).collect();
+    aliases.sort_unstable();
+    let Ids { cve, other: identifiers, .. } = Ids::of([id].into_iter().chain(aliases));
     let mut cwe: Vec<Box<str>> = vulnerability.cwes.iter().filter_map(|cwe| ids::cwe(cwe.cwe_id.whole()?)).collect();
     if cwe.is_empty() {
         cwe.extend(vulnerability.cwe_id.whole().and_then(ids::cwe));
     }
     let attribution = attribution.unwrap_or_default();
-    tags.extend([&attribution.analyzer_identity, &component.scope].into_iter().flatten().map(|tag| text::line(tag)));
-    tags.extend(
-        component.latest_version.filter(|latest| !latest.is_empty()).map(|latest| format!("latest version {}", text::line(&latest)).into()),
-    );
-    let mut references = vulnerability.references.as_deref().map(text::links).unwrap_or_default();
-    references.extend(attribution.reference_url.filter(|url| !references.iter().any(|known| **known == **url)).map(Into::into));
-    let parts = [vulnerability.title.as_deref(), vulnerability.subtitle.as_deref(), vulnerability.description.as_deref()];
-    let analyst = analysis.detail.as_deref().map(|detail| format!("Analysis: {detail}"));
-    let name = match component.group.as_deref() {
-        Some(group) if !group.is_empty() => format!("{group}/{}", component.name),
-        _ => component.name.clone(),
-    };
+    let says = |tag: &&str| !tag.eq_ignore_ascii_case("none");
+    tags.extend([&attribution.analyzer_identity, &component.scope].into_iter().filter_map(Loose::text).filter(says).map(text::line));
+    tags.extend(component.latest_version.text().map(|latest| format!("latest version {}", text::line(latest)).into()));
+    let references = [&vulnerability.references, &attribution.reference_url].into_iter().filter_map(Loose::text);
+    let parts = [&vulnerability.title, &vulnerability.subtitle, &vulnerability.description].map(Loose::text);
+    let analyst = analysis.detail.text().map(|detail| format!("Analysis: {detail}"));
+    let name = component.group.text().map_or_else(|| package.to_owned(), |group| format!("{group}/{package}"));
     Ok(Item::Finding(Box::new(Finding {
         rule: text::keep(id),
-        title: text::line(&format!("{}{separator}{version} affected by {id}", component.name)),
+        lineage: Some(lineage),
+        title: text::line(&format!("{package}{separator}{version} affected by {id}")),
         description: text::paragraphs(parts.into_iter().chain([analyst.as_deref()])),
         severity,
         vendor_severity: Some(text::line(word)),
@@ -79,18 +141,17 @@ pub(super) fn finding(wire: Wire, project: &str, url: Option<Box<str>>, cx: &Cx)
         exploited: vulnerability.is_kev,
         component_name: text::keep(&name),
         component_version: text::keep(version),
-        component_purl: component.purl.as_deref().and_then(text::purl),
-        asset_key: component.uuid.map(Into::into),
-        remediation: vulnerability.recommendation.as_deref().and_then(text::keep),
-        reference_urls: references,
+        component_purl: component.purl.text().and_then(text::purl),
+        url: place.link(component.uuid.text(), vulnerability.uuid.text()),
+        asset_key: component.uuid.text().and_then(text::keep),
+        remediation: vulnerability.recommendation.text().and_then(text::keep),
+        reference_urls: text::links_of(references),
         tags,
-        url,
-        vendor_first_seen: attribution
-            .attributed_on
-            .whole()
-            .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())
-            .or_else(|| text::time(attribution.attributed_on.text()?)),
-        ..Finding::new(matrix, project, Category::Sca)
+        vendor_first_seen: match attribution.attributed_on.whole() {
+            Some(milliseconds) => text::time_of_millis(milliseconds),
+            None => attribution.attributed_on.text().and_then(text::time),
+        },
+        ..Finding::new(matrix, place.project, Category::Sca)
     })))
 }
 
@@ -118,26 +179,40 @@ pub(super) struct Wire {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Component {
-    uuid: Option<String>,
     #[serde(default)]
-    name: String,
-    group: Option<String>,
-    version: Option<String>,
-    purl: Option<String>,
-    scope: Option<String>,
-    latest_version: Option<String>,
+    uuid: Loose,
+    #[serde(default)]
+    name: Loose,
+    #[serde(default)]
+    group: Loose,
+    #[serde(default)]
+    version: Loose,
+    #[serde(default)]
+    purl: Loose,
+    #[serde(default)]
+    scope: Loose,
+    #[serde(default)]
+    latest_version: Loose,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Vulnerability {
+    #[serde(default)]
+    uuid: Loose,
     vuln_id: String,
-    title: Option<String>,
-    subtitle: Option<String>,
-    description: Option<String>,
-    recommendation: Option<String>,
-    references: Option<String>,
-    severity: Option<String>,
+    #[serde(default)]
+    title: Loose,
+    #[serde(default)]
+    subtitle: Loose,
+    #[serde(default)]
+    description: Loose,
+    #[serde(default)]
+    recommendation: Loose,
+    #[serde(default)]
+    references: Loose,
+    #[serde(default)]
+    severity: Loose,
     #[serde(default)]
     cvss_v2_base_score: Loose,
     #[serde(default)]
@@ -146,17 +221,20 @@ struct Vulnerability {
     cvss_v4_base_score: Loose,
     #[serde(default)]
     cvss_v4_score: Loose,
-    cvss_v2_vector: Option<String>,
-    cvss_v3_vector: Option<String>,
-    cvss_v4_vector: Option<String>,
+    #[serde(default)]
+    cvss_v2_vector: Loose,
+    #[serde(default)]
+    cvss_v3_vector: Loose,
+    #[serde(default)]
+    cvss_v4_vector: Loose,
     #[serde(default)]
     epss_score: Loose,
     is_kev: Option<bool>,
     #[serde(default)]
     cwe_id: Loose,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     cwes: Vec<Weakness>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     aliases: Vec<Alias>,
 }
 
@@ -167,39 +245,41 @@ struct Weakness {
     cwe_id: Loose,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 struct Alias {
-    cve_id: Option<String>,
-    ghsa_id: Option<String>,
-    sonatype_id: Option<String>,
-    osv_id: Option<String>,
-    snyk_id: Option<String>,
-    vuln_db_id: Option<String>,
+    cve_id: Loose,
+    ghsa_id: Loose,
+    sonatype_id: Loose,
+    osv_id: Loose,
+    snyk_id: Loose,
+    vuln_db_id: Loose,
 }
 
 impl Alias {
     fn ids(&self) -> impl Iterator<Item = &str> {
-        [&self.cve_id, &self.ghsa_id, &self.sonatype_id, &self.osv_id, &self.snyk_id, &self.vuln_db_id]
-            .into_iter()
-            .filter_map(Option::as_deref)
+        [&self.cve_id, &self.ghsa_id, &self.sonatype_id, &self.osv_id, &self.snyk_id, &self.vuln_db_id].into_iter().filter_map(Loose::text)
     }
 }
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Analysis {
-    state: Option<String>,
     #[serde(default)]
+    state: Loose,
+    #[serde(default, deserialize_with = "or_default")]
     is_suppressed: bool,
-    detail: Option<String>,
+    #[serde(default)]
+    detail: Loose,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Attribution {
-    analyzer_identity: Option<String>,
+    #[serde(default)]
+    analyzer_identity: Loose,
     #[serde(default)]
     attributed_on: Loose,
-    reference_url: Option<String>,
+    #[serde(default)]
+    reference_url: Loose,
 }

@@ -1,16 +1,39 @@
 //! Dependency-Track.
 
-use axum::routing::get;
-use tributary_connectors::model::{Category, Severity, State};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::{extract::Query, http::StatusCode, response::IntoResponse, routing::get};
+use tributary_connectors::{
+    Kind,
+    model::{Category, Severity, State},
+};
 
 use super::*;
 
-async fn page(findings: &Value) -> Read {
+fn scope() -> Scope {
+    Scope { list: "findings", key: "p-1".into(), title: "p".into(), record: Some("p-1".into()) }
+}
+
+/// A server of this version whose project says this of itself, one after the other, for ever the last.
+fn server(version: &str, projects: &[Value]) -> Router {
+    let version = serde_json::json!({ "application": "Dependency-Track", "version": version }).to_string();
+    let (projects, asked) = (projects.to_vec(), Arc::new(AtomicUsize::new(0)));
+    let project = move || {
+        let number = asked.fetch_add(1, Ordering::SeqCst).min(projects.len() - 1);
+        std::future::ready(projects[number].to_string())
+    };
+    Router::new().route("/api/version", get(move || std::future::ready(version))).route("/api/v1/project/{uuid}", get(project))
+}
+
+async fn read_of(version: &str, projects: &[Value], findings: &Value) -> Read {
     let settings = serde_json::json!({ "secret": "odt_x", "frontend_url": "https://dtrack.example/" });
-    let scope = Scope { list: "findings", key: "p-1".into(), title: "p".into(), record: Some("p-1".into()) };
     let body = findings.to_string();
-    let answers = Router::new().route("/api/v1/finding/project/{uuid}", get(move || std::future::ready(body)));
-    read("dependency_track", settings, &scope, answers).await
+    let answers = server(version, projects).route("/api/v1/finding/project/{uuid}", get(move || std::future::ready(body)));
+    read("dependency_track", settings, &scope(), answers).await
+}
+
+async fn page(findings: &Value) -> Read {
+    read_of("4.14.3", &[serde_json::json!({ "uuid": "p-1" })], findings).await
 }
 
 /// The findings of a recorded file.
@@ -61,7 +84,9 @@ async fn a_finding_of_4_10_is_mapped_field_by_field() {
     assert_eq!(finding.reference_urls.len(), 1);
     assert!(finding.reference_urls[0].starts_with("https://ossindex.sonatype.org/vulnerability/CVE-2023-45803"));
     assert_eq!(finding.vendor_first_seen.unwrap().to_string(), "2024-01-31T15:19:45.978Z");
-    assert_eq!(finding.url.as_deref(), Some("https://dtrack.example/projects/p-1"));
+    let own = "/findings/4b5385f9-52fa-4116-a6e8-79197ad27c01/3ef52aaa-6f61-4b8e-9764-d51fe5cd754d";
+    assert_eq!(finding.url.as_deref(), Some(&*format!("https://dtrack.example/projects/p-1{own}")));
+    assert_eq!(finding.lineage.as_deref(), Some("p-1\npkg:pypi/urllib3@1.26.16\nCVE-2023-45803"));
     assert_eq!(finding.asset_key.as_deref(), Some("4b5385f9-52fa-4116-a6e8-79197ad27c01"));
     assert!(finding.description.as_deref().unwrap().starts_with("urllib3 is a user-friendly HTTP client library"));
 }
@@ -142,4 +167,222 @@ async fn states_and_severities_follow_the_table() {
     assert_eq!((texts(&first.cwe), texts(&first.identifiers), texts(&first.tags)), (vec!["CWE-79"], vec!["INT-1"], vec!["REQUIRED"]));
     assert_eq!(texts(&page.findings()[4].tags), ["verified", "REQUIRED"]);
     assert_eq!(texts(&page.findings()[11].tags), ["unassigned", "REQUIRED"]);
+}
+
+/// A finding with these members of its parts besides.
+fn one(component: &Value, vulnerability: &Value, more: &Value) -> Value {
+    let mut body = serde_json::json!({
+        "component": { "uuid": "c-1", "name": "lib", "version": "1" }, "vulnerability": { "uuid": "v-1", "vulnId": "CVE-2026-1234", "severity": "HIGH" },
+        "matrix": "p-1:c-1:v-1",
+    });
+    let mut extend = |part: &str, more: &Value| body[part].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    extend("component", component);
+    extend("vulnerability", vulnerability);
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    body
+}
+
+#[tokio::test]
+async fn what_stays_the_same_when_a_bom_is_uploaded_anew_is_package_and_vulnerability() {
+    let none = serde_json::json!({});
+    let vulnerability = |id: &str| serde_json::json!({ "vulnId": id });
+    for (component, id, expected) in [
+        (serde_json::json!({ "uuid": "c-9", "purl": "pkg:npm/lib@1" }), "INT-1", "p-1\npkg:npm/lib@1\nINT-1"),
+        (serde_json::json!({ "group": "org.acme" }), "GHSA-aaaa-bbbb-cccc", "p-1\norg.acme/lib/1\nGHSA-aaaa-bbbb-cccc"),
+        (serde_json::json!({ "version": null, "purl": "" }), "CVE-2026-1", "p-1\n/lib/\nCVE-2026-1"),
+    ] {
+        let read = page(&serde_json::json!([one(&component, &vulnerability(id), &none)])).await;
+        assert_eq!(read.findings()[0].lineage.as_deref(), Some(expected));
+    }
+}
+
+#[tokio::test]
+async fn members_of_other_types_cost_no_finding() {
+    let component = serde_json::json!({ "name": null, "version": 7, "scope": "NONE", "group": null });
+    let vulnerability = serde_json::json!({ "aliases": null, "cwes": null, "severity": "high", "cvssV3BaseScore": "6.95", "title": 5 });
+    let more = serde_json::json!({ "analysis": { "state": "not_affected", "isSuppressed": null },
+        "attribution": { "analyzerIdentity": "NONE", "attributedOn": 0, "referenceUrl": "https://x.example/a(b)[c]" } });
+    let read = page(&serde_json::json!([one(&component, &vulnerability, &more)])).await;
+    assert_eq!((read.rejects.len(), read.warnings.len()), (0, 0), "{:?} {:?}", read.rejects, read.warnings);
+    let finding = read.findings()[0];
+    assert_eq!((finding.severity, finding.state), (Severity::High, State::FalsePositive));
+    assert_eq!(&*finding.title, "a component without a name:7 affected by CVE-2026-1234");
+    assert_eq!((finding.vendor_first_seen, texts(&finding.tags)), (None, vec![]), "the epoch is no date, and NONE is no tag");
+    assert_eq!(texts(&finding.reference_urls), ["https://x.example/a(b)[c]"]);
+}
+
+#[tokio::test]
+async fn a_finding_of_two_analyzers_is_one_and_the_same_in_both_rows_whichever_comes_first() {
+    let none = serde_json::json!({});
+    let by = |analyzer: &str, at: u64| {
+        let attribution =
+            serde_json::json!({ "analyzerIdentity": analyzer, "attributedOn": at, "referenceUrl": format!("https://{analyzer}.example/") });
+        one(&none, &none, &serde_json::json!({ "attribution": attribution }))
+    };
+    let (a, b) = (by("A", 1_770_000_002_000), by("B", 1_770_000_001_000));
+    let mut shown = Vec::new();
+    for rows in [[&a, &b], [&b, &a]] {
+        let read = page(&serde_json::json!(rows)).await;
+        let rows = read.findings();
+        assert_eq!(rows.len(), 2, "the vendor counts two rows");
+        for row in rows {
+            shown.push(format!("{:?} {:?} {:?} {}", row.tags, row.reference_urls, row.vendor_first_seen, row.raw.as_ref().unwrap()));
+        }
+    }
+    shown.dedup();
+    assert_eq!(shown.len(), 1, "{shown:#?}");
+    assert!(shown[0].starts_with(r#"["A", "B"] ["https://A.example/", "https://B.example/"] Some(2026-02-02T02:40:01Z)"#), "{}", shown[0]);
+}
+
+#[tokio::test]
+async fn links_lead_to_the_finding_where_the_web_interface_has_a_page_for_it() {
+    let none = serde_json::json!({});
+    let finding = serde_json::json!([one(&none, &none, &none)]);
+    let project = [serde_json::json!({})];
+    for (version, expected) in [
+        ("4.11.7", "https://dtrack.example/projects/p-1"),
+        ("4.12.0", "https://dtrack.example/projects/p-1/findings/c-1/v-1"),
+        ("5.1.0-SNAPSHOT", "https://dtrack.example/projects/p-1/findings/c-1/v-1"),
+        ("unknown", "https://dtrack.example/projects/p-1"),
+    ] {
+        let read = read_of(version, &project, &finding).await;
+        assert_eq!(read.findings()[0].url.as_deref(), Some(expected), "{version}");
+    }
+    // Without `frontend_url`: the web interface's own configuration, at the same address, says that it is there.
+    let body = finding.to_string();
+    let answers = server("4.14.3", &project).route("/api/v1/finding/project/{uuid}", get(move || std::future::ready(body)));
+    let without = serde_json::json!({ "secret": "odt_x" });
+    let read = super::read("dependency_track", without.clone(), &scope(), answers.clone()).await;
+    assert_eq!(read.findings()[0].url, None);
+    let config = || std::future::ready(r#"{"API_BASE_URL":""}"#);
+    let read = super::read("dependency_track", without, &scope(), answers.route("/static/config.json", get(config))).await;
+    let url = read.findings()[0].url.clone().unwrap();
+    assert!(url.starts_with("http://127.0.0.1:") && url.ends_with("/projects/p-1/findings/c-1/v-1"), "{url}");
+}
+
+#[tokio::test]
+async fn a_list_is_no_proof_while_the_imported_bom_is_not_analysed() {
+    let now = jiff::Timestamp::now().as_millisecond();
+    let project = |import: i64, analysis: Option<i64>| serde_json::json!({ "uuid": "p-1", "lastBomImport": now + import, "lastVulnerabilityAnalysis": analysis.map(|at| now + at) });
+    let second = 1000;
+    let hour = 3600 * second;
+    for (before, after, proof) in [
+        (project(-5 * second, Some(-2 * second)), None, true),
+        (project(-5 * second, Some(-9 * second)), None, false),
+        // The analysis ended while the list was read; the import came while it was read; both.
+        (project(-5 * second, Some(-9 * second)), Some(project(-5 * second, Some(0))), false),
+        (project(-hour, Some(-hour)), Some(project(0, Some(-hour))), false),
+        (project(-hour, Some(-hour)), Some(project(-second, Some(0))), false),
+        // A BOM without components is never analysed: an hour is enough. So it is before 4.13, which does not tell.
+        (project(-second, None), None, false),
+        (project(-2 * hour, None), None, true),
+        (serde_json::json!({ "uuid": "p-1", "metrics": null }), None, true),
+    ] {
+        let states = [before.clone(), after.clone().unwrap_or(before)];
+        let read = read_of("4.14.3", &states, &serde_json::json!([])).await;
+        let why = read.incomplete.as_deref().unwrap_or_default();
+        assert_eq!((read.incomplete.is_none(), why.contains("a BOM was imported")), (proof, !proof), "{states:?} {why}");
+    }
+}
+
+#[tokio::test]
+async fn an_import_that_was_analysed_explains_the_change_of_two_complete_passes() {
+    let now = jiff::Timestamp::now().as_millisecond();
+    let mut mark: Option<Box<str>> = None;
+    for (import, analysis, explained) in [
+        (-9000, -8000, false),
+        (-9000, -7000, true),
+        (-9000, -7000, false),
+        (-5000, -4000, true),
+        (-5000, -4000, true),
+        (-5000, -4000, false),
+    ] {
+        let project = serde_json::json!({ "lastBomImport": now + import, "lastVulnerabilityAnalysis": now + analysis });
+        let answers = server("4.14.3", &[project]).route("/api/v1/finding/project/{uuid}", get(|| std::future::ready("[]")));
+        let tool = start(Canned(answers), 0).await.unwrap();
+        let link = Link {
+            location: Location::parse(&tool.url, false).unwrap(),
+            options: HttpOptions::default(),
+            limiters: Arc::new(Limiters::default()),
+        };
+        let source = Entry::find("dependency_track").unwrap().open(serde_json::json!({ "secret": "odt_x" }), link).unwrap();
+        let (cx, scope) = (Cx::new(Arc::new(Activity::without_waits())), scope());
+        let ask = RawAsk { scope: &scope, since: None, full: true, mark: mark.as_deref(), cursor: None, stored: &Nothing };
+        let page = source.page(&cx, ask).await.unwrap();
+        assert_eq!((cx.why_changed().is_some(), cx.why_incomplete()), (explained, None), "{import} {mark:?}");
+        let Next::Done(Coverage::Full, next) = page.next else { panic!("the list has ended") };
+        mark = next;
+    }
+}
+
+/// The largest body that is read has 64 MiB.
+async fn too_long(Query(query): Query<HashMap<String, String>>) -> Response {
+    let none = serde_json::json!({});
+    let of = |id: &str| one(&none, &serde_json::json!({ "vulnId": id }), &serde_json::json!({ "matrix": format!("p-1:c-1:{id}") }));
+    match query.get("source").map(String::as_str) {
+        None => format!("[{}]", " ".repeat(65 << 20)).into_response(),
+        Some("NVD") => serde_json::json!([of("CVE-2026-1111"), of("CVE-2026-2222")]).to_string().into_response(),
+        Some("UNKNOWN") => serde_json::json!([of("X-1")]).to_string().into_response(),
+        Some("TRIVY") => StatusCode::NOT_FOUND.into_response(),
+        Some(_) => "[]".into_response(),
+    }
+}
+
+#[tokio::test]
+async fn a_list_of_version_4_that_is_too_long_for_one_answer_is_read_by_its_sources() {
+    for (metrics, proof) in [
+        (serde_json::json!({ "findingsTotal": 2, "suppressed": 1 }), true),
+        (serde_json::json!({ "findingsTotal": 3, "suppressed": 1 }), false),
+        (Value::Null, false),
+    ] {
+        let answers = server("4.14.3", &[serde_json::json!({ "metrics": metrics })]).route("/api/v1/finding/project/{uuid}", get(too_long));
+        let read = super::read("dependency_track", serde_json::json!({ "secret": "odt_x" }), &scope(), answers).await;
+        assert_eq!((read.findings().len(), read.total, read.coverage), (3, None, Coverage::Full));
+        assert_eq!(read.incomplete.is_none(), proof, "{metrics} {:?}", read.incomplete);
+    }
+}
+
+#[tokio::test]
+async fn a_project_says_version_parent_and_whether_it_is_the_latest_and_odd_members_cost_nothing() {
+    let projects = serde_json::json!([
+        { "uuid": "p-1", "name": "shop", "version": "1.2", "isLatest": true, "parent": { "uuid": "p-0", "name": "all", "version": "2" },
+          "tags": [{ "name": "a" }, { "name": 7 }, {}, "b"], "active": true, "collectionLogic": "NONE" },
+        { "uuid": "p-2", "name": null, "tags": null, "parent": null },
+        { "uuid": "p-3", "name": 5, "version": 6 },
+    ]);
+    let body = projects.to_string();
+    let answers = server("4.14.3", &[serde_json::json!({})]).route("/api/v1/project", get(move || std::future::ready(body)));
+    let read = super::read("dependency_track", serde_json::json!({ "secret": "odt_x" }), &Scope::account("projects"), answers).await;
+    assert_eq!(read.rejects, []);
+    let records: Vec<_> = read.items.iter().map(|item| if let Item::Record(record) = item { record } else { panic!("{item:?}") }).collect();
+    let names: Vec<&str> = records.iter().map(|record| &*record.name).collect();
+    assert_eq!(names, ["shop 1.2", "p-2", "5 6"]);
+    let shown: Vec<String> = records[0].attributes.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    assert_eq!(shown, ["version=1.2", "is_latest=true", "parent=all 2", "tags=a, 7, b"]);
+}
+
+#[tokio::test]
+async fn a_tool_that_starts_is_told_as_that_and_a_deleted_project_is_refused_with_404() {
+    let down =
+        || std::future::ready((StatusCode::SERVICE_UNAVAILABLE, r#"{"status":"DOWN","checks":[{"name":"database","status":"DOWN"}]}"#));
+    let deleted = || std::future::ready((StatusCode::NOT_FOUND, "The project could not be found."));
+    let version = r#"{"application":"Dependency-Track","version":"4.14.3"}"#;
+    let gone = Router::new().route("/api/v1/project/{uuid}", get(deleted)).route("/api/version", get(move || std::future::ready(version)));
+    for (answers, starting) in [(gone.clone(), false), (gone.route("/health/ready", get(down)), true)] {
+        let tool = start(Canned(answers), 0).await.unwrap();
+        let link = Link {
+            location: Location::parse(&tool.url, false).unwrap(),
+            options: HttpOptions::default(),
+            limiters: Arc::new(Limiters::default()),
+        };
+        let source = Entry::find("dependency_track").unwrap().open(serde_json::json!({ "secret": "odt_x" }), link).unwrap();
+        let scope = scope();
+        let ask = RawAsk { scope: &scope, since: None, full: true, mark: None, cursor: None, stored: &Nothing };
+        let error = source.page(&Cx::new(Arc::new(Activity::without_waits())), ask).await.unwrap_err();
+        match error.kind {
+            Kind::Pending(why) => assert!(starting && why.contains("database"), "{why}"),
+            Kind::Refused { status, .. } => assert_eq!((status, starting), (404, false)),
+            other => panic!("{other:?}"),
+        }
+    }
 }

@@ -1,0 +1,134 @@
+//! How far a project was analysed when its findings were read.
+//!
+//! A BOM that is imported replaces components first and is analysed afterwards: for seconds, with online analyzers for longer,
+//! the list of findings answers 200, complete by its own word, and is empty or half full. The project says when it was imported
+//! and, from version 4.13 on, when it was analysed. So it is asked before its findings are read, and once more after.
+
+use jiff::Timestamp;
+
+use super::{Cursor, DependencyTrack, PORTFOLIO};
+use crate::{kit::Loose, prelude::*};
+
+/// Longest wait for an analysis, in milliseconds: one of a BOM without components is never dated.
+const LONGEST_ANALYSIS: i64 = 3_600_000;
+/// Full passes after an import whose absences it explains: in a list that can shift absence has to be met twice.
+const EXPLAINED: u64 = 2;
+
+/// What a project said of its last import.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Standing {
+    /// When a BOM was imported last, in milliseconds since 1970.
+    import: Option<i64>,
+    /// Whether it was analysed since.
+    analysed: bool,
+    /// Whether it may be under analysis.
+    pending: bool,
+}
+
+/// The last import that a complete pass has seen, and by how many complete passes.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Seen {
+    import: i64,
+    passes: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Project {
+    #[serde(default)]
+    last_bom_import: Loose,
+    #[serde(default)]
+    last_vulnerability_analysis: Loose,
+    #[serde(default)]
+    metrics: Option<Metrics>,
+}
+
+/// Numbers that the server works out every hour.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Metrics {
+    #[serde(default)]
+    findings_total: Loose,
+    #[serde(default)]
+    suppressed: Loose,
+}
+
+impl Standing {
+    fn of(project: &Project, now: Timestamp) -> Self {
+        let time = |member: &Loose| member.whole().or_else(|| text::time(member.text()?).map(Timestamp::as_millisecond));
+        let (import, analysis) = (time(&project.last_bom_import), time(&project.last_vulnerability_analysis));
+        let analysed = analysis >= import;
+        let recent = import.is_some_and(|import| now.as_millisecond().saturating_sub(import) < LONGEST_ANALYSIS);
+        Standing { import, analysed, pending: recent && !analysed }
+    }
+}
+
+impl DependencyTrack {
+    pub(super) async fn standing(&self, cx: &Cx, project: &str) -> Result<Standing> {
+        Ok(Standing::of(&self.project(cx, project).await?, cx.now()))
+    }
+
+    async fn project(&self, cx: &Cx, project: &str) -> Result<Project> {
+        let answer = self.http.get("/api/v1/project/{}", &[project]).send(cx).await;
+        Ok(answer.map_err(|error| error.if_forbidden(PORTFOLIO))?.body)
+    }
+
+    /// The end of a project's list: whether it is proof, and whether an import explains that it is another list now.
+    pub(super) async fn end(&self, cx: &Cx, key: &str, cursor: &Cursor, before: Standing, mark: Option<&str>) -> Result<Next<Cursor>> {
+        let project = self.project(cx, key).await?;
+        let after = Standing::of(&project, cx.now());
+        if before.pending || after.pending || after.import != before.import {
+            let at = after.import.and_then(|import| Timestamp::from_millisecond(import).ok()).unwrap_or_default();
+            cx.incomplete(format!(
+                "a BOM was imported into the project at {at} and its analysis had not ended: its findings are not all listed yet"
+            ));
+        }
+        if cursor.source.is_some() && !project.metrics.is_some_and(|metrics| metrics.covered_by(cursor.listed)) {
+            cx.incomplete("the findings were read by the sources of their vulnerabilities, and the project counts more of them");
+        }
+        let Some(import) = after.import else { return Ok(Next::FULL) };
+        let known: Option<Seen> = mark.and_then(|mark| serde_json::from_str(mark).ok());
+        let passes = known.as_ref().filter(|known| known.import >= import).map_or(0, |known| known.passes);
+        if known.is_some() && after.analysed && passes < EXPLAINED {
+            let at = Timestamp::from_millisecond(import).unwrap_or_default();
+            cx.explains_change(format!("a BOM was imported into the project at {at} and analysed"));
+        }
+        let seen = Seen { import, passes: (passes + 1).min(EXPLAINED) };
+        Ok(Next::Done(Coverage::Full, Some(serde_json::to_string(&seen).expect("plain data").into())))
+    }
+}
+
+impl Metrics {
+    /// Whether so many rows can be all findings that the server counts.
+    fn covered_by(&self, rows: u64) -> bool {
+        let counted = |member: &Loose| member.whole().and_then(|count| u64::try_from(count).ok());
+        counted(&self.findings_total).is_some_and(|open| open + counted(&self.suppressed).unwrap_or(0) <= rows)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_import_is_pending_until_it_is_analysed_and_no_longer_than_an_hour() {
+        let minute = 60_000;
+        let now = 1_770_000_000_000;
+        for (import, analysis, analysed, pending) in [
+            (None, None, true, false),
+            (None, Some(now), true, false),
+            (Some(now - minute), Some(now), true, false),
+            (Some(now - minute), Some(now - minute), true, false),
+            (Some(now - minute), Some(now - 2 * minute), false, true),
+            (Some(now - minute), None, false, true),
+            (Some(now - 60 * minute), None, false, false),
+            // By a clock that is ahead of the server's.
+            (Some(now + minute), None, false, true),
+        ] {
+            let member = |time: Option<i64>| Loose(time.map(|time| time.to_string()));
+            let project = Project { last_bom_import: member(import), last_vulnerability_analysis: member(analysis), metrics: None };
+            let standing = Standing::of(&project, Timestamp::from_millisecond(now).expect("a time"));
+            assert_eq!(standing, Standing { import, analysed, pending }, "{import:?} {analysis:?}");
+        }
+    }
+}

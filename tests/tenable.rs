@@ -177,6 +177,83 @@ async fn f11_an_export_that_fails_always_closes_nothing_and_is_never_full() {
     }
 }
 
+/// Numbers of the chunks of findings that were read, by job, in order.
+fn read_of(bench: &Bench) -> Vec<(String, usize)> {
+    let part = |target: &String| {
+        let (job, number) = target.strip_prefix("/vulns/export/")?.split_once("/chunks/")?;
+        Some((job.to_owned(), number.parse().ok()?))
+    };
+    good(bench, "/vulns/export/").iter().filter_map(part).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chunk_that_cannot_be_read_stops_no_other_and_costs_one_new_job() {
+    let (bench, tool) = bench(Tenable::new(SIZE).in_chunks(8)).await;
+    bench.discover().await;
+    tool.damage_next(2, 1);
+    assert_outcome(&bench.sync(false).await, Outcome::Success);
+    assert_eq!(asked(&bench), [200, 200]);
+    bench.assert_oracle("from the second job");
+    let read = read_of(&bench);
+    assert_eq!(read.iter().collect::<BTreeSet<_>>().len(), read.len(), "no chunk was read twice");
+    let first: Vec<usize> = read.iter().filter(|(job, _)| *job == read[0].0).map(|(_, number)| *number).collect();
+    assert_eq!(first, [1, 4, 5, 6, 7, 8, 9, 10], "of the first job all others were read");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chunk_that_never_can_be_read_leaves_the_rest_stored_and_closes_nothing() {
+    let (bench, tool) = bench(Tenable::new(SIZE).in_chunks(8)).await;
+    bench.sync(false).await;
+    let watermark = bench.number("select watermark from scopes where list = 'findings'");
+    tool.step(&Change { fixed: 1.0, changed: 1.0, new: 3.0, vanished: 3.0 });
+    bench.discover().await;
+    let before = bench.number("select count(*) from findings");
+    tool.damage_next(2, usize::MAX);
+    for run in 1..=2 {
+        let jobs = asked(&bench).len();
+        let report = bench.sync(true).await;
+        assert_outcome(&report, Outcome::Partial);
+        assert_eq!(report.counts.closed, 0);
+        let told = report.errors.iter().map(|(_, error)| error.to_string()).collect::<String>();
+        assert!(told.contains("1 of its chunks cannot be read, the first is chunk 2: the vendor failed with status 500"), "{told}");
+        // The second run asks first whether the job of the first one is good by now.
+        assert_eq!(asked(&bench).len() - jobs, if run == 1 { 2 } else { 1 });
+        assert_eq!(bench.number("select watermark from scopes where list = 'findings'"), watermark);
+    }
+    assert!(bench.number("select count(*) from findings") > before, "what other chunks hold is stored");
+    tool.damage_next(0, 0);
+    assert_outcome(&bench.sync(true).await, Outcome::Success);
+    bench.assert_oracle("once it can be read");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn chunks_that_are_not_there_at_first_are_asked_for_again_after_the_others() {
+    let (bench, _) = bench(Tenable::new(SIZE).in_chunks(8)).await;
+    bench.discover().await;
+    // Two that follow each other, so neither stops the other.
+    bench.tool.faults.add("chunks findings", 2, 2, Fault::ChunkLost);
+    assert_outcome(&bench.sync(false).await, Outcome::Success);
+    assert_eq!(asked(&bench), [200], "it is one job");
+    let read = read_of(&bench);
+    assert_eq!(read.iter().collect::<BTreeSet<_>>().len(), read.len(), "no chunk was read twice");
+    bench.assert_oracle("from one job");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_fails_as_a_whole_costs_no_job() {
+    let (bench, _) = bench(Tenable::new(SIZE).in_chunks(8)).await;
+    bench.discover().await;
+    bench.tool.faults.add("/vulns/export/", 4, usize::MAX, Fault::Status(503, None));
+    let report = bench.sync(false).await;
+    assert_outcome(&report, Outcome::Partial);
+    bench.tool.faults.clear();
+    assert_outcome(&bench.sync(false).await, Outcome::Success);
+    assert_eq!(asked(&bench), [200], "the job goes on where it stood");
+    let read = read_of(&bench);
+    assert_eq!(read.iter().collect::<BTreeSet<_>>().len(), read.len(), "no chunk was read twice");
+    bench.assert_oracle("when the server is back");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn f11_an_export_that_is_pending_long_is_waited_for_and_then_left_to_the_next_run() {
     let (waited, _) = bench(Tenable::new(SIZE).queued_for(60)).await;

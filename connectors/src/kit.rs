@@ -18,6 +18,7 @@ mod numbers;
 pub(crate) mod oauth;
 mod redact;
 mod secret;
+mod texts;
 
 pub use auth::Auth;
 pub use cache::Cache;
@@ -31,3 +32,4 @@ pub use location::Location;
 pub use numbers::Numbers;
 pub use oauth::{Grant, Tokens};
 pub use secret::Secret;
+pub use texts::Texts;

@@ -3,7 +3,8 @@
 //! Two API keys of one user (`X-ApiKeys`), role Basic [16] with Can View on the assets. Findings and assets come as export
 //! jobs: asked for, prepared, then fetched chunk by chunk in any order; a job and its chunks are kept for a day, so a walk
 //! goes on with its job after a restart, and the same question asked twice is answered 409 with the job under way. A job
-//! with failed or cancelled chunks proves nothing. Without a time filter only the last 30 days are exported, and without
+//! with failed or cancelled chunks proves nothing; one with chunks that cannot be read is asked for once more, after the others
+//! are stored. Without a time filter only the last 30 days are exported, and without
 //! states only the open ones: both are always sent. `since` goes by the end of a scan, which is indexed hours or days later:
 //! hence the overlap, and a second export of what was indexed since (the documentation is too vague about that filter to rest
 //! on it alone). Accepting and recasting move no date: a third export lists all such findings. A record is a scan; what no
@@ -17,12 +18,9 @@ mod wire;
 
 use std::time::Duration;
 
-use serde::de::IgnoredAny;
-use serde_json::json;
-
 use self::{
     asset::{Host, KnownHost, asset},
-    export::{ASSETS, FINDINGS, Part, forgotten, later},
+    export::{ASSETS, FINDINGS, Part},
     finding::{Known, Vulnerability, finding},
     wire::{KnownScan, Recent, Scan, Scans, Session},
 };
@@ -35,9 +33,6 @@ use crate::{
 const AGENT: &str = concat!("Integration/1.0 (Tributary; Tributary; Build: ", env!("CARGO_PKG_VERSION"), ")");
 /// A time before everything, in the ten digits that filters want (2001-09-09).
 const EVER: i64 = 1_000_000_000;
-/// The chunk is announced, but not ready.
-const NOT_READY: u16 = 400;
-
 const SIGNING: &str = "enable the user, and give it at least the role Basic [16]";
 const EXPORTING: &str = "give the user the role Basic [16], or a custom role with VM.VM_EXPLORE.VM_EXPLORE.EXPORT, and Can View on \
                          All Assets; a FedRAMP tenant wants Administrator [64]";
@@ -81,8 +76,14 @@ pub struct Cursor {
     container: String,
     /// Chunks that are ready, as the vendor said last.
     ready: Numbers,
-    /// Chunks that are stored.
+    /// Chunks that are settled: stored, or set aside.
     done: Numbers,
+    /// Those of them that were set aside, as they could not be read.
+    aside: Numbers,
+    /// Why the first of these could not.
+    why: Option<String>,
+    /// Whether what was set aside has been asked for once more, after all others.
+    again: bool,
     /// Whether it was finished when last asked: chunks may come with the last step, so it is asked once more.
     finished: bool,
     /// Questions without news.
@@ -152,18 +153,7 @@ impl Connector for Tenable {
         let answer = self.get(export.chunk, &[&job, &chunk.to_string()]).send::<Option<Vec<Box<RawValue>>>>(cx).await;
         let rows = match answer {
             Ok(answer) => answer.body.unwrap_or_default(),
-            Err(error) if matches!(error.kind, Kind::Refused { status: NOT_READY, .. }) => {
-                return Ok(Page::empty(later(cursor, "a chunk that it announced is not")?));
-            }
-            Err(error) => {
-                let error = forgotten(error);
-                if matches!(error.kind, Kind::CursorExpired) {
-                    // While it runs, whoever asks for the same is referred to it.
-                    let cancel = self.http.post(export.cancel, &[&job], &json!({})).header("user-agent", AGENT);
-                    let _ = cancel.send::<IgnoredAny>(cx).await;
-                }
-                return Err(error);
-            }
+            Err(error) => return Ok(Page::empty(self.set_aside(cx, &export, &job, cursor, chunk, error).await?)),
         };
         let read = if findings {
             items(rows, &[], |wire: Vulnerability| finding(wire, &cursor.container, cx), |known: Known| known.key())
@@ -229,7 +219,7 @@ fn scan(scan: Scan) -> Result<Item, String> {
     let Some(key) = scan.schedule_uuid.filter(|key| !key.is_empty()) else {
         return Ok(Item::Skipped { key: scan.id.text().unwrap_or_default().into(), reason: "scan without a schedule" });
     };
-    let name = scan.name.map(|name| text::line(&name)).filter(|name| !name.is_empty()).unwrap_or_else(|| key.as_str().into());
-    let attributes = attributes([("scan_id", scan.id.0), ("type", scan.kind), ("owner", scan.owner)]);
+    let name = scan.name.text().map(text::line).filter(|name| !name.is_empty()).unwrap_or_else(|| key.as_str().into());
+    let attributes = attributes([("scan_id", scan.id.0), ("type", scan.kind.0), ("owner", scan.owner.0)]);
     Ok(Item::Record(Record { key: key.into(), name, kind: "scan".into(), url: None, attributes }))
 }

@@ -57,12 +57,14 @@ struct Inner {
     made: u64,
     /// How the next jobs end.
     ending: (Ending, usize),
+    /// Number of the damaged chunk of the next exports of findings, and of how many.
+    damage: (usize, usize),
 }
 
 impl Tenable {
     /// A container with one scan that never ran, and one with five findings; the others share the rest.
     pub fn new(size: Size) -> Self {
-        let inner = Inner { world: World::new(size), jobs: Vec::new(), made: 0, ending: (Ending::Whole, 0) };
+        let inner = Inner { world: World::new(size), jobs: Vec::new(), made: 0, ending: (Ending::Whole, 0), damage: (0, 0) };
         Tenable {
             joined: false,
             may_export: true,
@@ -129,9 +131,17 @@ impl Tenable {
         self.inner().ending = (ending, jobs);
     }
 
+    /// A chunk of the next exports of findings cannot be read: its file is damaged.
+    pub fn damage_next(&self, chunk: usize, jobs: usize) {
+        self.inner().damage = (chunk, jobs);
+    }
+
     /// A day goes by: the chunks of all jobs are gone.
     pub fn expire(&self) {
-        self.inner().jobs.iter_mut().for_each(|job| job.expired = true);
+        for job in &mut self.inner().jobs {
+            job.expired = true;
+            job.created -= 86_400_000_000;
+        }
     }
 
     /// What was fixed first is found again. Its key.

@@ -34,6 +34,25 @@ impl Numbers {
         })
     }
 
+    /// The numbers of this set that are not in the other.
+    pub fn without(&self, other: &Numbers) -> Numbers {
+        let mut left = Vec::new();
+        for &(first, last) in &self.0 {
+            let mut from = Some(first);
+            for &(gone, end) in other.0.iter().filter(|(gone, end)| *end >= first && *gone <= last) {
+                left.extend(from.filter(|from| *from < gone).map(|from| (from, gone - 1)));
+                from = end.checked_add(1);
+            }
+            left.extend(from.filter(|from| *from <= last).map(|from| (from, last)));
+        }
+        Numbers(left)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// How many there are.
     pub fn count(&self) -> u64 {
         self.0.iter().map(|(first, last)| last - first + 1).sum()
@@ -58,6 +77,21 @@ mod tests {
         assert_eq!(serde_json::to_string(&set).expect("plain data"), "[[1,3],[7,9],[20,20]]");
         assert_eq!(set.count(), 7);
         assert_eq!(serde_json::from_str::<Numbers>("[[1,3],[7,9],[20,20]]").expect("a set"), set);
+    }
+
+    #[test]
+    fn what_is_taken_away_is_no_longer_there() {
+        let all: Numbers = (1..=9).chain([12, 13]).collect();
+        for (away, left) in [
+            (&[][..], "[[1,9],[12,13]]"),
+            (&[1, 5, 6, 9, 10, 11, 12, 13], "[[2,4],[7,8]]"),
+            (&[4], "[[1,3],[5,9],[12,13]]"),
+            (&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14], "[]"),
+        ] {
+            let left_over = all.without(&away.iter().copied().collect());
+            assert_eq!(serde_json::to_string(&left_over).expect("plain data"), left, "{away:?}");
+            assert_eq!(left_over.is_empty(), left == "[]");
+        }
     }
 
     #[test]

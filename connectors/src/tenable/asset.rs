@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use crate::{
     Item,
-    kit::Loose,
+    kit::{Loose, Texts, or_default},
     model::{Asset, text},
 };
 
@@ -16,14 +16,17 @@ pub(super) struct KnownHost {
 #[derive(Deserialize)]
 pub(super) struct Host {
     id: String,
-    types: Option<Vec<String>>,
+    #[serde(default)]
+    types: Texts,
     is_licensed: Option<bool>,
     is_deleted: Option<bool>,
-    system_types: Option<Vec<String>>,
-    operating_systems: Option<Vec<String>>,
     #[serde(default)]
+    system_types: Texts,
+    #[serde(default)]
+    operating_systems: Texts,
+    #[serde(default, deserialize_with = "or_default")]
     timestamps: Times,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     network: Network,
     cloud: Option<Cloud>,
     ratings: Option<Ratings>,
@@ -39,12 +42,18 @@ struct Times {
 #[derive(Default, Deserialize)]
 struct Network {
     network_name: Option<String>,
-    ipv4s: Option<Vec<String>>,
-    ipv6s: Option<Vec<String>>,
-    fqdns: Option<Vec<String>>,
-    hostnames: Option<Vec<String>>,
-    mac_addresses: Option<Vec<String>>,
-    netbios_names: Option<Vec<String>>,
+    #[serde(default)]
+    ipv4s: Texts,
+    #[serde(default)]
+    ipv6s: Texts,
+    #[serde(default)]
+    fqdns: Texts,
+    #[serde(default)]
+    hostnames: Texts,
+    #[serde(default)]
+    mac_addresses: Texts,
+    #[serde(default)]
+    netbios_names: Texts,
 }
 
 #[derive(Deserialize)]
@@ -73,18 +82,15 @@ struct Rating {
 
 #[derive(Deserialize)]
 struct Tag {
-    key: Option<String>,
-    value: Option<String>,
+    #[serde(default)]
+    key: Loose,
+    #[serde(default)]
+    value: Loose,
 }
 
 pub(super) fn asset(host: Host) -> Item {
     // Order means nothing here, and a list that comes in another order has not changed.
-    let list = |list: Option<Vec<String>>| {
-        let mut list: Vec<Box<str>> = list.into_iter().flatten().filter_map(|text| text::keep(&text)).collect();
-        list.sort_unstable();
-        list.dedup();
-        list
-    };
+    let list = |list: Texts| list.sorted().into_iter().filter_map(text::keep).collect::<Vec<_>>();
     let network = host.network;
     let instances = host.cloud.into_iter().flat_map(|cloud| [cloud.aws, cloud.azure, cloud.gcp]).flatten();
     let names = [
@@ -94,23 +100,25 @@ pub(super) fn asset(host: Host) -> Item {
         ("ipv4", list(network.ipv4s)),
         ("ipv6", list(network.ipv6s)),
         ("mac", list(network.mac_addresses)),
-        ("instance_id", list(Some(instances.filter_map(|instance| instance.instance_id).collect()))),
+        ("instance_id", list(Texts(instances.filter_map(|instance| instance.instance_id).collect()))),
     ];
     let name = names.iter().find_map(|(_, list)| list.first()).cloned().unwrap_or_else(|| host.id.as_str().into());
-    let kind = host.types.iter().flatten().find(|kind| *kind == "host").or(host.types.iter().flatten().next());
+    let kinds = host.types.sorted();
+    let kind = kinds.iter().find(|kind| **kind == "host").or(kinds.first());
     let licensed = host.is_licensed.map(|yes| if yes { "yes" } else { "no" }.to_owned());
     let rating = host.ratings.and_then(|ratings| ratings.acr?.score.0);
     let single = [("network", network.network_name), ("licensed", licensed), ("asset_criticality", rating)];
     let many = [("operating_system", list(host.operating_systems)), ("system_type", list(host.system_types))];
     let single = single.into_iter().filter_map(|(name, value)| Some((name, text::keep(&value?)?)));
-    let tags = host.tags.into_iter().flatten().map(|tag| [tag.key.unwrap_or_default(), tag.value.unwrap_or_default()].join(":"));
-    let ended = |time: &Option<String>| time.as_deref().is_some_and(|time| !time.is_empty());
+    let tags =
+        host.tags.into_iter().flatten().map(|tag| [tag.key.text().unwrap_or_default(), tag.value.text().unwrap_or_default()].join(":"));
+    let ended = |time: &Option<String>| time.as_deref().and_then(text::time).is_some();
     Item::Asset(Box::new(Asset {
         kind: kind.map_or("host".into(), |kind| text::line(kind)),
         name: text::line(&name),
         identifiers: names.into_iter().flat_map(|(name, list)| list.into_iter().map(move |value| (name, value))).collect(),
         attributes: many.into_iter().flat_map(|(name, list)| list.into_iter().map(move |value| (name, value))).chain(single).collect(),
-        tags: list(Some(tags.collect())),
+        tags: list(Texts(tags.collect())),
         gone: host.is_deleted == Some(true) || ended(&host.timestamps.deleted_at) || ended(&host.timestamps.terminated_at),
         key: host.id.into(),
         record: None,

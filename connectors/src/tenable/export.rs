@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use serde::de::IgnoredAny;
-use serde_json::json;
+use jiff::SignedDuration;
+use serde_json::{Value, json};
 
 use super::{
     AGENT, Cursor, EVER, EXPORTING, Tenable,
     wire::{Started, Status},
 };
-use crate::{Excerpt, prelude::*};
+use crate::{Excerpt, kit::Numbers, prelude::*};
 
 /// Assets per chunk of findings: the API's own default and least, as one host may have some megabytes of findings.
 const HOSTS: u32 = 50;
@@ -17,6 +17,10 @@ const HOSTS: u32 = 50;
 const ROWS: u32 = 1000;
 /// Questions without news, half a minute apart, after which the rest is the next run's business (two hours).
 const PATIENCE: u32 = 240;
+/// How long the vendor keeps a job's chunks.
+const KEPT: SignedDuration = SignedDuration::from_hours(24);
+/// The chunk is announced, but not ready.
+const NOT_READY: u16 = 400;
 
 /// The questions of a pass: the first alone where everything is asked for, and for assets.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
@@ -45,21 +49,12 @@ pub(super) struct Export {
     pub(super) start: &'static str,
     pub(super) status: &'static str,
     pub(super) chunk: &'static str,
-    pub(super) cancel: &'static str,
 }
 
-pub(super) const FINDINGS: Export = Export {
-    start: "/vulns/export",
-    status: "/vulns/export/{}/status",
-    chunk: "/vulns/export/{}/chunks/{}",
-    cancel: "/vulns/export/{}/cancel",
-};
-pub(super) const ASSETS: Export = Export {
-    start: "/assets/v2/export",
-    status: "/assets/export/{}/status",
-    chunk: "/assets/export/{}/chunks/{}",
-    cancel: "/assets/export/{}/cancel",
-};
+pub(super) const FINDINGS: Export =
+    Export { start: "/vulns/export", status: "/vulns/export/{}/status", chunk: "/vulns/export/{}/chunks/{}" };
+pub(super) const ASSETS: Export =
+    Export { start: "/assets/v2/export", status: "/assets/export/{}/status", chunk: "/assets/export/{}/chunks/{}" };
 
 impl Tenable {
     /// Asks for an export, or finds the same one under way.
@@ -87,9 +82,45 @@ impl Tenable {
         Ok(Cursor { job: Some(job), container, part, ..Cursor::default() })
     }
 
-    /// All that was ready is stored. What else is?
+    async fn status(&self, cx: &Cx, export: &Export, job: &str) -> Result<Status> {
+        let answer = self.get(export.status, &[job]).send::<Status>(cx).await;
+        Ok(answer.map_err(|error| if is_missing(&error) { expired(error) } else { error.if_forbidden(EXPORTING) })?.body)
+    }
+
+    /// A chunk could not be read. The others are read first, then it is asked for once more, and then one new job is: no filter
+    /// names the hosts of a chunk. Unless it is not the chunk that fails but the server, or the job is forgotten: its status tells.
+    pub(super) async fn set_aside(
+        &self,
+        cx: &Cx,
+        export: &Export,
+        job: &str,
+        mut cursor: Cursor,
+        chunk: u64,
+        error: Error,
+    ) -> Result<Next<Cursor>> {
+        match &error.kind {
+            Kind::Refused { status: NOT_READY, .. } if cursor.again && cursor.asked < PATIENCE => {
+                return later(cursor, "a chunk that it announced is not");
+            }
+            Kind::Refused { .. } | Kind::Shape { .. } | Kind::TooLarge { .. } => {}
+            Kind::Vendor { .. } | Kind::Network(_) | Kind::Elsewhere(_) => {}
+            _ => return Err(error.if_forbidden(EXPORTING)),
+        }
+        let status = self.status(cx, export, job).await?;
+        let created = status.created.whole().and_then(text::time_of_millis);
+        if is_missing(&error) && created.is_some_and(|created| cx.now().duration_since(created) >= KEPT) {
+            return Err(expired(error));
+        }
+        cursor.done.insert(chunk);
+        cursor.aside.insert(chunk);
+        let told = || format!("the first is chunk {chunk}: {}", error.kind);
+        let why = cursor.why.take().unwrap_or_else(told);
+        Ok(Next::More(Cursor { why: Some(why), asked: 0, ..cursor }))
+    }
+
+    /// All that was ready is settled. What else is?
     pub(super) async fn look(&self, cx: &Cx, export: &Export, job: &str, mut cursor: Cursor, since: i64) -> Result<Next<Cursor>> {
-        let status = self.get(export.status, &[job]).send::<Status>(cx).await.map_err(forgotten)?.body;
+        let status = self.status(cx, export, job).await?;
         let broken = lost(&status.chunks_failed) + lost(&status.chunks_cancelled);
         let finished = match status.status.to_ascii_uppercase().as_str() {
             "FINISHED" => true,
@@ -98,7 +129,7 @@ impl Tenable {
             other => cx.unknown("state of an export", other, false),
         };
         let before = std::mem::replace(&mut cursor.finished, finished);
-        cursor.ready = status.chunks_available.iter().flatten().copied().collect();
+        cursor.ready = status.chunks_available.iter().filter_map(|chunk| chunk.parse().ok()).collect();
         if cursor.ready.first_not_in(&cursor.done).is_some() {
             return Ok(Next::More(Cursor { asked: 0, ..cursor }));
         }
@@ -107,6 +138,14 @@ impl Tenable {
         }
         if !before {
             return later(Cursor { asked: 0, ..cursor }, &status.status);
+        }
+        if broken == 0 && !cursor.again && !cursor.aside.is_empty() {
+            let done = cursor.done.without(&cursor.aside);
+            return Ok(Next::More(Cursor { done, aside: Numbers::default(), why: None, again: true, ..cursor }));
+        }
+        if let Some(why) = cursor.why.as_ref().filter(|_| broken == 0) {
+            let what = format!("{} of its chunks cannot be read, {why}", cursor.aside.count());
+            return Err(Error::new(["exporting by ", export.start].concat(), Kind::Export(what.into())));
         }
         // What came of a job that lost a part of itself is stored, but says nothing about the rest.
         if broken > 0 || status.reason.as_deref().is_some_and(|reason| !reason.trim().is_empty()) {
@@ -120,22 +159,24 @@ impl Tenable {
     }
 }
 
-/// A job or chunk that is no longer there: a new one has to be asked for.
-pub(super) fn forgotten(error: Error) -> Error {
-    match error.kind {
-        Kind::Refused { status: 404 | 410, .. } => Error::new(error.doing, Kind::CursorExpired),
-        _ => error.if_forbidden(EXPORTING),
-    }
+/// Whether the job or chunk is no longer there.
+fn is_missing(error: &Error) -> bool {
+    matches!(error.kind, Kind::Refused { status: 404 | 410, .. })
 }
 
-pub(super) fn failed(export: &Export, status: &Status, broken: usize) -> Error {
+/// A new job has to be asked for.
+fn expired(error: Error) -> Error {
+    Error::new(error.doing, Kind::CursorExpired)
+}
+
+fn failed(export: &Export, status: &Status, broken: usize) -> Error {
     let reason = status.reason.as_deref().unwrap_or("no reason given");
     let what = Excerpt::new(&format!("{}, {broken} chunks failed or cancelled: {reason}", status.status)).to_string();
     Error::new(["exporting by ", export.start].concat(), Kind::Export(what.into()))
 }
 
 /// The same question again, ever less eagerly, and not for ever.
-pub(super) fn later(cursor: Cursor, word: &str) -> Result<Next<Cursor>> {
+fn later(cursor: Cursor, word: &str) -> Result<Next<Cursor>> {
     if cursor.asked >= PATIENCE {
         let what = format!("its export is {}", Excerpt::new(word));
         return Err(Error::new("waiting for an export", Kind::Pending(what.into())));
@@ -144,6 +185,11 @@ pub(super) fn later(cursor: Cursor, word: &str) -> Result<Next<Cursor>> {
     Ok(Next::Wait(Cursor { asked: cursor.asked + 1, ..cursor }, wait))
 }
 
-fn lost(chunks: &Option<Vec<IgnoredAny>>) -> usize {
-    chunks.as_ref().map_or(0, Vec::len)
+/// How many chunks there are, where they are listed or counted.
+fn lost(chunks: &Value) -> usize {
+    match chunks {
+        Value::Array(chunks) => chunks.len(),
+        Value::Number(count) => count.as_u64().and_then(|count| usize::try_from(count).ok()).unwrap_or(0),
+        _ => 0,
+    }
 }

@@ -3,16 +3,19 @@
 use serde::de::IgnoredAny;
 use sha2::{Digest, Sha256};
 
-use crate::{kit::Loose, prelude::*};
+use crate::{
+    kit::{Loose, Texts, or_default},
+    prelude::*,
+};
 
 #[derive(Deserialize)]
 pub(super) struct Vulnerability {
     finding_id: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     asset: OnAsset,
     output: Option<String>,
     plugin: Plugin,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     port: Port,
     scan: Option<ByScan>,
     severity: Option<String>,
@@ -54,10 +57,14 @@ struct KnownPlugin {
 #[derive(Default, Deserialize)]
 struct OnAsset {
     uuid: Option<String>,
-    fqdn: Option<String>,
-    hostname: Option<String>,
-    ipv4: Option<String>,
-    ipv6: Option<String>,
+    #[serde(default)]
+    fqdn: Texts,
+    #[serde(default)]
+    hostname: Texts,
+    #[serde(default)]
+    ipv4: Texts,
+    #[serde(default)]
+    ipv6: Texts,
 }
 
 #[derive(Default, Deserialize)]
@@ -83,11 +90,15 @@ struct Plugin {
     description: Option<String>,
     solution: Option<String>,
     workaround: Option<String>,
-    cve: Option<Vec<String>>,
-    cpe: Option<Vec<String>>,
-    bid: Option<Vec<Loose>>,
+    #[serde(default)]
+    cve: Texts,
+    #[serde(default)]
+    cpe: Texts,
+    #[serde(default)]
+    bid: Texts,
     xrefs: Option<Vec<Xref>>,
-    see_also: Option<Vec<String>>,
+    #[serde(default)]
+    see_also: Texts,
     #[serde(default)]
     cvss_base_score: Loose,
     cvss_vector: Option<Vector>,
@@ -112,11 +123,32 @@ struct Vector {
     raw: Option<String>,
 }
 
+/// A priority rating: an object today, of which a new form is announced.
 #[derive(Deserialize)]
+#[serde(from = "VprForm")]
 struct Vpr {
-    #[serde(default)]
     score: Loose,
     on_cisa_kev: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum VprForm {
+    Rating {
+        #[serde(default)]
+        score: Loose,
+        on_cisa_kev: Option<bool>,
+    },
+    Score(Loose),
+}
+
+impl From<VprForm> for Vpr {
+    fn from(form: VprForm) -> Self {
+        match form {
+            VprForm::Rating { score, on_cisa_kev } => Vpr { score, on_cisa_kev },
+            VprForm::Score(score) => Vpr { score, on_cisa_kev: None },
+        }
+    }
 }
 
 /// A reference to another list: an object in every recording, a text in the schema.
@@ -165,17 +197,28 @@ fn key(id: Option<String>, asset: &OnAsset, plugin: &Loose, port: &Port) -> Opti
     Some(Sha256::digest(parts.join("\n")).iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
+/// Asset, plugin, port and protocol: the same weakness at the same place, whatever finding ids it is given.
+fn lineage(asset: &OnAsset, plugin: &Loose, port: &Port) -> Option<Box<str>> {
+    let asset = asset.uuid.as_deref().filter(|asset| !asset.is_empty())?;
+    let protocol = port.protocol.as_deref().unwrap_or_default().trim().to_ascii_uppercase();
+    Some([asset, plugin.text()?, port.port.text().unwrap_or("0"), &protocol].join("/").into())
+}
+
 pub(super) fn finding(wire: Vulnerability, container: &str, cx: &Cx) -> Result<Item, String> {
     let Vulnerability { asset, plugin, port, .. } = wire;
     let key = key(wire.finding_id, &asset, &plugin.id, &port).ok_or("neither `finding_id` nor asset and plugin")?;
     let mut tags: Vec<Box<str>> = Vec::new();
-    let severity = match (wire.severity_id.whole(), wire.severity.as_deref().map(str::to_ascii_lowercase).as_deref()) {
-        (Some(0), _) | (None, Some("info")) => Severity::Info,
-        (Some(1), _) | (None, Some("low")) => Severity::Low,
-        (Some(2), _) | (None, Some("medium")) => Severity::Medium,
-        (Some(3), _) | (None, Some("high")) => Severity::High,
-        (Some(4), _) | (None, Some("critical")) => Severity::Critical,
-        (_, word) => cx.unknown("severity", wire.severity_id.text().or(word).unwrap_or_default(), Severity::Unknown),
+    let word = wire.severity.as_deref().map(str::trim).filter(|word| !word.is_empty());
+    let severity = match wire.severity_id.whole() {
+        Some(0) => Severity::Info,
+        Some(1) => Severity::Low,
+        Some(2) => Severity::Medium,
+        Some(3) => Severity::High,
+        Some(4) => Severity::Critical,
+        _ => match word.or(wire.severity_id.text()) {
+            Some(word) => Severity::of_word(word).unwrap_or_else(|| cx.unknown("severity", word, Severity::Unknown)),
+            None => Severity::Unknown,
+        },
     };
     let accepted = match wire.severity_modification_type.as_deref().map(str::to_ascii_uppercase).as_deref() {
         None | Some("" | "NONE") => false,
@@ -188,16 +231,16 @@ pub(super) fn finding(wire: Vulnerability, container: &str, cx: &Cx) -> Result<I
         }
         Some(other) => cx.unknown("change of a severity", other, false),
     };
-    let word = text::line(wire.state.as_deref().unwrap_or("OPEN"));
+    let told = text::line(wire.state.as_deref().unwrap_or("OPEN"));
     let open = if accepted { State::RiskAccepted } else { State::Open };
-    let state = match word.to_ascii_uppercase().as_str() {
+    let state = match told.to_ascii_uppercase().as_str() {
         "FIXED" => State::Fixed,
         "OPEN" => open,
         "REOPENED" => {
             tags.push("reopened".into());
             open
         }
-        _ => cx.unknown("state", &word, open),
+        _ => cx.unknown("state", &told, open),
     };
     let raw = |vector: &Option<Vector>, version: &str| {
         let raw = vector.as_ref()?.raw.as_deref()?.trim();
@@ -206,25 +249,23 @@ pub(super) fn finding(wire: Vulnerability, container: &str, cx: &Cx) -> Result<I
     let cvss = Cvss::read("4.0", raw(&plugin.cvss4_vector, "CVSS:4.0/").as_deref(), plugin.cvss4_base_score.number())
         .or_else(|| Cvss::read("3.0", raw(&plugin.cvss3_vector, "CVSS:3.0/").as_deref(), plugin.cvss3_base_score.number()))
         .or_else(|| Cvss::read("2.0", raw(&plugin.cvss_vector, "").as_deref(), plugin.cvss_base_score.number()));
-    let (mut cwe, mut identifiers) = (Vec::<Box<str>>::new(), Vec::<Box<str>>::new());
-    let mut cve: Vec<Box<str>> = plugin.cve.iter().flatten().map(|cve| text::line(cve)).collect();
     let mut kev = [&plugin.vpr_v2, &plugin.vpr].into_iter().flatten().find_map(|vpr| vpr.on_cisa_kev);
+    let mut named: Vec<String> = plugin.cve.iter().map(str::to_owned).collect();
+    let mut identifiers: Vec<Box<str>> = plugin.bid.iter().map(|bid| ["BID:", &text::line(bid)].concat().into()).collect();
     for (kind, id) in plugin.xrefs.iter().flatten().filter_map(Xref::parts) {
-        let id = text::line(id);
-        let (list, id) = match kind {
-            "CVE" => (&mut cve, if id.starts_with("CVE-") { id } else { ["CVE-", &id].concat().into() }),
-            "CWE" => (&mut cwe, ["CWE-", id.trim_start_matches("CWE-")].concat().into()),
-            "CISA-KNOWN-EXPLOITED" => {
-                kev = Some(true);
-                continue;
-            }
-            _ => (&mut identifiers, [&text::line(kind), ":", &id].concat().into()),
-        };
-        if !list.contains(&id) {
-            list.push(id);
+        match kind.trim().to_ascii_uppercase().as_str() {
+            kind @ ("CVE" | "CWE") if id.to_ascii_uppercase().contains(kind) => named.push(id.to_owned()),
+            kind @ ("CVE" | "CWE") => named.push([kind, "-", id.trim()].concat()),
+            "CISA-KNOWN-EXPLOITED" => kev = Some(true),
+            _ => identifiers.push(text::line(&[kind, ":", id].concat())),
         }
     }
-    identifiers.extend(plugin.bid.iter().flatten().filter_map(|bid| Some(["BID:", bid.text()?].concat().into())));
+    // Sets, whatever their order.
+    named.sort_unstable();
+    let Ids { cve, cwe, other } = Ids::of(named);
+    identifiers.extend(other);
+    identifiers.sort_unstable();
+    identifiers.dedup();
     let vpr = [&plugin.vpr, &plugin.vpr_v2].into_iter().flatten().find_map(|vpr| vpr.score.number());
     tags.extend([&plugin.family, &wire.source].into_iter().flatten().map(|tag| text::line(tag)));
     tags.extend(vpr.map(|score| format!("VPR {score}").into()));
@@ -236,26 +277,24 @@ pub(super) fn finding(wire: Vulnerability, container: &str, cx: &Cx) -> Result<I
 
     let software = wire.software_vulns.as_deref().and_then(<[_]>::first);
     let identifier = software.and_then(|software| software.identifier.as_deref());
-    let named = identifier.or(plugin.cpe.as_deref().and_then(<[_]>::first).map(String::as_str)).and_then(platform);
+    let named = identifier.or(plugin.cpe.first()).and_then(platform);
     let (product, version) = named.unwrap_or_default();
     let fixed = software.and_then(|software| software.fixes.iter().flatten().find_map(|fix| fix.value.as_deref()));
     let fix_available = software.and_then(|software| software.fix_available);
     let reason = wire.recast_reason.map(|reason| ["Reason: ", &reason].concat());
     let id = plugin.id.text().unwrap_or_default();
-    let mut references: Vec<Box<str>> = Vec::new();
     let page = (!id.is_empty()).then(|| ["https://www.tenable.com/plugins/nessus/", id].concat());
-    for link in plugin.see_also.iter().flatten().chain(&page).flat_map(|text| text::links(text)) {
-        references.extend(Some(link).filter(|link| !references.contains(link)));
-    }
+    let reference_urls = text::links_of(plugin.see_also.sorted().into_iter().chain(page.as_deref()));
     Ok(Item::Finding(Box::new(Finding {
+        lineage: lineage(&asset, &plugin.id, &port),
         record_sticky: true,
         rule: text::keep(id),
         title: plugin.name.as_deref().map(text::line).filter(|name| !name.is_empty()).unwrap_or_else(|| ["Plugin ", id].concat().into()),
         description: paragraphs([&plugin.synopsis, &plugin.description, &wire.output, &reason]),
         severity,
-        vendor_severity: wire.severity.as_deref().or(wire.severity_id.text()).map(text::line),
+        vendor_severity: word.or(wire.severity_id.text()).map(text::line),
         state,
-        vendor_state: Some(if accepted { [&word, ", ACCEPTED"].concat().into() } else { word }),
+        vendor_state: Some(if accepted { [&told, ", ACCEPTED"].concat().into() } else { told }),
         cve,
         cwe,
         identifiers,
@@ -269,7 +308,7 @@ pub(super) fn finding(wire: Vulnerability, container: &str, cx: &Cx) -> Result<I
         fixed_version: fixed.and_then(|fixed| text::keep(if fixed.starts_with("pkg:") { package_version(fixed)? } else { fixed })),
         endpoint: endpoint(&asset, &port),
         remediation: paragraphs([&plugin.solution, &plugin.workaround]),
-        reference_urls: references,
+        reference_urls,
         tags,
         vendor_first_seen: wire.first_found.as_deref().and_then(text::time),
         vendor_last_seen: wire.last_found.as_deref().and_then(text::time),
@@ -300,7 +339,8 @@ fn package_version(purl: &str) -> Option<&str> {
 }
 
 fn endpoint(asset: &OnAsset, port: &Port) -> Option<Box<str>> {
-    let host = [&asset.fqdn, &asset.ipv4, &asset.ipv6, &asset.hostname].into_iter().flatten().find_map(|host| text::keep(host))?;
+    let names = [&asset.fqdn, &asset.ipv4, &asset.ipv6, &asset.hostname];
+    let host = names.into_iter().find_map(|names| names.sorted().first().and_then(|host| text::keep(host)))?;
     let Some(number) = port.port.whole().filter(|number| *number > 0) else { return Some(host) };
     let host = if host.contains(':') { ["[", &host, "]"].concat().into() } else { host };
     let protocol = port.protocol.as_deref().unwrap_or_default().to_ascii_lowercase();

@@ -1,8 +1,12 @@
 //! What Tenable sends besides findings and assets.
 
 use serde::de::IgnoredAny;
+use serde_json::Value;
 
-use crate::{kit::Loose, prelude::*};
+use crate::{
+    kit::{Loose, Texts},
+    prelude::*,
+};
 
 #[derive(Deserialize)]
 pub(super) struct Session {
@@ -32,10 +36,12 @@ pub(super) struct Scan {
     #[serde(default)]
     pub(super) id: Loose,
     pub(super) schedule_uuid: Option<String>,
-    pub(super) name: Option<String>,
-    #[serde(rename = "type")]
-    pub(super) kind: Option<String>,
-    pub(super) owner: Option<String>,
+    #[serde(default)]
+    pub(super) name: Loose,
+    #[serde(rename = "type", default)]
+    pub(super) kind: Loose,
+    #[serde(default)]
+    pub(super) owner: Loose,
 }
 
 #[derive(Deserialize)]
@@ -54,7 +60,13 @@ pub(super) enum Started {
 pub(super) struct Status {
     pub(super) status: String,
     pub(super) reason: Option<String>,
-    pub(super) chunks_available: Option<Vec<u64>>,
-    pub(super) chunks_failed: Option<Vec<IgnoredAny>>,
-    pub(super) chunks_cancelled: Option<Vec<IgnoredAny>>,
+    #[serde(default)]
+    pub(super) chunks_available: Texts,
+    #[serde(default)]
+    pub(super) chunks_failed: Value,
+    #[serde(default)]
+    pub(super) chunks_cancelled: Value,
+    /// Milliseconds since 1970.
+    #[serde(default)]
+    pub(super) created: Loose,
 }

@@ -245,13 +245,13 @@ async fn keys_and_records_have_their_fallbacks() {
 #[tokio::test]
 async fn identifiers_weaknesses_and_exploitation_come_from_references() {
     let finding = of_plugin(json!({
-        "cve": ["CVE-2024-1"], "bid": [12, "34"],
-        "xrefs": [{ "type": "CWE", "id": "79" }, "CWE:89", { "type": "CVE", "id": "2024-2" }, { "type": "CVE", "id": "CVE-2024-1" },
-            { "type": "IAVA", "id": "2024-A-1" }, "MSKB:5002113", { "strange": true }],
+        "cve": ["cve-2024-1111"], "bid": [12, "34"],
+        "xrefs": [{ "type": "CWE", "id": "89" }, "CWE:79", { "type": "cve", "id": "2024-2222" }, { "type": "CVE", "id": "CVE-2024-1111" },
+            { "type": "IAVA", "id": "2024-A-1" }, "MSKB:5002113", { "strange": true }, { "type": "CWE", "id": "0" }],
     }))
     .await;
-    assert_eq!((texts(&finding.cve), texts(&finding.cwe)), (vec!["CVE-2024-1", "CVE-2024-2"], vec!["CWE-79", "CWE-89"]));
-    assert_eq!(texts(&finding.identifiers), ["IAVA:2024-A-1", "MSKB:5002113", "BID:12", "BID:34"]);
+    assert_eq!((texts(&finding.cve), texts(&finding.cwe)), (vec!["CVE-2024-1111", "CVE-2024-2222"], vec!["CWE-79", "CWE-89"]));
+    assert_eq!(texts(&finding.identifiers), ["BID:12", "BID:34", "IAVA:2024-A-1", "MSKB:5002113"]);
     assert_eq!(finding.exploited, None);
     for (members, exploited) in [
         (json!({ "xrefs": [{ "type": "CISA-KNOWN-EXPLOITED", "id": "2024/05/01" }] }), Some(true)),
@@ -265,6 +265,78 @@ async fn identifiers_weaknesses_and_exploitation_come_from_references() {
         .await
         .tags;
     assert_eq!(texts(&tags), ["Web", "VPR 9.1", "exploit available", "exploited by malware"]);
+}
+
+/// What a decision follows to a finding with another id: asset, plugin, port and protocol.
+#[tokio::test]
+async fn lineage_is_asset_plugin_port_and_protocol() {
+    let at = |asset: &str, plugin: u32, port: Value, protocol: &str| json!({ "asset": { "uuid": asset }, "plugin": { "id": plugin }, "port": { "port": port, "protocol": protocol } });
+    let mut lineages = BTreeSet::new();
+    for members in [
+        at("a", 7, json!(443), "TCP"),
+        at("b", 7, json!(443), "TCP"),
+        at("a", 8, json!(443), "TCP"),
+        at("a", 7, json!(444), "TCP"),
+        at("a", 7, json!(443), "UDP"),
+    ] {
+        let finding = one(members.clone()).await;
+        assert!(lineages.insert(finding.lineage.unwrap()), "{members}");
+    }
+    let other =
+        json!({ "finding_id": "f-2", "asset": { "uuid": "a" }, "plugin": { "id": "7" }, "port": { "port": "443", "protocol": "tcp" } });
+    assert!(lineages.contains(&one(other).await.lineage.unwrap()), "the same under another id");
+    assert_eq!(one(json!({ "asset": {} })).await.lineage, None);
+}
+
+/// Forms that a decorative member may have: none of them costs the finding, nor what can be read of the member.
+#[tokio::test]
+async fn odd_forms_of_members_are_read() {
+    let odd = of_plugin(json!({
+        "cve": "CVE-2024-1111", "cpe": "cpe:/a:acme:rocket:1.2", "bid": 12, "see_also": "https://a.example/x_(y)", "vpr": 9.5, "vpr_v2": null,
+        "xrefs": null, "cvss3_base_score": "6.900000095",
+    }))
+    .await;
+    assert_eq!((texts(&odd.cve), texts(&odd.identifiers), texts(&odd.tags)), (vec!["CVE-2024-1111"], vec!["BID:12"], vec!["VPR 9.5"]));
+    assert_eq!(odd.component_name.as_deref(), Some("rocket"));
+    assert_eq!((texts(&odd.reference_urls)[0], odd.cvss.unwrap().score), ("https://a.example/x_(y)", Some(6.9)));
+    let odd = one(json!({
+        "asset": { "uuid": "a", "ipv4": ["10.0.0.2", "10.0.0.1"], "fqdn": [], "hostname": 7 }, "port": null, "severity": "Moderate", "severity_id": null,
+        "first_found": "1970-01-01T00:00:00Z", "last_found": "0001-01-01T00:00:00Z",
+    }))
+    .await;
+    assert_eq!((odd.endpoint.as_deref(), odd.severity), (Some("10.0.0.1"), Severity::Medium));
+    assert_eq!((odd.vendor_first_seen, odd.vendor_last_seen), (None, None));
+    let host = json!([{ "id": "h", "types": "host", "operating_systems": null, "network": { "ipv4s": "10.0.0.1", "fqdns": [null, 7] }, "timestamps": null,
+        "tags": [{ "key": "Floor", "value": 3 }] }, { "id": "i", "timestamps": { "deleted_at": "0001-01-01T00:00:00Z" }, "network": null }]);
+    let read = chunk("assets", host).await;
+    assert_eq!(read.rejects, []);
+    let assets = assets_of(&read);
+    assert_eq!((&*assets[0].name, texts(&assets[0].tags)), ("7", vec!["Floor:3"]));
+    assert!(assets.iter().all(|asset| !asset.gone));
+}
+
+/// A set in another order is no change.
+#[tokio::test]
+async fn the_order_of_sets_means_nothing() {
+    let with = |cve: [&str; 2], links: [&str; 2], xrefs: [&str; 2]| {
+        of_plugin(json!({ "cve": cve, "see_also": links, "bid": xrefs, "xrefs": xrefs }))
+    };
+    let (a, b) = ("https://a.example/1", "https://b.example/2");
+    let one = with(["CVE-2024-1111", "CVE-2024-2222"], [a, b], ["IAVA:1", "MSKB:2"]).await;
+    let two = with(["CVE-2024-2222", "CVE-2024-1111"], [b, a], ["MSKB:2", "IAVA:1"]).await;
+    assert_eq!((&one.cve, &one.reference_urls, &one.identifiers), (&two.cve, &two.reference_urls, &two.identifiers));
+}
+
+/// An export's status in odd forms, and chunks that are announced as texts.
+#[tokio::test]
+async fn a_job_is_followed_whatever_the_form_of_its_numbers() {
+    let statuses = vec![
+        json!({ "status": "processing", "chunks_available": null }),
+        json!({ "status": "finished", "chunks_available": ["1", 2], "chunks_failed": 0, "chunks_cancelled": null }),
+    ];
+    let answers = export("findings", statuses, json!([least(json!({}))]));
+    let read = read("tenable", keys(), &Scope::account("findings"), answers).await;
+    assert_eq!((read.items.len(), read.rejects.len()), (2, 0));
 }
 
 #[tokio::test]

@@ -114,6 +114,11 @@ fn start(
     let (ending, left) = inner.ending;
     let ending = if left > 0 { ending } else { Ending::Whole };
     inner.ending.1 = left.saturating_sub(1);
+    let (number, jobs) = inner.damage;
+    let damaged = (jobs > 0 && kind == Kind::Vulns).then(|| {
+        inner.damage.1 = jobs - 1;
+        number
+    });
     inner.jobs.push(Job {
         uuid: uuid.clone(),
         kind,
@@ -129,6 +134,7 @@ fn start(
         cancelled: false,
         expired: false,
         odd: inner.made % 2 == 1,
+        damaged,
     });
     if inner.jobs.len() > KEPT_JOBS {
         inner.jobs.remove(0);
@@ -184,6 +190,10 @@ pub(super) async fn chunk(Extract(server): Extract<Server>, Path((uuid, number))
     let Some(position) = job.chunks.iter().position(|(known, _)| *known == number).filter(|_| !job.expired) else { return not_found() };
     if position >= job.available() {
         return *bad("The chunk is not ready.");
+    }
+    if job.damaged == Some(number) {
+        let body = json!({ "statusCode": 500, "error": "Internal Server Error", "message": "An internal server error occurred." });
+        return (StatusCode::INTERNAL_SERVER_ERROR, Json(body)).into_response();
     }
     let (odd, software) = (job.odd, job.software);
     let Inner { world, jobs, .. } = &*inner;

@@ -40,6 +40,8 @@ pub(super) struct Job {
     /// Whether its chunks are no longer kept.
     pub(super) expired: bool,
     pub(super) odd: bool,
+    /// A chunk whose file is damaged.
+    pub(super) damaged: Option<usize>,
 }
 
 impl Job {

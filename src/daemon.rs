@@ -1,7 +1,8 @@
 //! The daemon: runs what is due, takes a new configuration without a restart, and stops at a page boundary.
 //!
-//! `tokio-cron-scheduler` only ticks: its callback says "look at the due times". The due times are rows in the store, kept by
-//! [`timetable`]; what one connection does, a panic included, is a task of its own and holds up no other.
+//! `tokio-cron-scheduler` only ticks: its callback says "look at the due times". It counts by the time of day, so a monotonic
+//! interval ticks in its place where that was set back. The due times are rows in the store, kept by [`timetable`]; what one
+//! connection does, a panic included, is a task of its own and holds up no other.
 
 mod credentials;
 mod lock;
@@ -11,7 +12,7 @@ mod timetable;
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -32,19 +33,26 @@ use crate::{
     http,
     http::metrics,
     notify, status,
-    store::{OperationKind, Outcome, Reload, Store, Trigger},
+    store::{self, OperationKind, Outcome, Refusal, Reload, Store, Trigger},
     sync::{self, Engine, Progress, Report},
 };
 
-pub(crate) use credentials::{days_left, is_refused, mark};
+pub(crate) use credentials::{days_left, is_refused, mark, must_rest};
 pub use lock::{Holder, Lock, Taken, holder};
 pub(crate) use shared::Shared;
+pub(crate) use timetable::believed;
 use timetable::{Block, Running, Timetable};
 
 /// How long running operations get to reach a page boundary after the signal to stop.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How often the daemon shows that it can write.
 const BEAT: Duration = Duration::from_secs(5);
+/// After this long without a tick of the scheduler the due times are looked at all the same.
+const TICK: Duration = Duration::from_secs(3);
+/// An operation that failed in a way that passes by itself is tried again after this long, then after twice as long, and so on,
+/// up to the longest; sooner where its schedule says so.
+const AGAIN: Duration = Duration::from_secs(60);
+const AGAIN_AT_MOST: Duration = Duration::from_secs(1800);
 /// How often operations that are older than `keep_operations` are pruned, and credentials that end soon are told about.
 const HOUSEKEEPING: Duration = Duration::from_secs(24 * 3600);
 
@@ -71,6 +79,8 @@ struct Daemon {
     limiters: Arc<Limiters>,
     timetable: Timetable,
     running: BTreeMap<String, Run>,
+    /// How many operations failed running in a way that passes by itself.
+    failed: BTreeMap<(String, OperationKind), u32>,
     tasks: JoinSet<Ended>,
 }
 
@@ -86,9 +96,11 @@ pub async fn run(paths: Vec<PathBuf>, config: Config, stop: CancellationToken) -
     // A signal that comes while the database is opened, or waits for another process, ends the daemon at once: that is safe.
     let opened = tokio::task::spawn_blocking(move || -> anyhow::Result<_> {
         let lock = Lock::take(&path)?;
-        Ok((lock, Store::open(&path, settings.store.keep_raw)?))
+        let store = Store::open(&path, settings.store.keep_raw)?;
+        same_connectors(&path, &config)?;
+        Ok((lock, store, config))
     });
-    let (mut lock, store) = tokio::select! {
+    let (mut lock, store, config) = tokio::select! {
         opened = opened => opened??,
         () = stop.cancelled() => return Ok(Exit::Ok),
     };
@@ -106,6 +118,7 @@ pub async fn run(paths: Vec<PathBuf>, config: Config, stop: CancellationToken) -
         limiters: Arc::new(Limiters::default()),
         timetable: Timetable::default(),
         running: BTreeMap::new(),
+        failed: BTreeMap::new(),
         tasks: JoinSet::new(),
         shared: Arc::clone(&shared),
     };
@@ -147,13 +160,15 @@ impl Daemon {
         scheduler.add(Job::new_repeated(Duration::from_secs(1), move |_, _| told.notify_one())?).await?;
         scheduler.start().await?;
         let mut watchdog = notify::Watchdog::of_manager();
+        let mut late = tokio::time::interval(TICK);
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
         // Said once a minute at most.
         let mut told_status = (Instant::now(), String::new());
         loop {
             self.shared.looped();
             tokio::select! {
-                () = tick.notified() => {
+                () = async { tokio::select! { () = tick.notified() => {} _ = late.tick() => {} } } => {
+                    late.reset();
                     watchdog.turn(&self.shared.store).await;
                     self.look().await;
                     if told_status.1.is_empty() || told_status.0.elapsed() >= Duration::from_secs(30) {
@@ -184,7 +199,7 @@ impl Daemon {
         let store = self.shared.store.clone();
         let last = |name: &str, kind| store.last_operation(name, kind).ok().flatten();
         self.timetable =
-            Timetable::new(self.connections.values().map(AsRef::as_ref), &stored, last, self.shared.began, crate::clock::now());
+            Timetable::new(self.connections.values().map(AsRef::as_ref), &stored, last, self.shared.began, crate::clock::now(), 16);
         self.save(self.timetable.rows()).await;
         Ok(())
     }
@@ -192,6 +207,11 @@ impl Daemon {
     /// Starts what is due.
     async fn look(&mut self) {
         let now = crate::clock::now();
+        let moved = self.timetable.notice(now);
+        if !moved.is_empty() {
+            tracing::warn!("the clock was set back: due times follow it");
+            self.save(moved).await;
+        }
         if !self.timetable.has_due(now) || self.shared.store_error().is_some_and(|error| error.replaced) {
             return;
         }
@@ -203,7 +223,9 @@ impl Daemon {
             .iter()
             .filter_map(|(name, standing)| match standing {
                 _ if standing.paused.is_some() => Some((name.clone(), Block::Paused)),
-                _ if standing.refused.is_some() => Some((name.clone(), Block::Refused)),
+                _ if standing.refused.as_ref().is_some_and(|refusal| must_rest(refusal, false).is_some()) => {
+                    Some((name.clone(), Block::Refused))
+                }
                 _ => None,
             })
             .collect();
@@ -225,8 +247,9 @@ impl Daemon {
             }
         }
         for name in tick.refused {
-            let mark = standings.get(&name).and_then(|standing| standing.refused.as_ref()).map(|(_, mark)| mark.clone());
-            self.try_other_credential(&name, mark).await;
+            if let Some(refusal) = standings.get(&name).and_then(|standing| standing.refused.as_ref()) {
+                self.try_other_credential(&name, refusal).await;
+            }
         }
         for (name, kind, trigger) in tick.starts {
             self.start(&name, kind, trigger);
@@ -305,17 +328,37 @@ impl Daemon {
         // The secret may have been rotated while the operation ran: the new one deserves its own try, at once.
         if reports.iter().any(credentials::is_refused)
             && let Ok(standings) = self.shared.store.standings()
-            && let Some((_, mark)) = standings.get(name).and_then(|standing| standing.refused.clone())
+            && let Some(refusal) = standings.get(name).and_then(|standing| standing.refused.as_ref())
         {
-            self.try_other_credential(name, Some(mark)).await;
+            if let Some(again) = refusal.again(false) {
+                let moved = self.timetable.set(name, Some(run.kind), again);
+                self.save(moved).await;
+            }
+            self.try_other_credential(name, refusal).await;
         }
+        self.try_again_soon(name, run.kind, reports, error).await;
+    }
+
+    /// What failed in a way that passes by itself does not wait for its next scheduled time, which may be a day away.
+    async fn try_again_soon(&mut self, name: &str, kind: OperationKind, reports: &[Report], error: Option<&sync::Error>) {
+        let key = (name.to_owned(), kind);
+        if !credentials::passes(reports, error) {
+            self.failed.remove(&key);
+            return;
+        }
+        let failed = self.failed.entry(key).or_default();
+        let wait = AGAIN.saturating_mul(1 << (*failed).min(10)).min(AGAIN_AT_MOST);
+        *failed += 1;
+        let soon = crate::clock::now().checked_add(wait).unwrap_or(Timestamp::MAX);
+        let moved = self.timetable.set(name, Some(kind), soon);
+        self.save(moved).await;
     }
 
     /// Reads the references of a refused credential again; another secret is tried at once.
-    async fn try_other_credential(&mut self, name: &str, refused: Option<String>) {
+    async fn try_other_credential(&mut self, name: &str, refused: &Refusal) {
         let Some(connection) = self.connections.get(name).cloned() else { return };
+        let refused = refused.mark.clone();
         let mark = tokio::task::spawn_blocking(move || {
-            let refused = refused?;
             let secrets = connection.resolve().ok()?;
             Some(credentials::mark(&connection, &secrets, &refused) != refused)
         });
@@ -347,14 +390,20 @@ impl Daemon {
     async fn reload(&mut self) {
         notify::reloading();
         let paths = self.paths.clone();
-        let loaded = match tokio::task::spawn_blocking(move || Config::load(&paths)).await {
+        let database = self.shared.store.path().to_owned();
+        let load = move || {
+            let config = Config::load(&paths).map_err(|errors| errors.to_string())?;
+            same_connectors(&database, &config).map_err(|error| error.to_string())?;
+            Ok::<_, String>(config)
+        };
+        let loaded = match tokio::task::spawn_blocking(load).await {
             Ok(loaded) => loaded,
             Err(_) => return tracing::error!("reading the configuration failed"),
         };
         let (done, text) = match loaded {
             Err(errors) => {
                 tracing::error!(code = "E0120", %errors, "the configuration is invalid: the old one stays in force");
-                (false, errors.to_string())
+                (false, errors)
             }
             Ok(mut config) => {
                 let old = self.shared.config();
@@ -387,8 +436,8 @@ impl Daemon {
     async fn look_at_refused(&mut self) {
         let Ok(standings) = self.shared.store.standings() else { return };
         for (name, standing) in standings {
-            if let Some((_, mark)) = standing.refused {
-                self.try_other_credential(&name, Some(mark)).await;
+            if let Some(refusal) = standing.refused {
+                self.try_other_credential(&name, &refusal).await;
             }
         }
     }
@@ -428,6 +477,14 @@ impl Daemon {
             tracing::warn!("operations did not reach a page boundary in time; the next start goes on from their last stored page");
         }
     }
+}
+
+/// Refuses a configuration that gives a connection's name to another connector than the one whose findings are stored under it.
+///
+/// # Errors
+/// [`store::Error::OtherConnector`].
+pub(crate) fn same_connectors(database: &Path, config: &Config) -> store::Result<()> {
+    store::check_connectors(database, config.connections.iter().map(|one| (one.name.as_str(), one.entry.meta.id)))
 }
 
 /// The stable code of an error, as docs/runbook.md explains it.

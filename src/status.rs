@@ -11,6 +11,7 @@ use tributary_connectors::model::Severity;
 
 use crate::{
     config::{Config, Connection},
+    daemon,
     store::{self, DueRow, OperationKind, Standing, Store},
 };
 
@@ -21,9 +22,9 @@ const GRACE: SignedDuration = SignedDuration::from_mins(5);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Word {
-    /// It never ran.
+    /// It was never synced.
     New,
-    /// Its last operation succeeded.
+    /// Its last sync read everything, its credential works, and there are records.
     Ok,
     /// An operation runs.
     Running,
@@ -33,9 +34,15 @@ pub enum Word {
     Late,
     /// Its last operation could not read everything.
     Partial,
+    /// Closes, or records that vanished, wait for an operator.
+    Held,
+    /// The tool lists no record.
+    Empty,
+    /// The tool starts, migrates its database, or still prepares what was asked for; it is tried again soon.
+    Starting,
     /// Its last operation failed.
     Failing,
-    /// Its credential was refused; it is not tried again before the credential or the configuration changes.
+    /// Its credential was refused, or cannot be read.
     Auth,
     /// Somebody paused it.
     Paused,
@@ -45,13 +52,16 @@ pub enum Word {
 
 impl Word {
     /// Every word.
-    pub const ALL: [Word; 10] = [
+    pub const ALL: [Word; 13] = [
         Word::New,
         Word::Ok,
         Word::Running,
         Word::Waiting,
         Word::Late,
         Word::Partial,
+        Word::Held,
+        Word::Empty,
+        Word::Starting,
         Word::Failing,
         Word::Auth,
         Word::Paused,
@@ -67,6 +77,9 @@ impl Word {
             Word::Waiting => "waiting",
             Word::Late => "late",
             Word::Partial => "partial",
+            Word::Held => "held",
+            Word::Empty => "empty",
+            Word::Starting => "starting",
             Word::Failing => "failing",
             Word::Auth => "auth",
             Word::Paused => "paused",
@@ -99,6 +112,8 @@ pub struct Line {
     pub last_outcome: Option<String>,
     /// When the last one ended.
     pub last_end: Option<Timestamp>,
+    /// The stable code of what went wrong, as docs/runbook.md explains it.
+    pub code: Option<String>,
     /// Why it did not read everything.
     pub error: Option<String>,
     /// How many failed running.
@@ -107,6 +122,11 @@ pub struct Line {
     pub failing_since: Option<Timestamp>,
     /// When the next one is due; in the past when it should have run by now.
     pub next: Option<Timestamp>,
+    /// For how many seconds it should have run by now.
+    pub overdue_seconds: i64,
+    /// Whether the credential could not be read.
+    #[serde(skip)]
+    unreadable: bool,
 }
 
 /// How a connection stands.
@@ -145,7 +165,7 @@ pub struct ConnectionStatus {
 impl ConnectionStatus {
     /// Whether somebody should look at it.
     pub fn needs_attention(&self) -> bool {
-        matches!(self.status, Word::Late | Word::Partial | Word::Failing | Word::Auth) || self.held_closes > 0
+        matches!(self.status, Word::Late | Word::Partial | Word::Held | Word::Empty | Word::Failing | Word::Auth) || self.held_closes > 0
     }
 }
 
@@ -183,18 +203,21 @@ pub fn read(store: &Store, config: &Config, now: Timestamp) -> store::Result<Vec
         .map(|connection| {
             let name = &connection.name;
             let standing = standings.get(name).cloned().unwrap_or_default();
-            let running = running(&reader, name)?;
-            let [discover, sync] = [OperationKind::Discover, OperationKind::Sync].map(|kind| line(&reader, name, kind, &due));
+            let running = running(&reader, name, now)?;
+            let [discover, sync] = [OperationKind::Discover, OperationKind::Sync].map(|kind| line(&reader, connection, kind, &due, now));
             let (discover, sync) = (discover?, sync?);
+            let records = records.get(name).cloned().unwrap_or_default();
             let vendor_total = reader
                 .query_row(
-                    "select vendor_total from operations where connection = ?1 and kind = 'sync' and outcome <> 'skipped' order by started_at desc limit 1",
+                    "select vendor_total from operations where connection = ?1 and kind = 'sync' and outcome <> 'skipped' order by seq desc limit 1",
                     [name],
                     |row| row.get(0),
                 )
                 .optional()?
                 .flatten();
-            let (status, since, reason) = word(connection, &standing, running.as_ref(), &discover, &sync, now);
+            let held_closes = one(&held, name);
+            let known = Known { standing: &standing, running: running.as_ref(), discover: &discover, sync: &sync, records: &records, held_closes };
+            let (status, since, reason) = word(connection, &known, now);
             Ok(ConnectionStatus {
                 connection: name.clone(),
                 connector: connection.entry.meta.id,
@@ -205,9 +228,9 @@ pub fn read(store: &Store, config: &Config, now: Timestamp) -> store::Result<Vec
                 running,
                 discover,
                 sync,
-                records: records.get(name).cloned().unwrap_or_default(),
+                records,
                 vendor_total,
-                held_closes: one(&held, name),
+                held_closes,
                 quarantine: one(&quarantine, name),
                 credential_expires: connection.expiry(standing.expires),
             })
@@ -248,14 +271,19 @@ pub fn summary(connections: &[ConnectionStatus]) -> String {
     if parts.is_empty() { "no connections".to_owned() } else { parts.join(", ") }
 }
 
-fn word(
-    connection: &Connection,
-    standing: &Standing,
-    running: Option<&Running>,
-    discover: &Line,
-    sync: &Line,
-    now: Timestamp,
-) -> (Word, Option<Timestamp>, Option<String>) {
+/// What the word for a connection follows from.
+struct Known<'a> {
+    standing: &'a Standing,
+    running: Option<&'a Running>,
+    discover: &'a Line,
+    sync: &'a Line,
+    records: &'a BTreeMap<String, i64>,
+    held_closes: i64,
+}
+
+/// The word, since when, and why.
+fn word(connection: &Connection, known: &Known<'_>, now: Timestamp) -> (Word, Option<Timestamp>, Option<String>) {
+    let Known { standing, running, discover, sync, records, held_closes } = known;
     if !connection.enabled {
         return (Word::Disabled, None, None);
     }
@@ -266,73 +294,110 @@ fn word(
         let word = if running.waiting_until.is_some_and(|until| until > now) { Word::Waiting } else { Word::Running };
         return (word, running.since, None);
     }
-    if let Some((since, _)) = &standing.refused {
-        return (Word::Auth, Some(*since), sync.error.clone().or_else(|| discover.error.clone()));
+    let lines = [*sync, *discover];
+    let error = || sync.error.clone().or_else(|| discover.error.clone());
+    if let Some(refusal) = &standing.refused
+        && let Some(since) = refusal.since
+    {
+        let again = match refusal.again(false) {
+            Some(at) => format!("tried again from {at:.0} on"),
+            None => "not tried again before it changes, or `tributary connections resume`".to_owned(),
+        };
+        return (Word::Auth, Some(since), Some(error().map_or_else(|| again.clone(), |error| format!("{error}; {again}"))));
     }
-    let lines = [sync, discover];
-    let of = |outcome: &'static str| lines.into_iter().find(|line| line.last_outcome.as_deref() == Some(outcome));
-    if let Some(line) = of("failed") {
+    let of = |outcomes: &[&str], code: &str| {
+        lines.into_iter().find(|line| {
+            line.last_outcome.as_deref().is_some_and(|outcome| outcomes.contains(&outcome))
+                && (code.is_empty() || line.code.as_deref() == Some(code))
+        })
+    };
+    if let Some(line) = lines.into_iter().find(|line| line.unreadable).or_else(|| of(&["failed"], "E0201")) {
+        return (Word::Auth, line.failing_since, line.error.clone());
+    }
+    if let Some(line) = of(&["failed", "partial"], "E0209") {
+        return (Word::Starting, line.failing_since.or(line.last_end), line.error.clone());
+    }
+    if let Some(line) = of(&["failed"], "") {
         return (Word::Failing, line.failing_since, line.error.clone());
     }
-    if let Some(late) = lines.iter().filter_map(|line| line.next).find(|next| now.duration_since(*next) > GRACE) {
-        return (Word::Late, Some(late), Some("no process has run it since it was due".to_owned()));
+    if let Some(line) = lines.into_iter().find(|line| line.overdue_seconds > GRACE.as_secs()) {
+        let why =
+            format!("overdue by {}: no process has started it since it was due", span(SignedDuration::from_secs(line.overdue_seconds)));
+        return (Word::Late, line.next, Some(why));
     }
-    if let Some(line) = of("partial").or_else(|| of("interrupted")) {
+    if let Some(line) = of(&["partial", "interrupted"], "") {
         return (Word::Partial, line.last_end, line.error.clone());
     }
-    match sync.last_end.or(discover.last_end) {
-        None => (Word::New, None, None),
-        ended => (Word::Ok, ended, None),
+    if let Some(line) = of(&["held"], "").or((*held_closes > 0).then_some(sync)) {
+        let why = "more would be closed or lost at once than usual: look at the tool, then `tributary operations approve ID`";
+        return (Word::Held, line.last_end, Some(line.error.clone().unwrap_or_else(|| why.to_owned())));
     }
+    if sync.last_end.is_none() {
+        return (Word::New, None, None);
+    }
+    if records.iter().all(|(state, count)| state == "missing" || *count == 0) {
+        let why = "the tool lists no record: look whether the credential may see them (`tributary check`)";
+        return (Word::Empty, discover.last_end.or(sync.last_end), Some(why.to_owned()));
+    }
+    (Word::Ok, sync.last_end, None)
 }
 
-fn line(reader: &Reader, connection: &str, kind: OperationKind, due: &[DueRow]) -> store::Result<Line> {
-    let kind_word = kind.as_str();
-    let mut line =
-        Line { next: due.iter().find(|row| row.connection == connection && row.kind == kind).map(|row| row.due), ..Line::default() };
+fn line(reader: &Reader, connection: &Connection, kind: OperationKind, due: &[DueRow], now: Timestamp) -> store::Result<Line> {
+    let (name, kind_word) = (&connection.name, kind.as_str());
+    let next = due.iter().find(|row| row.connection == *name && row.kind == kind);
+    let next = next.map(|row| daemon::believed(connection, kind, row.due, now));
+    let overdue_seconds = next.map_or(0, |next| now.duration_since(next).as_secs().max(0));
+    let mut line = Line { next, overdue_seconds, ..Line::default() };
+    // A time in the future was stored while the clock was wrong.
+    let past = |at: Option<i64>| time(at).map(|at| at.min(now));
     let ended = reader
         .prepare_cached(
-            "select outcome, ended_at, error, detail from operations where connection = ?1 and kind = ?2 and outcome not in ('running', 'skipped')
-             order by started_at desc limit 1",
+            "select outcome, ended_at, code, error, detail from operations
+             where connection = ?1 and kind = ?2 and outcome not in ('running', 'skipped') order by seq desc limit 1",
         )?
-        .query_row(params![connection, kind_word], |row| {
-            Ok((row.get::<_, String>(0)?, row.get(1)?, row.get::<_, Option<String>>(2)?, row.get::<_, String>(3)?))
+        .query_row(params![name, kind_word], |row| {
+            Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?, row.get::<_, Option<String>>(3)?, row.get::<_, String>(4)?))
         })
         .optional()?;
-    if let Some((outcome, at, error, detail)) = ended {
+    if let Some((outcome, at, code, error, detail)) = ended {
         let detail: serde_json::Value = serde_json::from_str(&detail).unwrap_or_default();
         line.error = error.or_else(|| detail["incomplete"][0][1].as_str().map(str::to_owned));
+        line.code = code;
+        line.unreadable = detail["unreadable"].as_bool().unwrap_or_default();
         line.last_outcome = Some(outcome);
-        line.last_end = time(at);
+        line.last_end = past(at);
     }
-    line.last_success = time(
-        reader
-            .prepare_cached("select max(ended_at) from operations where connection = ?1 and kind = ?2 and outcome in ('success', 'held')")?
-            .query_row(params![connection, kind_word], |row| row.get(0))?,
-    );
+    line.last_success = reader
+        .prepare_cached(
+            "select ended_at from operations where connection = ?1 and kind = ?2 and outcome in ('success', 'held') and ended_at <= ?3
+             order by seq desc limit 1",
+        )?
+        .query_row(params![name, kind_word, now.as_microsecond()], |row| row.get(0))
+        .optional()?
+        .and_then(time);
     let (failures, since): (i64, Option<i64>) = reader
         .prepare_cached(
-            "select count(*), min(started_at) from operations where connection = ?1 and kind = ?2 and outcome = 'failed' and started_at >
-             coalesce((select max(started_at) from operations where connection = ?1 and kind = ?2 and outcome in ('success', 'held', 'partial')), 0)",
+            "select count(*), min(started_at) from operations where connection = ?1 and kind = ?2 and outcome = 'failed' and seq >
+             coalesce((select max(seq) from operations where connection = ?1 and kind = ?2 and outcome in ('success', 'held', 'partial')), 0)",
         )?
-        .query_row(params![connection, kind_word], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        .query_row(params![name, kind_word], |row| Ok((row.get(0)?, row.get(1)?)))?;
     line.failures = failures;
-    line.failing_since = time(since);
+    line.failing_since = past(since);
     Ok(line)
 }
 
-fn running(reader: &Reader, connection: &str) -> store::Result<Option<Running>> {
+fn running(reader: &Reader, connection: &str, now: Timestamp) -> store::Result<Option<Running>> {
     let found = reader
         .prepare_cached(
             "select o.id, o.kind, o.started_at, o.fetched, l.waiting_until, l.owner, l.held_until from operations o
              join connections c on c.name = o.connection join leases l on l.connection_id = c.id
-             where o.connection = ?1 and o.outcome = 'running' order by o.started_at desc limit 1",
+             where o.connection = ?1 and o.outcome = 'running' order by o.seq desc limit 1",
         )?
         .query_row([connection], |row| {
             let running = Running {
                 operation: row.get(0)?,
                 kind: row.get(1)?,
-                since: time(row.get(2)?),
+                since: time(row.get(2)?).map(|at| at.min(now)),
                 fetched: row.get(3)?,
                 waiting_until: time(row.get(4)?),
             };
@@ -351,6 +416,16 @@ fn counts(reader: &Reader, sql: &str) -> store::Result<BTreeMap<String, BTreeMap
         counts.entry(row.get(0)?).or_default().insert(row.get(1)?, row.get(2)?);
     }
     Ok(counts)
+}
+
+/// A span of time in the largest unit that fits.
+pub(crate) fn span(time: SignedDuration) -> String {
+    match time.as_secs() {
+        ..60 => format!("{} s", time.as_secs().max(0)),
+        seconds @ 60..3600 => format!("{} min", seconds / 60),
+        seconds @ 3600..172_800 => format!("{} h", seconds / 3600),
+        seconds => format!("{} days", seconds / 86_400),
+    }
 }
 
 fn time(microseconds: Option<i64>) -> Option<Timestamp> {

@@ -45,14 +45,14 @@ pub use counts::Counts;
 pub use daemon::Reload;
 pub use due::DueRow;
 pub(crate) use file::{make_folder, real};
-pub use lease::Lease;
 pub(crate) use lease::is_alive;
+pub use lease::{Lease, check_connectors};
 pub use mapping::{RecordAction, RecordChange, RecordFilter};
 pub use merge::{Gate, PageCommit, Stored};
 pub use operations::{Kind as OperationKind, Outcome, Trigger};
 pub use passes::{Pass, PassEnd, ScopeRow};
 pub use row::{Row, hash_of, prepare};
-pub use standing::Standing;
+pub use standing::{Refusal, Standing};
 pub use triage::{Decision, FindingFilter, Triage, Triaged};
 
 mod migrations {
@@ -113,6 +113,19 @@ pub enum Error {
     /// Another process runs an operation on this connection.
     #[error("another operation is running on this connection, started by {0}")]
     Busy(String),
+    /// What is stored under a connection's name came from another connector.
+    #[error(
+        "what is stored under the name `{connection}` came from the connector `{stored}`, and would be taken for that of `{configured}`: \
+         give this connection another name, or set its connector back; what is stored stays under the old name"
+    )]
+    OtherConnector {
+        /// The connection's name.
+        connection: String,
+        /// Whose findings are stored.
+        stored: String,
+        /// What the configuration says.
+        configured: String,
+    },
     /// The lease was taken over: nothing more may be written by this operation.
     #[error("the lease of this operation was taken over by another process")]
     LeaseLost,

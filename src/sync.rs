@@ -290,7 +290,7 @@ impl Engine {
             "waited_ms": u64::try_from(run.activity.waited().as_millis()).unwrap_or(u64::MAX),
             "bytes": run.activity.bytes(),
         });
-        let error = report.errors.first().map(|(_, error)| error.to_string());
+        let error = report.errors.first().map(|(_, error)| (crate::daemon::code_of(error), error.to_string()));
         report.counts = match self.store.end_operation(operation, report.outcome, error, detail, report.vendor_total).await {
             // It is written as soon as something can be; until then the pages that were stored are what is known.
             Err(error) if error.passes() => progress.look().counts,

@@ -270,7 +270,7 @@ async fn f11_an_export_that_is_pending_long_is_waited_for_and_then_left_to_the_n
             break;
         }
         assert!(runs < 9, "{:?}", report.errors);
-        assert!(report.errors.iter().all(|(_, error)| error.to_string().contains("the vendor is not ready")), "{:?}", report.errors);
+        assert!(report.errors.iter().all(|(_, error)| error.to_string().contains("the tool is not ready")), "{:?}", report.errors);
         assert_eq!(report.counts.closed, 0);
     }
     assert!(runs > 1);

@@ -74,8 +74,8 @@ pub enum Kind {
     /// The vendor gave up what it was preparing (an export job): nothing is proved, and it has to be asked for anew.
     #[error("the vendor's export failed: {0}")]
     Export(Box<str>),
-    /// The vendor is still preparing what was asked for; the next run looks again.
-    #[error("the vendor is not ready: {0}")]
+    /// The tool starts, migrates its database, or is still preparing what was asked for; the next run looks again.
+    #[error("the tool is not ready: {0}")]
     Pending(Box<str>),
     /// The vendor names the same page again and again.
     #[error("the vendor repeats the same page for ever")]
@@ -189,6 +189,9 @@ impl Error {
             }
             Kind::Tls(_) => Some("let the tool, or the proxy in front of it, speak TLS 1.2 or newer"),
             Kind::Elsewhere(_) => Some("check that `location` is the tool's API address; a log-in page or a proxy may have answered"),
+            Kind::Pending(_) => {
+                Some("nothing has to be done here: the daemon looks again within minutes; if it lasts, look at the tool itself")
+            }
             Kind::TooLarge { .. } => Some("the page is larger than this program holds in memory; please report it"),
             _ => None,
         })

@@ -9,16 +9,18 @@ use super::{
     exit::{self, Exit},
     output, run,
 };
-use crate::config::Config;
+use crate::{config::Config, store};
 
 pub(super) async fn check(paths: &[PathBuf], names: &[String]) -> anyhow::Result<Exit> {
     let config = Config::load(paths)?;
     for warning in &config.warnings {
         exit::say(&format!("warning: {warning}"));
     }
+    let chosen = run::choose(&config, names)?;
+    store::check_connectors(&config.daemon.store.path(), chosen.iter().map(|one| (one.name.as_str(), one.entry.meta.id)))?;
     let limiters = Arc::new(Limiters::default());
     let mut exits = Vec::new();
-    for connection in run::choose(&config, names)? {
+    for connection in chosen {
         let checked = match connection.opened(&limiters).await {
             Ok(source) => source.check(&Cx::new(Arc::new(Activity::default()))).await,
             Err(error) => Err(error),
@@ -50,6 +52,7 @@ pub(super) async fn config(paths: &[PathBuf], what: &ConfigCommand) -> anyhow::R
             for warning in &config.warnings {
                 exit::say(&format!("warning: {warning}"));
             }
+            crate::daemon::same_connectors(&config.daemon.store.path(), &config)?;
             let files: Vec<String> = config.files.iter().map(|path| path.display().to_string()).collect();
             output::text(&format!("{} connections in {}: valid\n", config.connections.len(), files.join(", ")))?;
         }

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     config::Config,
     daemon,
-    status::{self, ConnectionStatus, Word},
+    status::{self, ConnectionStatus, Word, span},
     store::Store,
 };
 
@@ -95,7 +95,11 @@ fn line(one: &ConnectionStatus, now: Timestamp) -> Vec<Value> {
         ago(one.since, now),
         ago(one.sync.last_success, now),
         next.map_or(Value::Null, |at| {
-            Value::String(if at <= now { "now".to_owned() } else { format!("in {}", span(at.duration_since(now))) })
+            Value::String(match now.duration_since(at).as_secs() {
+                ..0 => format!("in {}", span(at.duration_since(now))),
+                0..60 => "now".to_owned(),
+                late => format!("overdue by {}", span(SignedDuration::from_secs(late))),
+            })
         }),
         records.join(", ").into(),
         notes.join("\n").into(),
@@ -104,16 +108,6 @@ fn line(one: &ConnectionStatus, now: Timestamp) -> Vec<Value> {
 
 fn ago(at: Option<Timestamp>, now: Timestamp) -> Value {
     at.map_or(Value::Null, |at| format!("{} ago", span(now.duration_since(at))).into())
-}
-
-/// The largest unit that fits.
-fn span(time: SignedDuration) -> String {
-    match time.as_secs() {
-        ..60 => format!("{} s", time.as_secs().max(0)),
-        seconds @ 60..3600 => format!("{} min", seconds / 60),
-        seconds @ 3600..172_800 => format!("{} h", seconds / 3600),
-        seconds => format!("{} days", seconds / 86_400),
-    }
 }
 
 /// Asks the daemon's own probes: exit code 0 or 69.

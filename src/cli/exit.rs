@@ -48,7 +48,7 @@ impl Exit {
             Kind::Unauthorized(_) | Kind::Forbidden(_) => Exit::Refused,
             Kind::Network(_) | Kind::Tls(_) | Kind::Redirect(_) | Kind::Elsewhere(_) => Exit::Unreachable,
             Kind::Settings(_) => Exit::Configuration,
-            Kind::Throttled(_) => Exit::Busy,
+            Kind::Throttled(_) | Kind::Pending(_) => Exit::Busy,
             _ => Exit::Failed,
         }
     }
@@ -59,6 +59,7 @@ impl Exit {
             store::Error::Damaged(_) => Exit::Damaged,
             store::Error::Busy(_) | store::Error::Locked | store::Error::InUse { .. } => Exit::Busy,
             store::Error::NoBackup { .. } => Exit::Usage,
+            store::Error::OtherConnector { .. } => Exit::Configuration,
             _ => Exit::Failed,
         }
     }
@@ -164,6 +165,7 @@ pub(crate) fn code_of_store(error: &store::Error) -> &'static str {
         store::Error::Replaced(_) => "E0508",
         store::Error::InUse { .. } => "E0509",
         store::Error::NoBackup { .. } => "E0510",
+        store::Error::OtherConnector { .. } => "E0511",
         store::Error::Sqlite(_) | store::Error::Stopped => "E0500",
     }
 }
@@ -195,6 +197,7 @@ fn meaning(error: &tributary_connectors::Error) -> (&'static str, &'static str) 
         Kind::Settings(_) => ("E0205", "the connection's settings cannot work"),
         Kind::Throttled(_) => ("E0206", "the tool limits the rate of requests"),
         Kind::Shape { .. } => ("E0207", "the tool answered something unexpected"),
+        Kind::Pending(_) => ("E0209", "the tool is not ready"),
         _ => ("E0208", "the tool failed"),
     }
 }

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     config::{Config, Connection},
     daemon,
-    store::{Counts, OperationKind, Outcome, Store, Trigger},
+    store::{self, Counts, OperationKind, Outcome, Store, Trigger},
     sync::{Engine, Progress, Report},
 };
 
@@ -147,6 +147,7 @@ pub(super) async fn all(
     trigger: Trigger,
 ) -> anyhow::Result<(Exit, Vec<Report>)> {
     let mut chosen = choose(config, names)?;
+    store::check_connectors(engine.store.path(), chosen.iter().map(|one| (one.name.as_str(), one.entry.meta.id)))?;
     if names.is_empty() {
         let standings = engine.store.standings()?;
         let paused = |name: &str| standings.get(name).is_some_and(|standing| standing.paused.is_some());
@@ -178,7 +179,7 @@ pub(super) async fn all(
 
 /// Runs the work on one connection: the reports of what ran, and the error that kept the rest from running.
 ///
-/// A credential that the vendor refuses is noted, and so is one that works: the schedule leaves the former alone.
+/// A credential that the vendor refuses is noted, and so is one that works: the former is not sent again before it is time.
 pub(crate) async fn one(
     connection: &Arc<Connection>,
     engine: &Engine,
@@ -187,18 +188,23 @@ pub(crate) async fn one(
     trigger: Trigger,
     progress: &Progress,
 ) -> (Vec<Report>, Option<crate::sync::Error>) {
-    let (opening, budgets) = (Arc::clone(connection), Arc::clone(limiters));
+    let (opening, budgets, store) = (Arc::clone(connection), Arc::clone(limiters), engine.store.clone());
     // References to secrets read files and run commands.
-    let opened = tokio::task::spawn_blocking(move || {
-        let secrets = opening.resolve()?;
-        let mark = daemon::mark(&opening, &secrets, "");
-        Ok((opening.open_with(secrets, &budgets)?, mark))
-    });
-    let opened =
-        opened.await.unwrap_or_else(|_| Err(Error::new("opening the connection", Kind::Settings("a defect of the connector".into()))));
-    let (source, mark) = match opened {
+    let opened = tokio::task::spawn_blocking(move || open_connection(&opening, &budgets, &store, trigger == Trigger::Manual));
+    let defect = || Error::new("opening the connection", Kind::Settings("a defect of the connector".into())).into();
+    let (source, mark) = match opened.await.unwrap_or_else(|_| Err((defect(), Unopened::Settings))) {
         Ok(opened) => opened,
-        Err(error) => return (Vec::new(), Some(error.into())),
+        Err((error, why)) => {
+            if why != Unopened::Resting {
+                let told = (daemon::code_of(&error), error.to_string());
+                let kind = if matches!(work, Work::Sync(_)) { OperationKind::Sync } else { OperationKind::Discover };
+                let unreadable = why == Unopened::Credential;
+                if let Err(error) = engine.store.failed(&connection.name, kind, trigger, told, unreadable).await {
+                    return (Vec::new(), Some(error.into()));
+                }
+            }
+            return (Vec::new(), Some(error));
+        }
     };
     let mut reports = Vec::new();
     let failed = run_on(&source, connection, engine, work, trigger, progress, &mut reports).await.err();
@@ -211,6 +217,38 @@ pub(crate) async fn one(
         false => Ok(()),
     };
     (reports, failed.or_else(|| noted.err().map(Into::into)))
+}
+
+/// Why a connection was not opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unopened {
+    /// Its credential cannot be read.
+    Credential,
+    /// Its settings cannot work.
+    Settings,
+    /// Its credential was refused, and it is not time to send it again.
+    Resting,
+}
+
+/// Reads the secrets and opens the connection, unless its credential was refused and must not be sent again yet. Gives the mark
+/// of the credential.
+fn open_connection(
+    connection: &Connection,
+    limiters: &Arc<Limiters>,
+    store: &Store,
+    by_hand: bool,
+) -> Result<(Arc<dyn tributary_connectors::Source>, String), (crate::sync::Error, Unopened)> {
+    let secrets = connection.resolve().map_err(|error| (error.into(), Unopened::Credential))?;
+    let standing = store.standings().map_err(|error| (error.into(), Unopened::Resting))?.remove(&connection.name);
+    let refusal = standing.and_then(|standing| standing.refused);
+    let mark = daemon::mark(connection, &secrets, refusal.as_ref().map_or("", |refusal| &refusal.mark));
+    if let Some(refusal) = refusal.filter(|refusal| refusal.mark == mark)
+        && let Some(error) = daemon::must_rest(&refusal, by_hand)
+    {
+        return Err((error.into(), Unopened::Resting));
+    }
+    let source = connection.open_with(secrets, limiters).map_err(|error| (error.into(), Unopened::Settings))?;
+    Ok((source, mark))
 }
 
 async fn run_on(

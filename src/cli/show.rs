@@ -85,7 +85,7 @@ pub(super) fn connections(paths: &[PathBuf], format: Format) -> anyhow::Result<E
         };
         let last: Option<(String, Option<i64>)> = reader
             .query_row(
-                "select outcome, ended_at from operations where connection = ?1 and kind = 'sync' order by started_at desc limit 1",
+                "select outcome, ended_at from operations where connection = ?1 and kind = 'sync' order by seq desc limit 1",
                 [&connection.name],
                 |row| Ok((row.get(0)?, row.get(1)?)),
             )
@@ -197,7 +197,7 @@ pub(super) fn operations(paths: &[PathBuf], format: Format) -> anyhow::Result<Ex
     let counts = Counts::NAMES.iter().copied();
     let columns: Vec<&str> =
         ["id", "connection", "kind", "trigger", "outcome", "started_at"].into_iter().chain(counts).chain(["vendor_total"]).collect();
-    list(&reader, &columns, "from operations order by started_at desc limit 100", &[], format, "operations")
+    list(&reader, &columns, "from operations order by seq desc limit 100", &[], format, "operations")
 }
 
 pub(super) fn products(paths: &[PathBuf], format: Format) -> anyhow::Result<Exit> {

@@ -3,19 +3,62 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
-use tributary_connectors::Kind;
+use tributary_connectors::{Excerpt, Kind, Remedy};
 
 use crate::{
     config::Connection,
     status::ConnectionStatus,
-    store::Outcome,
+    store::{Outcome, Refusal},
     sync::{Error, Report},
 };
 
-/// Whether an operation failed because the vendor refused the credential.
+/// Whether an operation failed because the vendor refused the credential. A tool that is starting refuses good ones, so what it
+/// says while an operation meets that counts for nothing.
 pub(crate) fn is_refused(report: &Report) -> bool {
     let refused = |error: &Error| matches!(error, Error::Vendor(error) if matches!(error.kind, Kind::Unauthorized(_)));
-    report.outcome == Outcome::Failed && report.errors.iter().any(|(_, error)| refused(error))
+    report.outcome == Outcome::Failed
+        && !report.errors.iter().any(|(_, error)| is_not_ready(error))
+        && report.errors.iter().any(|(_, error)| refused(error))
+}
+
+/// Whether the tool was not ready: it starts, migrates its database, or still prepares what was asked for.
+pub(crate) fn is_not_ready(error: &Error) -> bool {
+    matches!(error, Error::Vendor(error) if matches!(error.kind, Kind::Pending(_)))
+}
+
+/// Whether what an operation failed with passes by itself: a tool that starts or cannot be reached, a secret that is being replaced.
+pub(super) fn passes(reports: &[Report], error: Option<&Error>) -> bool {
+    let soon = |error: &Error| {
+        is_not_ready(error) || matches!(error, Error::Vendor(error) if matches!(error.kind.remedy(), Remedy::Retry | Remedy::Wait(_)))
+    };
+    let unreadable = error.is_some_and(|error| matches!(error, Error::Vendor(error) if matches!(error.kind, Kind::Settings(_))));
+    let failed = |report: &Report| match report.outcome {
+        Outcome::Failed => report.errors.iter().any(|(_, error)| soon(error)),
+        _ => report.errors.iter().any(|(_, error)| is_not_ready(error)),
+    };
+    unreadable || reports.iter().any(failed)
+}
+
+/// The error that says why a refused credential is not sent now; `None` when it is time to try it again.
+pub(crate) fn must_rest(refusal: &Refusal, by_hand: bool) -> Option<tributary_connectors::Error> {
+    let now = crate::clock::now();
+    let again = refusal.again(by_hand);
+    if again.is_some_and(|again| again <= now) {
+        return None;
+    }
+    let last = refusal.times.last().map_or_else(String::new, |at| format!(" at {at:.0}"));
+    let (until, hint) = match again {
+        Some(again) => (
+            format!("before {again:.0}"),
+            "a new secret is tried at once; the old one at most three times an hour, so that no account is locked",
+        ),
+        None => (
+            "by itself".to_owned(),
+            "put a new secret where the reference points: it is tried at once; `tributary connections resume NAME` tries the old one again",
+        ),
+    };
+    let why = Excerpt::new(&format!("it was refused{last}, so it is not sent again {until}"));
+    Some(tributary_connectors::Error::new("reading the credential", Kind::Unauthorized(why)).with_hint(hint))
 }
 
 /// A mark of a connection's location, fields and secrets, to know later whether any of them is another one. With `earlier`

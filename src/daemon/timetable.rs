@@ -6,6 +6,9 @@
 //!   same rule do not start together.
 //! - What was missed, for whatever reason and however often, is caught up once.
 //! - What is due again while it still runs is skipped; a discover that is due during a sync waits for its end.
+//! - A due time further ahead than its rule allows came from a wrong clock: it is not believed, whether it was stored by another
+//!   process or the clock was set back while this one runs.
+//! - Starts are spread: a few at once against one host, and over all hosts twice as many as the configured periods ask for.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -20,15 +23,16 @@ use crate::{
     store::{DueRow, OperationKind, Trigger},
 };
 
-/// How many operations work at once. One that waits for its vendor's quota does not count.
-const AT_ONCE: usize = 8;
-/// How many of them against one host.
+/// How many operations work at once against one host. One that waits for its vendor's quota does not count.
 const PER_HOST: usize = 2;
-/// No more starts than this within [`GATE`], also when everything is overdue.
+/// No more starts than this within [`GATE`] against one host, also when everything is overdue. Over all hosts it is at least
+/// this, and more where the configured periods ask for more.
 const STARTS: usize = 4;
 const GATE: SignedDuration = SignedDuration::from_secs(10);
 /// The widest part of a period by which a rule is moved.
 const WIDEST: SignedDuration = SignedDuration::from_mins(15);
+/// A clock that is set back by less than this does not make a cron rule run twice.
+const STEP: SignedDuration = SignedDuration::from_mins(1);
 
 /// What is due when.
 #[derive(Debug)]
@@ -40,6 +44,7 @@ struct Entry {
     zone: TimeZone,
     /// The schedule as text: when it changes, the stored due time is void.
     rule: String,
+    period: SignedDuration,
     offset: SignedDuration,
     due: Timestamp,
 }
@@ -50,7 +55,12 @@ pub(super) struct Timetable {
     entries: Vec<Entry>,
     /// When this process began: what was due before is caught up.
     began: Timestamp,
-    starts: VecDeque<Timestamp>,
+    /// The latest time it was told: an earlier one means that the clock was set back.
+    latest: Timestamp,
+    /// How many operations work at once. One that waits for its vendor's quota does not count.
+    at_once: usize,
+    /// When the last operations started, and against which host.
+    starts: VecDeque<(Timestamp, String)>,
 }
 
 /// An operation under way, as the timetable sees it.
@@ -93,13 +103,15 @@ impl Timetable {
         last: impl Fn(&str, OperationKind) -> Option<Timestamp>,
         began: Timestamp,
         now: Timestamp,
+        at_once: usize,
     ) -> Self {
         let mut entries = Vec::new();
         for connection in connections {
             for kind in [OperationKind::Discover, OperationKind::Sync] {
                 let schedule = schedule_of(connection, kind);
                 let Some(rule) = rule(schedule, &connection.timezone) else { continue };
-                let offset = offset(&connection.name, kind, schedule, &connection.timezone, now);
+                let period = period(schedule, &connection.timezone, now);
+                let offset = offset(&connection.name, kind, schedule, period);
                 let mut entry = Entry {
                     connection: connection.name.clone(),
                     kind,
@@ -107,26 +119,53 @@ impl Timetable {
                     schedule: schedule.clone(),
                     zone: connection.timezone.clone(),
                     rule,
+                    period,
                     offset,
                     due: now,
                 };
                 match stored.iter().find(|row| row.connection == connection.name && row.kind == kind) {
-                    Some(row) if row.rule == entry.rule => entry.due = row.due,
-                    Some(_) => entry.due = entry.after(now),
+                    Some(row) if row.rule != entry.rule => entry.due = entry.after(now),
+                    Some(row) => entry.due = believed(connection, kind, row.due, now),
                     None => entry.due = last(&connection.name, kind).map_or(now, |last| entry.after(last)),
                 }
                 entries.push(entry);
             }
         }
-        Timetable { entries, began, starts: VecDeque::new() }
+        Timetable { entries, began, latest: now, at_once, starts: VecDeque::new() }
+    }
+
+    /// Takes note of the time. When the clock was set back, due times are recomputed: what runs again and again keeps the time
+    /// that it still had to wait, and a rule is due at its next occurrence. Returns what moved, to be stored.
+    pub(super) fn notice(&mut self, now: Timestamp) -> Vec<DueRow> {
+        let back = self.latest.duration_since(now);
+        self.latest = now;
+        if back <= SignedDuration::ZERO {
+            return Vec::new();
+        }
+        self.starts.clear();
+        let mut moved = Vec::new();
+        for entry in &mut self.entries {
+            let before = entry.due;
+            if matches!(entry.schedule, Schedule::Every(_)) {
+                entry.due = entry.due.checked_sub(back).unwrap_or(now);
+            }
+            if furthest(&entry.schedule, &entry.zone, now).is_some_and(|furthest| entry.due > furthest) {
+                entry.due = entry.after(now);
+            }
+            if entry.due != before {
+                moved.push(entry.row());
+            }
+        }
+        moved
     }
 
     /// What is to be done at this moment.
     pub(super) fn tick(&mut self, now: Timestamp, running: &BTreeMap<String, Running>, blocked: &BTreeMap<String, Block>) -> Tick {
         let mut tick = Tick::default();
-        while self.starts.front().is_some_and(|at| now.duration_since(*at) >= GATE) {
+        while self.starts.front().is_some_and(|(at, _)| now.duration_since(*at) >= GATE) {
             self.starts.pop_front();
         }
+        let most = self.starts_in_gate();
         let working = || running.values().filter(|running| !running.waits);
         let mut active = working().count();
         let mut hosts: BTreeMap<String, usize> = BTreeMap::new();
@@ -148,14 +187,15 @@ impl Timetable {
                 (None, Some(_)) => {}
                 (None, None) => {
                     let on_host = hosts.entry(entry.host.clone()).or_default();
-                    let room = self.starts.len() < STARTS && active < AT_ONCE && *on_host < PER_HOST;
+                    let started_on_host = self.starts.iter().filter(|(_, host)| *host == entry.host).count();
+                    let room = self.starts.len() < most && active < self.at_once && *on_host < PER_HOST && started_on_host < STARTS;
                     if !room || started.contains(&entry.connection) {
                         continue;
                     }
                     let trigger = if entry.due < self.began { Trigger::Startup } else { Trigger::Schedule };
                     tick.starts.push((entry.connection.clone(), entry.kind, trigger));
                     started.insert(entry.connection.clone());
-                    self.starts.push_back(now);
+                    self.starts.push_back((now, entry.host.clone()));
                     active += 1;
                     *on_host += 1;
                     tick.moved.push(entry.advance(now));
@@ -176,6 +216,15 @@ impl Timetable {
                 entry.row()
             })
             .collect()
+    }
+
+    /// How many may start within [`GATE`] over all hosts: twice what the configured periods ask for, so that what is late catches up.
+    fn starts_in_gate(&self) -> usize {
+        let gate = GATE.as_secs_f64();
+        let asked: f64 = self.entries.iter().map(|entry| gate / entry.period.as_secs_f64().max(1.0)).sum();
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small number above zero")]
+        let twice = (2.0 * asked).ceil() as usize;
+        twice.max(STARTS)
     }
 
     /// Whether anything is due.
@@ -223,6 +272,23 @@ fn schedule_of(connection: &Connection, kind: OperationKind) -> &Schedule {
     }
 }
 
+/// A stored due time; now, when it lies further ahead than the schedule allows.
+pub(crate) fn believed(connection: &Connection, kind: OperationKind, due: Timestamp, now: Timestamp) -> Timestamp {
+    match furthest(schedule_of(connection, kind), &connection.timezone, now) {
+        Some(furthest) if due > furthest => now,
+        _ => due,
+    }
+}
+
+/// The furthest time ahead that something with this schedule can be due; `None` when it never is.
+fn furthest(schedule: &Schedule, zone: &TimeZone, now: Timestamp) -> Option<Timestamp> {
+    match schedule {
+        Schedule::Off => None,
+        Schedule::Every(time) => now.checked_add(*time).ok(),
+        Schedule::Cron(cron) => occurrence(cron, zone, now.checked_add(STEP).ok()?)?.checked_add(WIDEST).ok(),
+    }
+}
+
 /// The first time after `after` that a rule names.
 fn occurrence(cron: &croner::Cron, zone: &TimeZone, after: Timestamp) -> Option<Timestamp> {
     cron.find_next_occurrence(&after.to_zoned(zone.clone()), false).ok().map(|at| at.timestamp())
@@ -237,11 +303,24 @@ fn rule(schedule: &Schedule, zone: &TimeZone) -> Option<String> {
     }
 }
 
+/// The time between two runs; of a cron rule, between the next two.
+fn period(schedule: &Schedule, zone: &TimeZone, now: Timestamp) -> SignedDuration {
+    match schedule {
+        Schedule::Off => SignedDuration::MAX,
+        Schedule::Every(time) => SignedDuration::try_from(*time).unwrap_or(SignedDuration::MAX),
+        Schedule::Cron(cron) => {
+            let period = occurrence(cron, zone, now).and_then(|first| Some(occurrence(cron, zone, first)?.duration_since(first)));
+            period.unwrap_or(SignedDuration::MAX)
+        }
+    }
+}
+
 /// By how much a rule is moved: a part of a tenth of its period, decided by the connection's name and the kind alone.
-fn offset(connection: &str, kind: OperationKind, schedule: &Schedule, zone: &TimeZone, now: Timestamp) -> SignedDuration {
-    let Schedule::Cron(cron) = schedule else { return SignedDuration::ZERO };
-    let period = occurrence(cron, zone, now).and_then(|first| Some(occurrence(cron, zone, first)?.duration_since(first)));
-    let window = (period.unwrap_or(SignedDuration::ZERO) / 10).min(WIDEST);
+fn offset(connection: &str, kind: OperationKind, schedule: &Schedule, period: SignedDuration) -> SignedDuration {
+    if !matches!(schedule, Schedule::Cron(_)) {
+        return SignedDuration::ZERO;
+    }
+    let window = (period / 10).min(WIDEST);
     let digest = Sha256::digest(format!("{connection} {}", kind.as_str()));
     let part = u16::from_be_bytes([digest[0], digest[1]]);
     let seconds = u64::try_from(window.as_secs()).unwrap_or(0) * u64::from(part) / 65_536;

@@ -73,6 +73,32 @@ impl Store {
         .await
     }
 
+    /// Notes an operation that failed before its first request, with the stable code of the reason. `unreadable`: its credential
+    /// could not be read.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn failed(
+        &self,
+        connection: &str,
+        kind: OperationKind,
+        trigger: Trigger,
+        (code, error): (&'static str, String),
+        unreadable: bool,
+    ) -> Result<()> {
+        let (connection, id) = (connection.to_owned(), Uuid::now_v7());
+        let detail = serde_json::json!({ "errors": [error], "unreadable": unreadable }).to_string();
+        self.write(move |tx, _| {
+            tx.execute(
+                "insert into operations (id, connection, kind, trigger, outcome, started_at, ended_at, code, error, detail)
+                 values (?1, ?2, ?3, ?4, 'failed', ?5, ?5, ?6, ?7, ?8)",
+                params![id.to_string(), connection, kind.as_str(), trigger.as_str(), now(), code, error, detail],
+            )?;
+            Ok(())
+        })
+        .await
+    }
+
     /// Marks operations whose process is no more as interrupted, and tells which: the next run goes on where they stopped.
     ///
     /// # Errors

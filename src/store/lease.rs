@@ -1,12 +1,16 @@
 //! The lease of a connection: one operation at a time, in whichever process, and a holder that died is found out.
 
+use std::path::Path;
+
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::{Error, Result, Store, now};
 use crate::failpoint;
 
-/// How long a lease holds without a sign of life.
+/// How long a lease holds without a sign of life, in microseconds.
 const LIFE: i64 = 60_000_000;
+/// By how much a clock may be set back without a lease being doubted, in microseconds.
+const STEP: i64 = 10_000_000;
 
 /// A held lease. Every commit of the operation checks its fence.
 #[derive(Clone, Debug)]
@@ -23,19 +27,14 @@ impl Store {
     pub async fn lease(&self, name: &str, connector: &str) -> Result<Lease> {
         let (name, connector) = (name.to_owned(), connector.to_owned());
         let taken = self.write(move |tx, _| {
-            tx.prepare_cached(
-                "insert into connections (name, connector, created_at) values (?1, ?2, ?3) on conflict (name) do update set connector = ?2",
-            )?
-            .execute(params![name, connector, now()])?;
-            let connection_id: i64 = tx.query_row("select id from connections where name = ?1", [&name], |row| row.get(0))?;
+            let connection_id = known(tx, &name, &connector)?;
             let held = tx
                 .query_row("select owner, held_until, fence from leases where connection_id = ?1", [connection_id], |row| {
                     Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
                 })
                 .optional()?;
             if let Some((owner, until, _)) = &held
-                && *until > now()
-                && !is_dead(owner)
+                && is_alive(owner, *until)
             {
                 return Err(Error::Busy(describe(owner)));
             }
@@ -87,6 +86,52 @@ impl Store {
     }
 }
 
+/// Refuses connections (name and connector) whose name holds what another connector stored in the database at this path. A
+/// database that is not there yet, or that this user cannot read, says nothing against them.
+///
+/// # Errors
+/// [`Error::OtherConnector`].
+pub fn check_connectors<'a>(database: &Path, connections: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<()> {
+    let Ok(reader) = super::open(database, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY) else { return Ok(()) };
+    for (name, connector) in connections {
+        let known = reader.query_row("select id, connector from connections where name = ?1", [name], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
+        });
+        if let Ok((id, stored)) = known
+            && stored != connector
+            && holds_anything(&reader, id).unwrap_or(false)
+        {
+            return Err(Error::OtherConnector { connection: name.to_owned(), stored, configured: connector.to_owned() });
+        }
+    }
+    Ok(())
+}
+
+/// The row of a connection, made when it is new. What one connector stored is never taken for another one's.
+fn known(tx: &Transaction<'_>, name: &str, connector: &str) -> Result<i64> {
+    tx.prepare_cached("insert into connections (name, connector, created_at) values (?1, ?2, ?3) on conflict (name) do nothing")?
+        .execute(params![name, connector, now()])?;
+    let (id, stored): (i64, String) =
+        tx.query_row("select id, connector from connections where name = ?1", [name], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    if stored != connector {
+        if holds_anything(tx, id)? {
+            return Err(Error::OtherConnector { connection: name.to_owned(), stored, configured: connector.to_owned() });
+        }
+        tx.execute("update connections set connector = ?2 where id = ?1", params![id, connector])?;
+    }
+    Ok(id)
+}
+
+/// Whether records, findings or assets of a connection are stored.
+fn holds_anything(reader: &Connection, connection_id: i64) -> Result<bool> {
+    Ok(reader.query_row(
+        "select exists (select 1 from record_rows where connection_id = ?1) or exists (select 1 from finding_rows where connection_id = ?1)
+         or exists (select 1 from asset_rows where connection_id = ?1)",
+        [connection_id],
+        |row| row.get(0),
+    )?)
+}
+
 impl Lease {
     /// Checks the fence and extends the lease, as a part of every commit.
     pub(crate) fn extend(&self, tx: &Transaction<'_>) -> Result<()> {
@@ -101,9 +146,9 @@ impl Lease {
 
 /// Who runs an operation on any connection now.
 pub(super) fn holder(reader: &Connection) -> Result<Option<String>> {
-    let mut held = reader.prepare("select owner from leases where held_until > ?1")?;
-    let owners: Vec<String> = held.query_map([now()], |row| row.get(0))?.collect::<Result<_, _>>()?;
-    Ok(owners.iter().find(|owner| !is_dead(owner)).map(|owner| describe(owner)))
+    let mut held = reader.prepare("select owner, held_until from leases")?;
+    let held = held.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))?.collect::<Result<Vec<_>, _>>()?;
+    Ok(held.iter().find(|(owner, until)| is_alive(owner, *until)).map(|(owner, _)| describe(owner)))
 }
 
 /// Ends every lease of a copy that nobody works with.
@@ -123,9 +168,11 @@ fn describe(owner: &str) -> String {
     format!("process {} on {}", parts.nth(1).unwrap_or("?"), owner.split(' ').next().unwrap_or("?"))
 }
 
-/// Whether a lease is held by a process that lives, as far as can be seen from here.
+/// Whether a lease is held by a process that lives, as far as can be seen from here. One that ends further ahead than a lease
+/// lasts was written by a wrong clock: a living holder writes it anew within seconds, and another one must not block for ever.
 pub(crate) fn is_alive(owner: &str, held_until: i64) -> bool {
-    held_until > now() && !is_dead(owner)
+    let ahead = held_until - now();
+    0 < ahead && ahead <= LIFE + STEP && !is_dead(owner)
 }
 
 /// Whether the owner was a process of this machine that is no more.

@@ -9,7 +9,7 @@ use crate::failpoint;
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$word_doc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub enum $name { $($(#[$word_doc])* $variant),+ }
 
         impl $name {
@@ -97,15 +97,16 @@ impl Store {
         &self,
         id: Uuid,
         outcome: Outcome,
-        error: Option<String>,
+        error: Option<(&'static str, String)>,
         detail: serde_json::Value,
         vendor_total: Option<u64>,
     ) -> Result<Counts> {
+        let (code, error) = error.unzip();
         let counts = self.write_or_owe(move |tx| {
             let total = vendor_total.map(|total| i64::try_from(total).unwrap_or(i64::MAX));
             tx.execute(
-                "update operations set outcome = ?2, ended_at = ?3, error = ?4, detail = ?5, vendor_total = ?6 where id = ?1",
-                params![id.to_string(), outcome.as_str(), now(), error, detail.to_string(), total],
+                "update operations set outcome = ?2, ended_at = ?3, code = ?4, error = ?5, detail = ?6, vendor_total = ?7 where id = ?1",
+                params![id.to_string(), outcome.as_str(), now(), code, error, detail.to_string(), total],
             )?;
             failpoint::pass("operation.end");
             let columns = Counts::NAMES.join(", ");
@@ -137,7 +138,7 @@ impl Store {
         let reader = self.reader()?;
         let started: Option<i64> = reader
             .query_row(
-                "select started_at from operations where connection = ?1 and kind = ?2 and outcome <> 'skipped' order by started_at desc limit 1",
+                "select started_at from operations where connection = ?1 and kind = ?2 and outcome <> 'skipped' order by seq desc limit 1",
                 params![connection, kind.as_str()],
                 |row| row.get(0),
             )

@@ -2,20 +2,66 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rusqlite::{OptionalExtension, params};
 
 use super::{Result, Store, now, passes::time};
+
+/// A refused credential is sent again this long after it was refused first: a tool that starts, or a proxy in front of it, also
+/// refuses good ones.
+const CONFIRM: SignedDuration = SignedDuration::from_mins(5);
+/// A refused credential is sent at most [`MOST`] times within this, whoever asks for it, so that no account is locked.
+const WINDOW: SignedDuration = SignedDuration::from_hours(1);
+const MOST: usize = 3;
 
 /// How a connection stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
     /// Since when it is paused.
     pub paused: Option<Timestamp>,
-    /// Since when its credential is refused, and the mark of what was refused.
-    pub refused: Option<(Timestamp, String)>,
+    /// The credential that the vendor refused last.
+    pub refused: Option<Refusal>,
     /// When its credential ends, as the vendor last said.
     pub expires: Option<Timestamp>,
+}
+
+/// A credential that the vendor refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Refusal {
+    /// A mark by which the same credential is known again.
+    pub mark: String,
+    /// Since when it is refused; `None` when a person asked for another try since.
+    pub since: Option<Timestamp>,
+    /// When it was refused, the last times, the oldest first. None lies in the future.
+    pub times: Vec<Timestamp>,
+}
+
+impl Refusal {
+    /// Whether it was refused again long enough after the first time: it rests until it changes or a person asks.
+    pub fn rests(&self) -> bool {
+        self.since.zip(self.times.last()).is_some_and(|(first, last)| last.duration_since(first) >= CONFIRM)
+    }
+
+    /// From when on it may be sent again, `by_hand` when a person asks for that; `None`: not before it changes.
+    pub fn again(&self, by_hand: bool) -> Option<Timestamp> {
+        if self.rests() && !by_hand {
+            return None;
+        }
+        let third = self.times.len().checked_sub(MOST).and_then(|at| self.times.get(at)).and_then(|at| at.checked_add(WINDOW).ok());
+        let confirmed = self.since.filter(|_| !by_hand).and_then(|_| self.times.last()?.checked_add(CONFIRM).ok());
+        Some(third.max(confirmed).unwrap_or(Timestamp::UNIX_EPOCH))
+    }
+
+    /// The same after another refusal of the credential with this mark.
+    fn and_at(self, mark: String, now: Timestamp) -> Refusal {
+        if self.mark != mark {
+            return Refusal { mark, since: Some(now), times: vec![now] };
+        }
+        let mut times = self.times;
+        times.push(now);
+        times.drain(..times.len().saturating_sub(MOST));
+        Refusal { mark, since: Some(self.since.unwrap_or(now).min(now)), times }
+    }
 }
 
 impl Store {
@@ -43,7 +89,7 @@ impl Store {
             // Whoever resumes a connection wants it tried again, a refused credential too.
             tx.execute(
                 "update connections set paused_at = case when ?2 then coalesce(paused_at, ?3) end,
-                 refused_at = case when ?2 then refused_at end, refused_mark = case when ?2 then refused_mark end where name = ?1",
+                 refused_at = case when ?2 then refused_at end where name = ?1",
                 params![name, pause, now()],
             )?;
             Ok(paused.is_some() != pause)
@@ -51,18 +97,28 @@ impl Store {
         .await
     }
 
-    /// Notes that a connection's credential was refused, or with `None` that it works.
+    /// Notes that a connection's credential with this mark was refused, or with `None` that its present one is not.
     ///
     /// # Errors
     /// When the store cannot be written.
     pub async fn refuse(&self, name: &str, mark: Option<String>) -> Result<()> {
         let name = name.to_owned();
         self.write(move |tx, _| {
-            tx.execute(
-                "update connections set refused_at = case when ?2 is null then null else coalesce(refused_at, ?3) end, refused_mark = ?2
-                 where name = ?1 and (refused_mark is not null or ?2 is not null)",
-                params![name, mark, now()],
-            )?;
+            let update = "update connections set refused_at = ?2, refused_mark = ?3, refused_times = ?4 where name = ?1";
+            let Some(mark) = mark else {
+                tx.execute(&format!("{update} and refused_mark is not null"), params![name, None::<i64>, None::<String>, "[]"])?;
+                return Ok(());
+            };
+            let before = tx
+                .query_row("select refused_mark, refused_at, refused_times from connections where name = ?1", [&name], |row| {
+                    refusal(row.get(0)?, row.get(1)?, &row.get::<_, String>(2)?)
+                })
+                .optional()?
+                .flatten();
+            let after = before.unwrap_or_default().and_at(mark, crate::clock::now());
+            let times: Vec<i64> = after.times.iter().map(|at| at.as_microsecond()).collect();
+            let times = serde_json::to_string(&times).unwrap_or_default();
+            tx.execute(update, params![name, after.since.map(Timestamp::as_microsecond), after.mark, times])?;
             Ok(())
         })
         .await
@@ -82,11 +138,68 @@ impl Store {
     }
 }
 
+/// How every known connection stands. A time in the future was written by a wrong clock: what began then begins now.
 pub(crate) fn standings(reader: &rusqlite::Connection) -> Result<BTreeMap<String, Standing>> {
-    let mut statement = reader.prepare("select name, paused_at, refused_at, refused_mark, expires_at from connections")?;
+    let now = crate::clock::now();
+    let mut statement = reader.prepare("select name, paused_at, refused_mark, refused_at, refused_times, expires_at from connections")?;
     let rows = statement.query_map([], |row| {
-        let standing = Standing { paused: time(row.get(1)?), refused: time(row.get(2)?).zip(row.get(3)?), expires: time(row.get(4)?) };
+        let standing = Standing {
+            paused: time(row.get(1)?).map(|at| at.min(now)),
+            refused: refusal(row.get(2)?, row.get(3)?, &row.get::<_, String>(4)?)?,
+            expires: time(row.get(5)?),
+        };
         Ok((row.get(0)?, standing))
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn refusal(mark: Option<String>, since: Option<i64>, times: &str) -> rusqlite::Result<Option<Refusal>> {
+    let now = crate::clock::now();
+    let times: Vec<i64> = serde_json::from_str(times).unwrap_or_default();
+    let times = times.into_iter().filter_map(|at| time(Some(at))).filter(|at| *at <= now).collect();
+    Ok(mark.map(|mark| Refusal { mark, since: time(since).map(|at| at.min(now)), times }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(minutes: i64) -> Timestamp {
+        Timestamp::UNIX_EPOCH + SignedDuration::from_mins(100_000 + minutes)
+    }
+
+    fn refused(minutes: &[i64]) -> Refusal {
+        minutes.iter().fold(Refusal::default(), |refusal, minute| refusal.and_at("m".to_owned(), at(*minute)))
+    }
+
+    #[test]
+    fn b7_a_credential_rests_only_when_it_was_refused_again_five_minutes_later() {
+        let once = refused(&[0]);
+        assert_eq!((once.rests(), once.again(false)), (false, Some(at(5))));
+        assert!(once.again(true).is_some_and(|from| from <= at(0)), "a person may try at once");
+        let soon = refused(&[0, 4]);
+        assert_eq!((soon.rests(), soon.again(false)), (false, Some(at(9))), "somebody tried by hand: that confirms nothing yet");
+        let again = refused(&[0, 5]);
+        assert_eq!((again.rests(), again.again(false)), (true, None));
+        assert!(again.again(true).is_some_and(|from| from <= at(5)));
+    }
+
+    #[test]
+    fn b7_nobody_sends_a_refused_credential_more_than_three_times_an_hour() {
+        let thrice = refused(&[0, 1, 2]);
+        assert_eq!((thrice.again(true), thrice.again(false)), (Some(at(60)), Some(at(60))));
+        assert_eq!(refused(&[0, 1, 2, 60]).again(true), Some(at(61)), "the hour moves on");
+        // A person who asks for another try does not get a fourth one.
+        let asked = Refusal { since: None, ..refused(&[0, 6, 7]) };
+        assert_eq!((asked.rests(), asked.again(false)), (false, Some(at(60))));
+        let other = refused(&[0, 1, 2]).and_at("n".to_owned(), at(3));
+        assert_eq!((other.rests(), other.again(false)), (false, Some(at(8))), "another credential has tries of its own");
+    }
+
+    #[test]
+    fn f_refusals_of_a_wrong_clock_are_not_believed() {
+        let ahead = Refusal { since: Some(at(500_000)), ..refused(&[0]) };
+        let after = ahead.and_at("m".to_owned(), at(6));
+        assert_eq!((after.since, after.again(false)), (Some(at(6)), Some(at(11))), "tried again, and not in a year");
+    }
 }

@@ -35,7 +35,8 @@ struct World {
     starts: Vec<(String, OperationKind, Trigger, Timestamp)>,
     skips: Vec<Timestamp>,
     random: u64,
-    /// The longest run, in seconds.
+    /// How long a run takes, in seconds.
+    shortest: i64,
     longest: i64,
 }
 
@@ -50,6 +51,7 @@ impl World {
             starts: Vec::new(),
             skips: Vec::new(),
             random: 7,
+            shortest: 20,
             longest: 1200,
         };
         world.boot();
@@ -60,25 +62,34 @@ impl World {
     fn boot(&mut self) {
         let stored: Vec<DueRow> = self.stored.values().cloned().collect();
         let connections = self.config.connections.iter().map(AsRef::as_ref);
-        self.table = Timetable::new(connections, &stored, |_, _| None, self.now, self.now);
+        self.table = Timetable::new(connections, &stored, |_, _| None, self.now, self.now, 8);
         self.running.clear();
         self.store(self.table.rows());
+    }
+
+    /// The clock is set to another time: what runs goes on, and what ended stays so.
+    fn set_clock(&mut self, to: Timestamp) {
+        let by = to.duration_since(self.now);
+        self.running.values_mut().for_each(|(_, ends)| *ends += by);
+        self.now = to;
     }
 
     fn store(&mut self, rows: Vec<DueRow>) {
         self.stored.extend(rows.into_iter().map(|row| ((row.connection.clone(), row.kind.as_str()), row)));
     }
 
-    /// From 20 seconds on.
+    /// How long the next run takes.
     fn duration(&mut self) -> SignedDuration {
         self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        SignedDuration::from_secs(20 + i64::try_from(self.random >> 33).expect("31 bits") % (self.longest - 20))
+        SignedDuration::from_secs(self.shortest + i64::try_from(self.random >> 33).expect("31 bits") % (self.longest - self.shortest))
     }
 
     fn run_until(&mut self, end: Timestamp) {
         let second = SignedDuration::from_secs(1);
         while self.now < end {
             let now = self.now;
+            let moved = self.table.notice(now);
+            self.store(moved);
             self.running.retain(|_, (_, ends)| *ends > now);
             let seen = self.running.iter().map(|(name, (running, _))| (name.clone(), running.clone())).collect();
             let tick = self.table.tick(now, &seen, &BTreeMap::new());
@@ -231,7 +242,7 @@ fn s1_what_is_due_while_it_runs_is_skipped_and_a_discover_waits_for_a_sync() {
     let line = "discover = \"15 * * * *\"\nsync = \"*/10 * * * *\"".to_owned();
     let config = connections(&[("c".to_owned(), line)]);
     let now = at("2026-06-01T12:00:00Z");
-    let mut table = Timetable::new(config.connections.iter().map(AsRef::as_ref), &[], |_, _| Some(now), now, now);
+    let mut table = Timetable::new(config.connections.iter().map(AsRef::as_ref), &[], |_, _| Some(now), now, now, 8);
     let running = |kind| BTreeMap::from([("c".to_owned(), Running { kind, host: "c.example:443".to_owned(), waits: false })]);
     let later = at("2026-06-01T12:30:00Z");
     let tick = table.tick(later, &running(OperationKind::Sync), &BTreeMap::new());
@@ -245,7 +256,7 @@ fn s1_paused_connections_catch_up_once_and_refused_ones_only_move_on() {
     let line = "discover = \"off\"\nsync = \"0 * * * *\"".to_owned();
     let config = connections(&[("p".to_owned(), line.clone()), ("r".to_owned(), line)]);
     let now = at("2026-06-01T12:00:00Z");
-    let mut table = Timetable::new(config.connections.iter().map(AsRef::as_ref), &[], |_, _| Some(now), now, now);
+    let mut table = Timetable::new(config.connections.iter().map(AsRef::as_ref), &[], |_, _| Some(now), now, now, 8);
     let blocked = BTreeMap::from([("p".to_owned(), Block::Paused), ("r".to_owned(), Block::Refused)]);
     let later = at("2026-06-01T18:30:00Z");
     let tick = table.tick(later, &BTreeMap::new(), &blocked);
@@ -265,11 +276,109 @@ fn s1_waiting_for_quota_takes_no_place_and_one_host_gets_two() {
         let one = |n: usize| Running { kind: OperationKind::Sync, host: format!("{n}"), waits };
         (100..108).map(|n| (format!("x{n}"), one(n))).collect()
     };
-    let fresh = || Timetable::new(config.connections.iter().map(AsRef::as_ref), &[], |_, _| None, now, now);
+    let fresh = || Timetable::new(config.connections.iter().map(AsRef::as_ref), &[], |_, _| None, now, now, 8);
     assert_eq!(fresh().tick(now, &running(false), &BTreeMap::new()).starts.len(), 0, "all places are taken");
     assert_eq!(fresh().tick(now, &running(true), &BTreeMap::new()).starts.len(), STARTS, "those that wait take none");
     let same_host: BTreeMap<String, Running> =
         (0..2).map(|n| (format!("x{n}"), Running { kind: OperationKind::Sync, host: "c0.example:443".to_owned(), waits: false })).collect();
     let tick = fresh().tick(now, &same_host, &BTreeMap::new());
     assert!(tick.starts.iter().all(|(name, ..)| name != "c0"), "two work on its host already");
+}
+
+/// When the entry of a connection is due.
+fn due(table: &Timetable, name: &str, kind: OperationKind) -> Timestamp {
+    table.entries.iter().find(|entry| entry.connection == name && entry.kind == kind).expect("an entry").due
+}
+
+#[test]
+fn f_a_stored_due_time_beyond_its_schedule_is_not_believed() {
+    let config = connections(&[
+        ("e".to_owned(), "discover = \"15 3 * * *\"\nsync = { every = \"6h\" }".to_owned()),
+        ("off".to_owned(), "discover = \"off\"\nsync = \"*/30 * * * *\"".to_owned()),
+    ]);
+    let now = at("2026-06-01T12:00:00Z");
+    let boot = |ahead: SignedDuration| {
+        let all = config.connections.iter().map(AsRef::as_ref);
+        let rows = Timetable::new(all.clone(), &[], |_, _| None, now, now, 8).rows();
+        let stored: Vec<DueRow> = rows.into_iter().map(|row| DueRow { due: now + ahead, ..row }).collect();
+        Timetable::new(all, &stored, |_, _| None, now, now, 8)
+    };
+    // Stored by a process whose clock was a year ahead.
+    let table = boot(SignedDuration::from_hours(24 * 365));
+    for (name, kind) in [("e", OperationKind::Discover), ("e", OperationKind::Sync), ("off", OperationKind::Sync)] {
+        assert_eq!(due(&table, name, kind), now, "{name}: nobody knows when it last ran, so it runs now");
+    }
+    // What the rules allow is kept.
+    let table = boot(SignedDuration::from_hours(5));
+    assert_eq!(due(&table, "e", OperationKind::Sync), now + SignedDuration::from_hours(5), "within six hours");
+    assert_eq!(due(&table, "e", OperationKind::Discover), now + SignedDuration::from_hours(5), "before the next 03:15");
+    assert_eq!(due(&table, "off", OperationKind::Sync), now, "beyond the next half hour");
+}
+
+#[test]
+fn f_a_clock_that_is_set_wrong_and_right_again_delays_nothing_beyond_its_period() {
+    let lines = ["discover = \"15 3 * * *\"\nsync = { every = \"90m\" }", "discover = \"off\"\nsync = \"*/30 * * * *\""];
+    let lines: Vec<_> = lines.iter().enumerate().map(|(n, line)| (format!("c{n}"), (*line).to_owned())).collect();
+    for (by, again) in [(24 * 365, -24 * 365), (-2, 2), (-24 * 365, 24 * 365)] {
+        let mut world = World::new(connections(&lines), at("2026-06-01T12:00:00Z"));
+        world.longest = 60;
+        world.run_until(world.now + SignedDuration::from_hours(3));
+        for hours in [by, again] {
+            world.set_clock(world.now + SignedDuration::from_hours(hours));
+            let from = world.now;
+            world.starts.clear();
+            world.run_until(from + SignedDuration::from_hours(25));
+            let of = |name: &str, kind| world.of(name, kind);
+            for (name, kind, minutes) in [("c0", OperationKind::Sync, 90), ("c1", OperationKind::Sync, 46)] {
+                let starts = of(name, kind);
+                let first = starts.first().unwrap_or_else(|| panic!("{name} never ran after {hours} hours"));
+                assert!(first.duration_since(from) <= SignedDuration::from_mins(minutes), "{name}: {first} after {hours} hours");
+                let runs = 25 * 60 / if name == "c0" { 90 } else { 30 };
+                assert!((runs..=runs + 3).contains(&starts.len()), "{name}: {} runs in 25 hours after {hours} hours", starts.len());
+            }
+            assert!(!of("c0", OperationKind::Discover).is_empty(), "the discover of each day, after {hours} hours");
+        }
+        // And a process that starts then reads nothing else.
+        world.boot();
+        let ahead = world.table.rows().iter().map(|row| row.due.duration_since(world.now)).max().expect("rows");
+        assert!(ahead <= SignedDuration::from_hours(25), "{ahead:?}");
+    }
+}
+
+#[test]
+fn f_an_interval_keeps_what_it_still_had_to_wait_when_the_clock_is_set_back() {
+    let config = connections(&[("c".to_owned(), "discover = \"off\"\nsync = { every = \"6h\" }".to_owned())]);
+    let now = at("2026-06-01T12:00:00Z");
+    let mut table = Timetable::new(config.connections.iter().map(AsRef::as_ref), &[], |_, _| None, now, now, 8);
+    assert_eq!(table.tick(now, &BTreeMap::new(), &BTreeMap::new()).starts.len(), 1);
+    let later = now + SignedDuration::from_hours(5);
+    assert_eq!(table.notice(later), []);
+    let back = later - SignedDuration::from_hours(2);
+    let moved = table.notice(back);
+    assert_eq!(moved.iter().map(|row| row.due).collect::<Vec<_>>(), [back + SignedDuration::from_hours(1)], "it had an hour to wait");
+}
+
+#[test]
+fn e7_three_hundred_connections_of_one_minute_keep_up_and_no_host_is_stormed() {
+    let lines: Vec<_> = (0..300).map(|n| (format!("c{n}"), "discover = \"off\"\nsync = { every = \"1m\" }".to_owned())).collect();
+    let mut world = World::new(connections(&lines), at("2026-06-01T12:00:00Z"));
+    // Syncs of one to three seconds.
+    (world.shortest, world.longest) = (1, 3);
+    world.table.at_once = 16;
+    world.run_until(at("2026-06-01T13:00:00Z"));
+    assert_eq!(world.skips, []);
+    for n in 0..300 {
+        let runs = world.of(&format!("c{n}"), OperationKind::Sync).len();
+        assert!((59..=61).contains(&runs), "c{n} ran {runs} times in an hour");
+    }
+    // All on one host: four starts in ten seconds, whatever the periods ask for.
+    let config = connections(&lines);
+    let now = at("2026-06-01T12:00:00Z");
+    let mut table = Timetable::new(config.connections.iter().map(AsRef::as_ref), &[], |_, _| None, now, now, 16);
+    table.entries.iter_mut().for_each(|entry| entry.host = "one.example:443".to_owned());
+    let mut starts = 0;
+    for second in 0..10 {
+        starts += table.tick(now + SignedDuration::from_secs(second), &BTreeMap::new(), &BTreeMap::new()).starts.len();
+    }
+    assert_eq!(starts, STARTS);
 }

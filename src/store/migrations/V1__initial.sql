@@ -13,9 +13,11 @@ create table connections (
     discovered_at bigint,
     -- Since when its schedule rests, because somebody said so.
     paused_at bigint,
-    -- Since when its credential is refused, and a mark to see whether it is another one now.
+    -- Since when its credential is refused (null after a person asked for another try), a mark to see whether it is another
+    -- one now, and when it was refused the last three times.
     refused_at bigint,
     refused_mark text,
+    refused_times text not null default '[]',
     -- When its credential ends, as the vendor says.
     expires_at bigint
 );
@@ -265,7 +267,9 @@ create table finding_events (
 create index finding_events_finding on finding_events (finding_id);
 
 create table operations (
-    id text primary key,
+    -- In the order in which they began, whatever the clock said.
+    seq integer primary key,
+    id text not null unique,
     connection text not null,
     kind text not null,
     trigger text not null,
@@ -284,12 +288,14 @@ create table operations (
     mended bigint not null default 0,
     duplicates bigint not null default 0,
     vendor_total bigint,
+    -- The stable code of what went wrong first, as docs/runbook.md explains it, and its text.
+    code text,
     error text,
     detail text not null default '{}',
     -- When somebody asked to stop it.
     cancelled_at bigint
 );
-create index operations_connection on operations (connection, started_at);
+create index operations_connection on operations (connection, kind, seq);
 
 create table quarantine (
     id integer primary key,

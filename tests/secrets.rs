@@ -302,6 +302,8 @@ async fn sweep(tool: Arc<dyn Vendor>) {
             assert_eq!(code == 0, echo == Echo::Nothing, "{id} {echo:?} {command:?}: {code}\n{out}");
             assert!(out.contains("TRACE") || command.contains(&"-vv"), "{id}: {command:?} shows nothing at level TRACE");
             shown.push((format!("{id} {echo:?} {command:?}"), out));
+            // Else a refused credential would not be sent again, and nothing would be echoed.
+            assert_eq!(run(&bench, &["connections", "resume", "t"]).await.code, 0);
         }
     }
     forget();

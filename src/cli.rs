@@ -319,6 +319,7 @@ enum ConfigCommand {
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     crate::process::keep_secrets_in_memory();
+    crate::process::raise_open_files();
     let cli = Cli::try_parse().unwrap_or_else(|error| error.exit());
     log::start(cli.verbose, matches!(cli.command, Command::Run { once: false, .. }), cli.log_format == "json");
     // What a panic says may quote what a vendor sent: only where it happened is told.

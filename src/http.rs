@@ -1,6 +1,7 @@
 //! The daemon's HTTP server: probes, metrics and the status of every connection. It only reads, and tells no finding.
 
 pub(crate) mod metrics;
+mod server;
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -8,14 +9,14 @@ use axum::{
     Json, Router,
     body::Body,
     extract::{MatchedPath, Request, State},
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderValue, StatusCode, Version, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::get,
 };
 use jiff::Timestamp;
 use serde::Serialize;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 
 pub use metrics::{ALL as METRICS, Sort};
@@ -32,6 +33,8 @@ const READY: Duration = Duration::from_secs(30);
 const ALIVE: Duration = Duration::from_secs(120);
 /// No request takes longer.
 const SLOWEST: Duration = Duration::from_secs(10);
+/// Requests that read the database at once. Reading goes on when whoever asked has gone, so it is here that it is bounded.
+static READERS: Semaphore = Semaphore::const_new(4);
 
 /// The whole status, as it is served.
 #[derive(Debug, Serialize)]
@@ -50,13 +53,8 @@ pub(crate) fn serve(shared: &Arc<Shared>, listen: Option<TcpListener>, probes: O
     let inner = outer.clone().route("/api/v1/status", get(full_status)).route_layer(middleware::from_fn(local_names_only));
     for (listener, routes) in [(listen, inner), (probes, outer)] {
         let Some(listener) = listener else { continue };
-        let routes = routes.layer(middleware::from_fn(bounded)).with_state(Arc::clone(shared));
-        let stop = stop.clone();
-        tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, routes).with_graceful_shutdown(stop.cancelled_owned()).await {
-                tracing::error!(%error, "the HTTP server stopped");
-            }
-        });
+        let routes = routes.layer(middleware::from_fn(one_host)).layer(middleware::from_fn(bounded)).with_state(Arc::clone(shared));
+        tokio::spawn(server::serve(listener, routes, stop.clone()));
     }
 }
 
@@ -90,7 +88,7 @@ async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
 }
 
 async fn full_status(State(shared): State<Arc<Shared>>) -> Response {
-    let read = tokio::task::spawn_blocking(move || -> crate::store::Result<Status> {
+    let read = read(move || -> crate::store::Result<Status> {
         let now = crate::clock::now();
         Ok(Status {
             schema: "tributary/v1",
@@ -105,8 +103,19 @@ async fn full_status(State(shared): State<Arc<Shared>>) -> Response {
 }
 
 async fn scrape(State(shared): State<Arc<Shared>>) -> Response {
-    let read = tokio::task::spawn_blocking(move || metrics::render(&shared));
+    let read = read(move || metrics::render(&shared));
     answer(read.await, |text| ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text))
+}
+
+/// Reads on a thread that may wait, when it is this one's turn.
+async fn read<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> Result<T, tokio::task::JoinError> {
+    // It is never closed.
+    let turn = READERS.acquire().await.ok();
+    tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        run()
+    })
+    .await
 }
 
 fn answer<T, R: IntoResponse>(read: Result<crate::store::Result<T>, tokio::task::JoinError>, show: impl FnOnce(T) -> R) -> Response {
@@ -120,6 +129,16 @@ fn answer<T, R: IntoResponse>(read: Result<crate::store::Result<T>, tokio::task:
             (StatusCode::INTERNAL_SERVER_ERROR, "the status cannot be read; see the log\n").into_response()
         }
     }
+}
+
+/// A request says one thing about whom it is for, in one place: else a proxy in front of this server and the server itself could
+/// read it differently.
+async fn one_host(request: Request, next: Next) -> Response {
+    let hosts = request.headers().get_all(header::HOST).iter().count();
+    if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) || request.uri().authority().is_some() {
+        return (StatusCode::BAD_REQUEST, "send one Host header, and a path alone as the target\n").into_response();
+    }
+    next.run(request).await
 }
 
 /// A page in a browser that resolves its own name to this machine must not read what is meant for local programs.

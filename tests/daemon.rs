@@ -29,9 +29,17 @@ struct Daemon {
 
 impl Daemon {
     async fn start(bench: &Bench) -> Daemon {
+        Daemon::start_with(bench, ":").await
+    }
+
+    /// As a shell starts it after a command of its own.
+    async fn start_with(bench: &Bench, first: &str) -> Daemon {
         let log = bench.folder.path().join(format!("log-{}", rand_name()));
         let file = std::fs::File::create(&log).unwrap();
-        let child = bench.command(&["run"]).stdout(Stdio::null()).stderr(file).spawn().unwrap();
+        let inner = bench.command(&["run"]);
+        let mut command = std::process::Command::new("/bin/sh");
+        command.args(["-c", &format!("{first}; exec \"$0\" \"$@\"")]).arg(inner.get_program()).args(inner.get_args()).env_clear();
+        let child = command.stdout(Stdio::null()).stderr(file).spawn().unwrap();
         let mut daemon = Daemon { child, log, address: String::new() };
         let database = bench.folder.path().join("t.db");
         let began = Instant::now();
@@ -42,6 +50,19 @@ impl Daemon {
                 return daemon;
             }
             assert!(began.elapsed() < PATIENCE && daemon.child.try_wait().unwrap().is_none(), "it did not start: {}", daemon.text());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Where the probes are, as the log tells.
+    async fn probe_address(&self) -> String {
+        let began = Instant::now();
+        loop {
+            let text = self.text();
+            if let Some((_, rest)) = text.split_once("probe_listen=\"").or_else(|| text.split_once("probe_listen=")) {
+                return rest.split(['"', ' ', '\n']).next().unwrap().to_owned();
+            }
+            assert!(began.elapsed() < PATIENCE, "{text}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -194,25 +215,101 @@ async fn a1_nobody_beyond_this_machine_is_answered() {
     assert!(stderr.contains("E0114") && stderr.contains("probe_listen"), "{stderr}");
 }
 
+/// A configuration that has the probes on an address of their own, too.
+fn with_probes(bench: &Bench) {
+    let text = std::fs::read_to_string(bench.config()).unwrap();
+    std::fs::write(bench.config(), text.replace("[server]\n", "[server]\nprobe_listen = \"127.0.0.1:0\"\n")).unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a8_the_probe_address_serves_probes_and_metrics_and_nothing_else() {
     let bench = bench("discover = \"off\"\nsync = \"off\"").await;
-    let text = std::fs::read_to_string(bench.config()).unwrap();
-    std::fs::write(bench.config(), text.replace("[server]\n", "[server]\nprobe_listen = \"127.0.0.1:0\"\n")).unwrap();
+    with_probes(&bench);
     let mut daemon = Daemon::start(&bench).await;
-    let began = Instant::now();
-    let address = loop {
-        let text = daemon.text();
-        if let Some((_, rest)) = text.split_once("probe_listen=\"").or_else(|| text.split_once("probe_listen=")) {
-            break rest.split(['"', ' ', '\n']).next().unwrap().to_owned();
-        }
-        assert!(began.elapsed() < PATIENCE, "{text}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    };
-    daemon.address = address;
+    daemon.address = daemon.probe_address().await;
     for (path, code) in [("/livez", 200), ("/readyz", 200), ("/metrics", 200), ("/api/v1/status", 404)] {
         assert_eq!(daemon.get(path).await.0, code, "{path}");
     }
+}
+
+/// Sends bytes, and gives what comes until the daemon closes the connection.
+async fn raw(address: &str, bytes: &str) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    stream.write_all(bytes.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
+    let _ = read.expect("the daemon closes the connection");
+    String::from_utf8(answer).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a8_a_request_that_can_be_read_in_two_ways_is_refused() {
+    let bench = bench("discover = \"off\"\nsync = \"off\"").await;
+    with_probes(&bench);
+    let daemon = Daemon::start(&bench).await;
+    for address in [daemon.address.clone(), daemon.probe_address().await] {
+        for (request, code) in [
+            ("GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n", "200"),
+            ("GET /livez HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n", "400"),
+            ("GET /livez HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n", "400"),
+            ("GET http://localhost/livez HTTP/1.1\r\nHost: localhost\r\n\r\n", "400"),
+            ("GET http://evil.example/livez HTTP/1.1\r\nHost: localhost\r\n\r\n", "400"),
+            ("CONNECT localhost:80 HTTP/1.1\r\nHost: localhost\r\n\r\n", "400"),
+            ("GET /livez HTTP/1.1\r\n\r\n", "400"),
+            ("GET /livez HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", "400"),
+        ] {
+            let answer = raw(&address, request).await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {code} ")), "{request:?}: {answer}");
+        }
+    }
+    for (host, code) in
+        [("evil.example", "421"), ("127.0.0.1:80", "200"), ("[::1]:80", "200"), ("localhost.evil.example", "421"), ("", "421")]
+    {
+        let answer = raw(&daemon.address, &format!("GET /api/v1/status HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {code} ")), "{host}: {answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn e5_a_request_that_never_ends_is_closed() {
+    let bench = bench("discover = \"off\"\nsync = \"off\"").await;
+    with_probes(&bench);
+    let daemon = Daemon::start(&bench).await;
+    let probes = daemon.probe_address().await;
+    let head = "GET /livez HTTP/1.1\r\nHost: localhost\r\nX-A: ";
+    let long = format!("{head}{}", "a".repeat(100_000));
+    let starts = ["", "G", head, "GET /livez HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n", &long];
+    let all = starts.iter().flat_map(|start| [(&probes, start), (&daemon.address, start)]).map(|(address, start)| raw(address, start));
+    let answers = futures_util::future::join_all(all).await;
+    assert!(answers.iter().all(|answer| answer.is_empty() || answer.starts_with("HTTP/1.1 ")), "{answers:?}");
+    assert_eq!(daemon.get("/livez").await.0, 200);
+}
+
+/// Half-open connections in their hundreds, with few files that may be open: the probes answer, and syncs go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn e5_connections_that_say_nothing_stop_neither_probes_nor_syncs() {
+    let bench = bench(EVERY_SECOND).await;
+    with_probes(&bench);
+    let daemon = Daemon::start_with(&bench, "ulimit -n 128").await;
+    let probes = daemon.probe_address().await;
+    daemon.until("t", succeeded).await;
+    let mut held = Vec::new();
+    for round in 0..3 {
+        for address in [&probes, &daemon.address] {
+            for _ in 0..150 {
+                held.push(tokio::net::TcpStream::connect(address.as_str()).await.unwrap());
+            }
+        }
+        for path in ["/livez", "/readyz", "/metrics"] {
+            let answer = raw(&probes, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")).await;
+            assert!(answer.starts_with("HTTP/1.1 200 "), "round {round}, {path}: {answer}");
+        }
+        let before = daemon.status("t").await["sync"]["last_success"].clone();
+        daemon.until("t", |status| status["sync"]["last_success"] != before).await;
+    }
+    assert!(!daemon.text().contains("Too many open files"), "{}", daemon.text());
+    drop(held);
 }
 
 #[tokio::test(flavor = "multi_thread")]

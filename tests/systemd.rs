@@ -185,6 +185,7 @@ fn p3_the_daemons_unit_says_what_the_manager_has_to_know() {
         "Restart=on-failure",
         "RestartPreventExitStatus=65 78",
         "TimeoutStopSec=30",
+        "LimitNOFILE=65536",
     ] {
         assert!(text.lines().any(|have| have == line), "{line}");
     }

@@ -350,7 +350,7 @@ impl<T: Connector> Source for T {
             let page = Connector::page(self, cx, Ask { scope, since, full, mark, cursor, stored }).await;
             let mut page = unless_starting(self, cx, page).await?;
             // Here and not in the vendor files, so that none can forget it.
-            retain(T::META.keep, &mut page.items, &mut page.rejects);
+            retain(T::META.keep, &mut page.items, &mut page.rejects, &mut page.mended);
             let text = |cursor: T::Cursor| serde_json::to_string(&cursor).expect("a cursor is plain data").into_boxed_str();
             let next = match page.next {
                 Next::More(cursor) => Next::More(text(cursor)),

@@ -10,7 +10,7 @@ mod finding;
 
 use self::finding::{Key, Named, Wire, finding, unique};
 use crate::{
-    kit::{Location, Loose, Request},
+    kit::{Location, Loose, Request, count},
     prelude::*,
 };
 
@@ -229,7 +229,9 @@ impl Probely {
 
 #[derive(Deserialize)]
 struct Listing {
+    #[serde(deserialize_with = "count")]
     count: u64,
+    #[serde(deserialize_with = "count")]
     page_total: u64,
     results: Vec<Box<RawValue>>,
 }

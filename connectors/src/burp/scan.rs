@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{CloseMissing, Cursor, site::Node};
-use crate::prelude::*;
+use crate::{kit::count_if_any, prelude::*};
 
 /// A succeeded scan.
 #[derive(Debug, Serialize, Deserialize)]
@@ -23,6 +23,7 @@ pub struct Scan {
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Counts {
+    #[serde(default, deserialize_with = "count_if_any")]
     total: Option<u64>,
 }
 

@@ -22,7 +22,7 @@ use serde_json::{Value, json, value::RawValue};
 
 use crate::{
     Error, Excerpt, Kind, Result,
-    kit::{Cx, Http},
+    kit::{Cx, Http, mend::whereabouts},
 };
 
 /// Fields that a server knows, by type; an argument counts as `field.argument`.
@@ -148,8 +148,10 @@ async fn send_many<V: Serialize, T: DeserializeOwned>(
     }
     let shape = |path: &str, reason: String| fail(Kind::Shape { path: path.into(), reason: reason.into() });
     let data = data.ok_or_else(|| shape("data", "neither data nor errors in the answer".to_owned()))?;
-    serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(data.get()))
-        .map_err(|error| shape(&format!("data.{}", error.path()), error.inner().to_string()))
+    serde_json::from_str(data.get()).map_err(|error| {
+        let (path, reason) = whereabouts(data.get(), &error);
+        shape(&format!("data.{path}"), reason)
+    })
 }
 
 /// What the `errors` of an answer mean. There is no standard: message, code and classification are searched for known words.

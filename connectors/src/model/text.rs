@@ -1,12 +1,15 @@
 //! Foreign text: cut to a sane length, without the characters that databases and terminals choke on.
 
+use std::borrow::Cow;
+
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 
 const LONGEST: usize = 64 << 10;
 
-/// Text for the store: trimmed, without NUL, at most 64 KiB with a mark where it was cut. `None` when nothing is left.
+/// Text for the store: trimmed, without NUL, its lines ended by `\n`, at most 64 KiB with a mark where it was cut. `None` when
+/// nothing is left.
 pub fn keep(text: &str) -> Option<Box<str>> {
-    let text = text.trim();
+    let text = &*with_line_feeds(text.trim());
     if text.is_empty() {
         return None;
     }
@@ -21,14 +24,101 @@ pub fn keep(text: &str) -> Option<Box<str>> {
     Some(kept.into())
 }
 
+/// The same text with `\n` at the end of each line, where it has `\r\n` or `\r`.
+fn with_line_feeds(text: &str) -> Cow<'_, str> {
+    if text.contains('\r') { text.replace("\r\n", "\n").replace('\r', "\n").into() } else { text.into() }
+}
+
 /// Like [`keep`], on one line: for titles and names.
 pub fn line(text: &str) -> Box<str> {
+    let text = &*with_line_feeds(text);
     if text.contains(|c: char| c.is_control()) || text.len() > 1000 {
         let mut line = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(1000).collect::<String>();
         line.truncate(line.trim_end().len());
         return line.trim_start().into();
     }
     text.trim().into()
+}
+
+/// Plain text of a short HTML text without tags, such as a title: its entities (`&lt;`, `&#39;`) read once. Only for fields that are
+/// HTML by the vendor's word: elsewhere `&lt;` means what it says.
+pub fn plain(html: &str) -> Cow<'_, str> {
+    let Some(first) = html.find('&') else { return html.into() };
+    let (mut text, mut rest) = (html[..first].to_owned(), &html[first..]);
+    while let Some(at) = rest.find('&') {
+        text.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let (character, length) = entity(rest).unwrap_or(('&', 1));
+        text.push(character);
+        rest = &rest[length..];
+    }
+    text.push_str(rest);
+    text.into()
+}
+
+/// The characters that are written as entities in practice, by name.
+const ENTITIES: &[(&str, char)] = &[
+    ("lt", '<'),
+    ("gt", '>'),
+    ("amp", '&'),
+    ("quot", '"'),
+    ("apos", '\''),
+    ("nbsp", ' '),
+    ("sol", '/'),
+    ("bsol", '\\'),
+    ("plus", '+'),
+    ("equals", '='),
+    ("lowbar", '_'),
+    ("period", '.'),
+    ("comma", ','),
+    ("colon", ':'),
+    ("semi", ';'),
+    ("commat", '@'),
+    ("num", '#'),
+    ("percnt", '%'),
+    ("dollar", '$'),
+    ("excl", '!'),
+    ("quest", '?'),
+    ("ast", '*'),
+    ("hyphen", '-'),
+    ("grave", '`'),
+    ("lpar", '('),
+    ("rpar", ')'),
+    ("lsqb", '['),
+    ("rsqb", ']'),
+    ("lcub", '{'),
+    ("rcub", '}'),
+    ("verbar", '|'),
+    ("tilde", '~'),
+    ("hat", '^'),
+    ("ndash", '–'),
+    ("mdash", '—'),
+    ("lsquo", '‘'),
+    ("rsquo", '’'),
+    ("ldquo", '“'),
+    ("rdquo", '”'),
+    ("hellip", '…'),
+    ("bull", '•'),
+    ("copy", '©'),
+    ("reg", '®'),
+    ("trade", '™'),
+];
+
+/// The entity that a text begins with, by name or by number: its character, and how many bytes it takes.
+pub(crate) fn entity(text: &str) -> Option<(char, usize)> {
+    let body = text.strip_prefix('&')?;
+    let end = body.bytes().take(10).position(|byte| byte == b';')?;
+    let character = match body[..end].strip_prefix('#') {
+        Some(number) => {
+            let code = match number.strip_prefix(['x', 'X']) {
+                Some(hex) => u32::from_str_radix(hex, 16),
+                None => number.parse(),
+            };
+            char::from_u32(code.ok()?)?
+        }
+        None => ENTITIES.iter().find(|(name, _)| *name == &body[..end])?.1,
+    };
+    Some((character, end + 2))
 }
 
 /// Each of these as one line, in order, without repeats and what is empty: for tags and other lists of short texts.
@@ -212,6 +302,26 @@ mod tests {
         assert_eq!(links_of([prose]), found.map(Box::from));
         assert_eq!(link("javascript:alert(1)"), None);
         assert_eq!(link("https://x.example/<script>"), None);
+    }
+
+    #[test]
+    fn lines_end_in_one_way_whatever_the_vendor_writes() {
+        assert_eq!(keep("a\r\nb\rc\n\r\n").as_deref(), Some("a\nb\nc"));
+        assert_eq!(&*line("a\r\nb"), "a b");
+        assert_eq!(from_html("<p>a</p>\r\n<p>b</p>").as_deref(), Some("a\n\nb"));
+    }
+
+    #[test]
+    fn entities_of_a_text_that_is_html_are_read_once() {
+        for (html, text) in [
+            ("Apache &lt; 2.4.62", "Apache < 2.4.62"),
+            ("a &amp;lt; b &#39;c&#x27; &quot;d&quot;", "a &lt; b 'c' \"d\""),
+            ("AT&T &unknown; &#xd800; &#x110000; & &;", "AT&T &unknown; &#xd800; &#x110000; & &;"),
+            ("snake_case List<String>", "snake_case List<String>"),
+            ("é&é;", "é&é;"),
+        ] {
+            assert_eq!(plain(html), text);
+        }
     }
 
     #[test]

@@ -1,10 +1,14 @@
 //! What SonarQube's lists send.
 
 use super::finding::text_key;
-use crate::prelude::*;
+use crate::{
+    kit::{count, or_default},
+    prelude::*,
+};
 
 #[derive(Deserialize)]
 pub(super) struct Paging {
+    #[serde(deserialize_with = "count")]
     pub(super) total: u64,
 }
 
@@ -34,7 +38,7 @@ pub(super) struct Rows {
     pub(super) paging: Paging,
     #[serde(rename = "issues", alias = "hotspots")]
     pub(super) rows: Vec<Box<RawValue>>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub(super) components: Vec<Component>,
     pub(super) facets: Option<Vec<Facet>>,
 }
@@ -48,12 +52,14 @@ pub(super) struct Component {
 #[derive(Deserialize)]
 pub(super) struct Facet {
     pub(super) property: String,
+    #[serde(default, deserialize_with = "or_default")]
     pub(super) values: Vec<Value>,
 }
 
 #[derive(Deserialize)]
 pub(super) struct Value {
     pub(super) val: String,
+    #[serde(deserialize_with = "count")]
     pub(super) count: u64,
 }
 

@@ -66,14 +66,18 @@ async fn o5_json_deeper_than_128_is_an_error_and_no_stack_overflow() {
     assert!(matches!(&error.kind, Kind::Shape { .. }), "{error}");
 }
 
-/// Items are taken out of a page as they stand: each is read, cut and kept on its own.
+/// Items are taken out of a page as they stand: each is read, cut and kept on its own. What is too deep in one is left out.
 #[test]
-fn o5_an_item_that_is_too_deep_is_rejected_or_read_and_no_stack_overflows() {
+fn o5_an_item_that_is_too_deep_is_read_without_its_depth_and_no_stack_overflows() {
     #[derive(serde::Deserialize)]
     struct Wire {
         id: String,
         #[serde(default)]
         tags: Value,
+    }
+    #[derive(serde::Deserialize)]
+    struct Key {
+        id: String,
     }
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     let page = format!(r#"[{{"id":"read","tags":[1]}},{{"id":"too deep","tags":{deep}}},{{"id":"not looked at","other":{deep}}}]"#);
@@ -83,9 +87,10 @@ fn o5_an_item_that_is_too_deep_is_rejected_or_read_and_no_stack_overflows() {
             assert!(wire.tags.is_null() || wire.tags.is_array());
             Ok(Item::Finding(Box::new(Finding::new(wire.id, "rule", Category::Sca))))
         };
-        let Decoded { items: read, rejects, .. } = items(page.clone(), cut, map, |wire: Wire| Some(wire.id));
-        assert_eq!((read.len(), rejects.len()), (2, 1), "cut: {cut:?}");
-        assert!(rejects[0].reason.contains("recursion limit"), "{rejects:?}");
+        let Decoded { items: read, rejects, mended } = items(page.clone(), cut, map, |key: Key| Some(key.id));
+        assert_eq!((read.len(), rejects.len(), mended.len()), (3, 0, 1), "cut: {cut:?}");
+        assert!(mended[0].reason.contains("recursion limit") && mended[0].path.starts_with("tags[0][0]"), "{mended:?}");
+        assert!(mended[0].path.len() < 300 && mended[0].key.as_deref() == Some("too deep"), "{mended:?}");
     }
 }
 

@@ -147,8 +147,15 @@ async fn pass(tool: &Tool, fields: Value, mark: Option<&str>) -> Result<Pass, Er
     let record = RecordRef { key: "p-1".into(), name: "shop".into(), kind: "project".into() };
     let scopes = source.scopes(&cx, Job::Sync(&[record])).await?;
     let [scope] = &scopes[..] else { panic!("one scope a project") };
-    let mut read =
-        Read { items: Vec::new(), rejects: Vec::new(), total: None, coverage: Coverage::Delta, warnings: Vec::new(), incomplete: None };
+    let mut read = Read {
+        items: Vec::new(),
+        rejects: Vec::new(),
+        mended: Vec::new(),
+        total: None,
+        coverage: Coverage::Delta,
+        warnings: Vec::new(),
+        incomplete: None,
+    };
     let mut cursor = None::<Box<str>>;
     loop {
         let ask = RawAsk { scope, since: None, full: true, mark, cursor: cursor.as_deref().map(Into::into), stored: &Nothing };
@@ -156,6 +163,7 @@ async fn pass(tool: &Tool, fields: Value, mark: Option<&str>) -> Result<Pass, Er
         assert_eq!(page.total, None, "totals are no promise");
         read.items.extend(page.items);
         read.rejects.extend(page.rejects);
+        read.mended.extend(page.mended);
         match page.next {
             Next::More(next) => cursor = Some(next),
             Next::Done(coverage, mark) => {
@@ -524,12 +532,12 @@ async fn packages_places_and_cures_come_from_where_each_type_has_them() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_is_rejected_under_its_key() {
+async fn what_cannot_be_read_is_left_out_and_what_is_no_result_is_rejected() {
     let page =
         of(vec![json!([1, 2]), with(result("sast", "1", json!({})), "description", json!(["x"])), result("sast", "2", json!({}))]).await;
     let rejects: Vec<_> = page.rejects.iter().map(|reject| (reject.key.as_deref(), &*reject.path)).collect();
-    assert_eq!(rejects[1], (Some("p-1/sast/1"), "description"));
-    assert_eq!((rejects.len(), rejects[0].0, page.items.len()), (2, None, 1));
+    assert_eq!(page.left_out(), [("p-1/sast/1", "description")]);
+    assert_eq!((rejects.len(), rejects[0].0, page.items.len()), (1, None, 2));
 }
 
 #[tokio::test]

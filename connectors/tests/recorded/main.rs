@@ -18,7 +18,7 @@ use std::{collections::HashMap, fs, path::PathBuf, pin::Pin, sync::Arc};
 use axum::{Router, response::Response};
 use serde_json::Value;
 use tributary_connectors::{
-    Activity, Coverage, Cx, Entry, Item, Next, RawAsk, Reject, Scope, Stored,
+    Activity, Coverage, Cx, Entry, Item, Mended, Next, RawAsk, Reject, Scope, Stored,
     kit::{HttpOptions, Limiters, Link, Location},
     model::Finding,
 };
@@ -63,6 +63,7 @@ impl Stored for Nothing {
 struct Read {
     items: Vec<Item>,
     rejects: Vec<Reject>,
+    mended: Vec<Mended>,
     /// The vendor's largest total.
     total: Option<u64>,
     coverage: Coverage,
@@ -72,6 +73,11 @@ struct Read {
 }
 
 impl Read {
+    /// Key and path of what was left out of items.
+    fn left_out(&self) -> Vec<(&str, &str)> {
+        self.mended.iter().map(|one| (one.key.as_deref().unwrap_or_default(), &*one.path)).collect()
+    }
+
     fn findings(&self) -> Vec<&Finding> {
         self.items.iter().filter_map(|item| if let Item::Finding(finding) = item { Some(&**finding) } else { None }).collect()
     }
@@ -89,17 +95,19 @@ async fn read(connector: &str, settings: Value, scope: &Scope, answers: Router) 
     let activity = Arc::new(Activity::without_waits());
     let cx = Cx::new(Arc::clone(&activity));
     let (mut cursor, mut items, mut rejects, mut total) = (None::<Box<str>>, Vec::new(), Vec::new(), None);
+    let mut mended = Vec::new();
     for _ in 0..1000 {
         let ask = RawAsk { scope, since: None, full: true, mark: None, cursor: cursor.as_deref().map(Into::into), stored: &Nothing };
         let page = source.page(&cx, ask).await.unwrap();
         items.extend(page.items);
         rejects.extend(page.rejects);
+        mended.extend(page.mended);
         total = total.max(page.total);
         match page.next {
             Next::More(next) | Next::Wait(next, _) => cursor = Some(next),
             Next::Done(coverage, _) => {
                 let incomplete = cx.why_incomplete().map(str::to_owned);
-                return Read { items, rejects, total, coverage, warnings: activity.warnings(), incomplete };
+                return Read { items, rejects, mended, total, coverage, warnings: activity.warnings(), incomplete };
             }
         }
     }

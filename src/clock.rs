@@ -6,11 +6,25 @@
 //! Debug builds can be given a wrong clock: [`shift`] for the tests of this process, `TRIBUTARY_CLOCK=file` for a process of its
 //! own; the file holds by how many seconds the clock is ahead, and is read at each look, so that it can jump in a run.
 
-use jiff::Timestamp;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+/// How far ahead a time may lie that another run stored as its own now: clocks are set right in small steps.
+const TOLERANCE: SignedDuration = SignedDuration::from_secs(60);
+/// How far a vendor's clock may be ahead of ours and still be believed.
+pub(crate) const AHEAD: SignedDuration = SignedDuration::from_hours(1);
 
 /// Now.
 pub fn now() -> Timestamp {
     Timestamp::now().checked_add(shifted()).unwrap_or(Timestamp::MAX)
+}
+
+/// How long ago it was that another run stored this as its own now. `None` when it lies ahead, so that nobody can tell: a clock
+/// was wrong.
+pub(crate) fn age(at: Timestamp) -> Option<Duration> {
+    let age = now().duration_since(at);
+    (age >= -TOLERANCE).then(|| age.max(SignedDuration::ZERO).unsigned_abs())
 }
 
 /// Now, in microseconds since 1970, as times are stored.

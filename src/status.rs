@@ -156,6 +156,8 @@ pub struct ConnectionStatus {
     pub vendor_total: Option<i64>,
     /// Closes that wait for an operator.
     pub held_closes: i64,
+    /// Records that are no longer listed and wait for an operator.
+    pub held_records: i64,
     /// Items that could not be read.
     pub quarantine: i64,
     /// When the credential ends, as the vendor or the configuration says.
@@ -165,7 +167,8 @@ pub struct ConnectionStatus {
 impl ConnectionStatus {
     /// Whether somebody should look at it.
     pub fn needs_attention(&self) -> bool {
-        matches!(self.status, Word::Late | Word::Partial | Word::Held | Word::Empty | Word::Failing | Word::Auth) || self.held_closes > 0
+        matches!(self.status, Word::Late | Word::Partial | Word::Held | Word::Empty | Word::Failing | Word::Auth)
+            || self.held_closes + self.held_records > 0
     }
 }
 
@@ -194,7 +197,12 @@ pub fn read(store: &Store, config: &Config, now: Timestamp) -> store::Result<Vec
         &reader,
         "select c.name, '', count(*) from held_closes h join scopes s on s.id = h.scope_id join connections c on c.id = s.connection_id group by 1",
     )?;
-    let quarantine = counts(&reader, "select connection, '', count(*) from quarantine group by 1")?;
+    let held_records = counts(
+        &reader,
+        "select c.name, '', count(*) from held_records h join record_rows r on r.id = h.record_id join connections c on c.id = r.connection_id
+         where r.state in ('good', 'stale') group by 1",
+    )?;
+    let quarantine = counts(&reader, "select connection, '', sum(items) from quarantine where outcome = 'rejected' group by 1")?;
     let one =
         |counts: &BTreeMap<String, BTreeMap<String, i64>>, name: &str| counts.get(name).and_then(|of| of.get("")).copied().unwrap_or(0);
     config
@@ -215,8 +223,8 @@ pub fn read(store: &Store, config: &Config, now: Timestamp) -> store::Result<Vec
                 )
                 .optional()?
                 .flatten();
-            let held_closes = one(&held, name);
-            let known = Known { standing: &standing, running: running.as_ref(), discover: &discover, sync: &sync, records: &records, held_closes };
+            let (held_closes, held_records) = (one(&held, name), one(&held_records, name));
+            let known = Known { standing: &standing, running: running.as_ref(), discover: &discover, sync: &sync, records: &records, held: held_closes + held_records };
             let (status, since, reason) = word(connection, &known, now);
             Ok(ConnectionStatus {
                 connection: name.clone(),
@@ -231,6 +239,7 @@ pub fn read(store: &Store, config: &Config, now: Timestamp) -> store::Result<Vec
                 records,
                 vendor_total,
                 held_closes,
+                held_records,
                 quarantine: one(&quarantine, name),
                 credential_expires: connection.expiry(standing.expires),
             })
@@ -278,12 +287,13 @@ struct Known<'a> {
     discover: &'a Line,
     sync: &'a Line,
     records: &'a BTreeMap<String, i64>,
-    held_closes: i64,
+    /// Closes and records that wait for an operator.
+    held: i64,
 }
 
 /// The word, since when, and why.
 fn word(connection: &Connection, known: &Known<'_>, now: Timestamp) -> (Word, Option<Timestamp>, Option<String>) {
-    let Known { standing, running, discover, sync, records, held_closes } = known;
+    let Known { standing, running, discover, sync, records, held } = known;
     if !connection.enabled {
         return (Word::Disabled, None, None);
     }
@@ -328,7 +338,7 @@ fn word(connection: &Connection, known: &Known<'_>, now: Timestamp) -> (Word, Op
     if let Some(line) = of(&["partial", "interrupted"], "") {
         return (Word::Partial, line.last_end, line.error.clone());
     }
-    if let Some(line) = of(&["held"], "").or((*held_closes > 0).then_some(sync)) {
+    if let Some(line) = of(&["held"], "").or((*held > 0).then_some(sync)) {
         let why = "more would be closed or lost at once than usual: look at the tool, then `tributary operations approve ID`";
         return (Word::Held, line.last_end, Some(line.error.clone().unwrap_or_else(|| why.to_owned())));
     }

@@ -20,6 +20,7 @@ mod operations;
 mod passes;
 #[cfg(test)]
 mod plans;
+mod quarantine;
 mod records;
 mod row;
 mod standing;
@@ -51,6 +52,7 @@ pub use mapping::{RecordAction, RecordChange, RecordFilter};
 pub use merge::{Gate, PageCommit, Stored};
 pub use operations::{Kind as OperationKind, Outcome, Trigger};
 pub use passes::{Pass, PassEnd, ScopeRow};
+pub use records::Discovered;
 pub use row::{Row, hash_of, prepare};
 pub use standing::{Refusal, Standing};
 pub use triage::{Decision, FindingFilter, Triage, Triaged};
@@ -129,6 +131,9 @@ pub enum Error {
     /// The lease was taken over: nothing more may be written by this operation.
     #[error("the lease of this operation was taken over by another process")]
     LeaseLost,
+    /// The pass that a page belongs to is not there: nothing of the page was stored.
+    #[error("the list's position was reset while it was read: nothing was stored, and the next run reads it from its beginning")]
+    PassLost,
     /// The disk takes nothing more.
     #[error("storage_full: {0}; nothing was lost, the next run goes on from the last stored page")]
     Full(&'static str),

@@ -83,6 +83,20 @@ async fn records_follow_the_state_table() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn b3_a_reset_beside_an_operation_is_refused_with_75() {
+    let bench = bench().await;
+    bench.sync(false).await;
+    let lease = bench.engine.store.lease("t", "dependency_track").await.unwrap();
+    let mut command = bench.command(&["state", "reset", "t"]);
+    let refused = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+    assert_eq!(refused.status.code(), Some(75), "{}", String::from_utf8_lossy(&refused.stderr));
+    assert!(bench.number("select count(*) from scopes where watermark is not null") > 0, "nothing was reset");
+    bench.engine.store.release(lease).await.unwrap();
+    let mut command = bench.command(&["state", "reset", "t"]);
+    assert!(tokio::task::spawn_blocking(move || command.status()).await.unwrap().unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_record_that_becomes_good_gets_a_full_pass_next() {
     let bench = bench().await;
     bench.sync(false).await;

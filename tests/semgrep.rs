@@ -23,7 +23,7 @@ async fn a_renamed_project_keeps_its_record_and_its_findings() {
     let report = bench.sync(false).await;
     assert_outcome(&report, Outcome::Success);
     assert_eq!((report.counts.created, report.counts.updated, report.counts.closed), (0, 0, 0));
-    assert!(!report.filtered.contains_key("project not listed"), "{:?}", report.filtered);
+    assert!(!report.filtered.contains_key("record not listed"), "{:?}", report.filtered);
     assert_outcome(&bench.discover().await, Outcome::Success);
     assert_eq!(bench.number("select count(*) from records where name = 'acme/renamed' and state = 'good'"), 1);
     bench.assert_oracle("after the rename");

@@ -282,10 +282,14 @@ pub enum Item {
     Skipped {
         /// The vendor's key, so that it counts as seen.
         key: Box<str>,
-        /// Why.
+        /// Why; [`NOT_LISTED`] where its record is in none of the tool's lists.
         reason: &'static str,
     },
 }
+
+/// The reason of an item whose record is in none of the lists that the tool shows. When that is so of everything, the operation
+/// is no success: the credential sees too little, or the names do not fit.
+pub const NOT_LISTED: &str = "record not listed";
 
 /// An item that could not be read. It is counted, kept in quarantine, and shown with its path.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -21,8 +21,8 @@ pub mod sonarqube;
 pub mod tenable;
 
 pub use connector::{
-    Ask, Checked, Connector, Coverage, Entry, Item, Job, Mark, Mended, Meta, Next, Page, RawAsk, RawPage, RecordRef, Reject, Scope, Source,
-    Stored,
+    Ask, Checked, Connector, Coverage, Entry, Item, Job, Mark, Mended, Meta, NOT_LISTED, Next, Page, RawAsk, RawPage, RecordRef, Reject,
+    Scope, Source, Stored,
 };
 pub use error::{Error, Excerpt, Kind, Remedy, Result};
 pub use kit::{Activity, Cx};
@@ -48,7 +48,7 @@ pub(crate) mod prelude {
     pub(crate) use serde_json::value::RawValue;
 
     pub(crate) use crate::{
-        Ask, Checked, Connector, Coverage, Error, Item, Job, Kind, Meta, Next, Page, Result, Scope,
+        Ask, Checked, Connector, Coverage, Error, Item, Job, Kind, Meta, NOT_LISTED, Next, Page, Result, Scope,
         kit::{Auth, Cx, Decoded, Http, Link, Secret, items},
         model::{Category, Cvss, Finding, Ids, Record, Severity, State, attributes, ids, lines, text},
     };

@@ -167,9 +167,12 @@ pub(super) async fn approve(paths: &[PathBuf], id: &str) -> anyhow::Result<Exit>
     let operation = id.parse().map_err(|_| NotFound { kind: "operation", name: id.to_owned() })?;
     let (_, engine) = run::open(paths)?;
     let Some(approved) = engine.store.approve(operation).await? else {
-        return Err(NotFound { kind: "operation with held closes", name: id.to_owned() }.into());
+        return Err(NotFound { kind: "operation that holds something", name: id.to_owned() }.into());
     };
     exit::say(&format!("{} findings are closed; {} had been seen again or closed meanwhile", approved.closed, approved.seen_again));
+    if approved.records > 0 {
+        exit::say(&format!("{} records are missing now; their findings stay as they are", approved.records));
+    }
     Ok(Exit::Ok)
 }
 

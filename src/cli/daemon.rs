@@ -66,6 +66,7 @@ const COLUMNS: &[&str] = &[
     "records",
     "vendor_total",
     "held_closes",
+    "held_records",
     "quarantine",
     "credential_expires",
 ];
@@ -81,6 +82,9 @@ fn line(one: &ConnectionStatus, now: Timestamp) -> Vec<Value> {
     notes.extend(one.reason.clone());
     if one.held_closes > 0 {
         notes.push(format!("{} closes held: tributary operations approve", one.held_closes));
+    }
+    if one.held_records > 0 {
+        notes.push(format!("{} records held: tributary operations approve", one.held_records));
     }
     if one.quarantine > 0 {
         notes.push(format!("{} items in quarantine", one.quarantine));

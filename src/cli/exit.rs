@@ -161,7 +161,7 @@ pub(crate) fn code_of_store(error: &store::Error) -> &'static str {
         store::Error::Full(_) => "E0503",
         store::Error::Newer(_) => "E0504",
         store::Error::Open { .. } | store::Error::Backup { .. } => "E0505",
-        store::Error::LeaseLost => "E0506",
+        store::Error::LeaseLost | store::Error::PassLost => "E0506",
         store::Error::Replaced(_) => "E0508",
         store::Error::InUse { .. } => "E0509",
         store::Error::NoBackup { .. } => "E0510",

@@ -216,7 +216,7 @@ pub(super) fn quarantine(paths: &[PathBuf], connection: Option<&str>, format: Fo
     let (_, reader) = open(paths)?;
     list(
         &reader,
-        &["id", "connection", "scope", "key", "path", "reason", "at"],
+        &["id", "connection", "scope", "outcome", "key", "path", "reason", "items", "at"],
         "from quarantine where (?1 is null or connection = ?1) order by connection, scope, id",
         &[&connection],
         format,
@@ -226,7 +226,11 @@ pub(super) fn quarantine(paths: &[PathBuf], connection: Option<&str>, format: Fo
 
 pub(super) fn quarantined(paths: &[PathBuf], id: i64, format: Format) -> anyhow::Result<Exit> {
     let (_, reader) = open(paths)?;
-    let found = query(&reader, "select * from quarantine where id = ?1", &[&id])?;
+    let found = query(
+        &reader,
+        "select id, operation, connection, scope, outcome, key, path, reason, raw, items, at from quarantine where id = ?1",
+        &[&id],
+    )?;
     output::object(found.first().ok_or_else(|| NotFound { kind: "item in quarantine", name: id.to_string() })?, format)?;
     Ok(Exit::Ok)
 }

@@ -88,11 +88,17 @@ fn timeline(detail: &Value, began: Option<Timestamp>) -> String {
         events.push((time(&wait["at"]), format!("waited {} for the vendor", seconds(wait["seconds"].as_f64().unwrap_or(0.0)))));
     }
     events.sort();
+    let rest = &detail["rest"];
+    let rest = if rest.is_null() {
+        String::new()
+    } else {
+        format!("             and {} more lists without news: {} pages, {} read\n", rest["lists"], rest["pages"], rest["fetched"])
+    };
     let at = |time: Option<Timestamp>| match time.zip(began) {
         Some((at, began)) => format!("+{}", seconds(at.duration_since(began).as_secs_f64())),
         None => String::new(),
     };
-    events.into_iter().map(|(time, line)| format!("  {:>9}  {line}\n", at(time))).collect()
+    events.into_iter().map(|(time, line)| format!("  {:>9}  {line}\n", at(time))).chain([rest]).collect()
 }
 
 fn time(value: &Value) -> Option<Timestamp> {

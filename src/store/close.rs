@@ -11,7 +11,7 @@ use rusqlite::{OptionalExtension, Transaction, params};
 use tributary_connectors::Coverage;
 use uuid::Uuid;
 
-use super::{Counts, Lease, Pass, Result, Store, assets, merge::event_row, now, passes};
+use super::{Counts, Lease, Pass, Result, Store, assets, merge::event_row, now, passes, records};
 use crate::failpoint;
 
 /// More than this many percent of a scope's unclosed findings, and at least [`BRAKE_COUNT`], are not closed unasked.
@@ -183,12 +183,13 @@ fn apply(tx: &Transaction<'_>, operation: Uuid, absent: &Absent, hold: bool, clo
         closing.closed += absent.gone.len() as u64;
     }
     // What asked for a full pass after this one began asks on: it may have passed by what is wanted since.
-    tx.prepare_cached(
-        "update scopes set full_at = ?2, full_given = coalesce((select full_asked from passes where id = ?4), full_given),
+    let noted = tx
+        .prepare_cached(
+            "update scopes set full_at = ?2, full_given = coalesce((select full_asked from passes where id = ?4), full_given),
          last_seen = case when ?3 then last_seen else ?2 end where id = ?1",
-    )?
-    .execute(params![scope_id, absent.scope.pass.started, hold, absent.scope.pass.id])?;
-    Ok(())
+        )?
+        .execute(params![scope_id, absent.scope.pass.started, hold, absent.scope.pass.id])?;
+    passes::one_row(noted)
 }
 
 pub(super) fn close_row(tx: &Transaction<'_>, seq: i64, scope_id: i64, operation: Option<Uuid>, at: i64) -> Result<()> {
@@ -265,10 +266,11 @@ impl Store {
                 .query_map([operation.to_string()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?
                 .collect::<Result<_, _>>()?;
             let all = tx.execute("delete from held_closes where operation = ?1", [operation.to_string()])?;
-            if all == 0 {
+            let records = records::approve(tx, operation, at)?;
+            if all == 0 && records.is_none() {
                 return Ok(None);
             }
-            let mut approved = Approved { closed: 0, seen_again: 0 };
+            let mut approved = Approved { closed: 0, seen_again: 0, records: records.unwrap_or(0) };
             for scope in held.chunk_by(|a, b| a.1 == b.1) {
                 // A pass that is under way may have met some of them.
                 let open: Option<i64> =
@@ -299,6 +301,8 @@ pub struct Approved {
     pub closed: u64,
     /// Findings that had been seen again, or closed, meanwhile.
     pub seen_again: u64,
+    /// Records that are Missing now.
+    pub records: u64,
 }
 
 /// What a pass that does not replace the lists has been delivered is neither held nor absent any more.
@@ -320,8 +324,7 @@ pub(super) fn seen_again(tx: &Transaction<'_>, scope_id: i64, hashes: &[i64]) ->
 }
 
 /// A pass that has ended and been judged is of no further use.
-fn forget(tx: &Transaction<'_>, pass: &Pass) -> Result<()> {
+pub(super) fn forget(tx: &Transaction<'_>, pass: &Pass) -> Result<()> {
     tx.prepare_cached("delete from pass_pages where pass_id = ?1")?.execute([pass.id])?;
-    tx.prepare_cached("delete from passes where id = ?1")?.execute([pass.id])?;
-    Ok(())
+    passes::one_row(tx.prepare_cached("delete from passes where id = ?1")?.execute([pass.id])?)
 }

@@ -157,6 +157,21 @@ pub(super) fn end_all(connection: &Connection) -> Result<()> {
     Ok(())
 }
 
+/// For what may not happen beside an operation: refused while a living process runs one. A holder that was believed dead, and
+/// is not, can store nothing more.
+pub(crate) fn none_may_run(tx: &Transaction<'_>, connection_id: i64) -> Result<()> {
+    let held: Option<(String, i64)> = tx
+        .query_row("select owner, held_until from leases where connection_id = ?1", [connection_id], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    if let Some((owner, until)) = held
+        && is_alive(&owner, until)
+    {
+        return Err(Error::Busy(describe(&owner)));
+    }
+    tx.execute("update leases set fence = fence + 1, held_until = 0 where connection_id = ?1", [connection_id])?;
+    Ok(())
+}
+
 /// This process: host, pid and start time, so that a later process with the same pid is not taken for it.
 fn owner() -> String {
     let pid = std::process::id();

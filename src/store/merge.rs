@@ -11,7 +11,9 @@ use tributary_connectors::{
 };
 use uuid::Uuid;
 
-use super::{AssetCounts, AssetRow, Counts, Lease, Pass, PassEnd, Result, Row, Store, assets, close, disk, now, passes, records, row};
+use super::{
+    AssetCounts, AssetRow, Counts, Lease, Pass, PassEnd, Result, Row, Store, assets, close, disk, now, passes, quarantine, records, row,
+};
 use crate::failpoint;
 
 pub(crate) use rows::event_row;
@@ -27,6 +29,8 @@ pub struct PageCommit {
     pub number: i64,
     /// The vendor's clock at the start of the pass.
     pub clock: Option<jiff::Timestamp>,
+    /// Whether the list is one of product records.
+    pub of_records: bool,
     /// Product records, each with the hash of its id.
     pub records: Vec<(i64, Record)>,
     /// Assets, ready for the store.
@@ -160,7 +164,7 @@ impl<'a> Merge<'a, '_> {
         let mut hashes = Vec::with_capacity(page.rows.len());
         for (hash, record) in &page.records {
             hashes.push(*hash);
-            match records::discovered(self.tx, self.lease.connection_id, record, page.gate.auto_map, self.at)? {
+            match records::discovered(self.tx, self.lease.connection_id, record, page.operation, page.gate.auto_map, self.at)? {
                 records::Met::New => self.stored.counts.created += 1,
                 records::Met::Changed => self.stored.counts.updated += 1,
                 records::Met::Same => self.stored.counts.unchanged += 1,
@@ -182,7 +186,11 @@ impl<'a> Merge<'a, '_> {
         self.stored.counts.rejected = page.rejects.len() as u64;
         self.stored.counts.mended = page.mended.len() as u64;
         self.stored.counts.fetched = (page.records.len() + page.rows.len() + page.skipped.len() + page.rejects.len()) as u64;
-        quarantine(self.tx, self.lease, page.operation, page.pass.scope_id, &page.rejects, self.at)?;
+        for key in page.rejects.iter().filter_map(|(_, reject)| reject.key.as_deref()).filter(|_| page.of_records) {
+            records::listed(self.tx, self.lease.connection_id, key, page.operation, self.at)?;
+        }
+        let leavings = quarantine::Leavings { operation: page.operation, pass: &page.pass, rejects: &page.rejects, mended: &page.mended };
+        quarantine::keep(self.tx, self.lease, &leavings, self.at)?;
         if !page.pass.full {
             close::seen_again(self.tx, page.pass.scope_id, &hashes)?;
         }
@@ -190,7 +198,7 @@ impl<'a> Merge<'a, '_> {
         advance(self.tx, page, &hashes, unkeyed, self.at)?;
         failpoint::pass("page.cursor");
         if let Some(end) = &page.end {
-            self.stored.incomplete = finish(self.tx, &page.pass, end)?;
+            self.stored.incomplete = finish(self.tx, self.lease, &page.pass, end)?;
             failpoint::pass("page.watermark");
         }
         self.stored.counts.add_to(self.tx, page.operation)?;
@@ -294,77 +302,55 @@ impl<'a> Merge<'a, '_> {
     }
 }
 
-/// Keeps what could not be read. A scope's quarantine shows its last pass: the same bad item does not pile up.
-pub(crate) fn quarantine(
-    tx: &Transaction<'_>,
-    lease: &Lease,
-    operation: Uuid,
-    scope_id: i64,
-    rejects: &[(Option<i64>, Reject)],
-    at: i64,
-) -> Result<()> {
-    if rejects.is_empty() {
-        return Ok(());
-    }
-    let connection = super::operations::connection_name(tx, lease.connection_id)?;
-    let scope: String =
-        tx.query_row("select list || case when key = '' then '' else ' ' || key end from scopes where id = ?1", [scope_id], |row| {
-            row.get(0)
-        })?;
-    for (_, reject) in rejects {
-        tx.prepare_cached("delete from quarantine where connection = ?1 and scope = ?2 and path = ?3 and raw = ?4")?.execute(params![
-            connection,
-            scope,
-            reject.path,
-            reject.raw
-        ])?;
-        tx.prepare_cached(
-            "insert into quarantine (operation, connection, scope, key, path, reason, raw, at) values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-        )?
-        .execute(params![operation.to_string(), connection, scope, reject.key, reject.path, reject.reason, reject.raw, at])?;
-    }
-    Ok(())
-}
-
 /// Notes what was seen and where the walk stands.
 fn advance(tx: &Transaction<'_>, page: &PageCommit, hashes: &[i64], unkeyed: usize, at: i64) -> Result<()> {
+    let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    let advanced = tx
+        .prepare_cached(
+            "update passes set next_cursor = ?2, cursor_at = ?3, pages = pages + 1, unkeyed = unkeyed + ?4,
+         vendor_total = case when ?5 is null then vendor_total when vendor_total is null or vendor_total < ?5 then ?5 else vendor_total end,
+         clock_at = coalesce(clock_at, ?6) where id = ?1",
+        )?
+        .execute(params![
+            page.pass.id,
+            page.cursor,
+            at,
+            number(unkeyed),
+            page.total.map(|total| i64::try_from(total).unwrap_or(i64::MAX)),
+            page.clock.map(jiff::Timestamp::as_microsecond)
+        ])?;
+    passes::one_row(advanced)?;
     let blob: Vec<u8> = hashes.iter().flat_map(|hash| hash.to_be_bytes()).collect();
     tx.prepare_cached("insert into pass_pages (pass_id, page, hashes) values (?1, ?2, ?3)")?.execute(params![
         page.pass.id,
         page.number,
         blob
     ])?;
-    let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-    tx.prepare_cached(
-        "update passes set next_cursor = ?2, cursor_at = ?3, pages = pages + 1, unkeyed = unkeyed + ?4,
-         vendor_total = case when ?5 is null then vendor_total when vendor_total is null or vendor_total < ?5 then ?5 else vendor_total end,
-         clock_at = coalesce(clock_at, ?6) where id = ?1",
-    )?
-    .execute(params![
-        page.pass.id,
-        page.cursor,
-        at,
-        number(unkeyed),
-        page.total.map(|total| i64::try_from(total).unwrap_or(i64::MAX)),
-        page.clock.map(jiff::Timestamp::as_microsecond)
-    ])?;
     Ok(())
 }
 
 /// Ends a pass: what it leaves for the next one is saved with its last rows. Returns why it is not complete, if so.
-fn finish(tx: &Transaction<'_>, pass: &Pass, end: &PassEnd) -> Result<Option<String>> {
+fn finish(tx: &Transaction<'_>, lease: &Lease, pass: &Pass, end: &PassEnd) -> Result<Option<String>> {
     let full = end.coverage == Coverage::Full;
-    tx.prepare_cached("update passes set ended = ?2 where id = ?1")?.execute(params![pass.id, if full { "full" } else { "delta" }])?;
+    let ended = if full { "full" } else { "delta" };
+    passes::one_row(tx.prepare_cached("update passes set ended = ?2 where id = ?1")?.execute(params![pass.id, ended])?)?;
+    if full && end.incomplete.is_none() {
+        quarantine::settle(tx, lease, pass)?;
+    }
     let incomplete = match &end.incomplete {
         None if full => passes::incompleteness(tx, pass.id)?,
         told => told.clone(),
     };
     if incomplete.is_none() {
-        // The pass may have been resumed: the clock that counts is the one at its very start.
-        tx.prepare_cached(
-            "update scopes set mark = ?2, watermark = coalesce((select clock_at from passes where id = ?3) - ?4, watermark) where id = ?1",
-        )?
-        .execute(params![pass.scope_id, end.mark, pass.id, end.overlap_us])?;
+        // The pass may have been resumed: the clock that counts is the one at its very start. What somebody asked to have read
+        // again since it began is not to be passed by because of what it left behind.
+        let saved = tx
+            .prepare_cached(
+                "update scopes set mark = case when full_asked = (select full_asked from passes where id = ?3) then ?2 end,
+                 watermark = coalesce((select clock_at from passes where id = ?3) - ?4, watermark) where id = ?1",
+            )?
+            .execute(params![pass.scope_id, end.mark, pass.id, end.overlap_us])?;
+        passes::one_row(saved)?;
     }
     Ok(incomplete)
 }

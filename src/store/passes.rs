@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Transaction, params};
 use tributary_connectors::{Coverage, Scope};
 
-use super::{Lease, Result, Store, now};
-use crate::failpoint;
+use super::{Error, Lease, Result, Store, lease, now};
+use crate::{clock, failpoint};
 
 /// What the store knows of a scope.
 #[derive(Clone, Debug)]
@@ -55,6 +55,11 @@ pub struct PassEnd {
     pub overlap_us: i64,
     /// Why it could not list everything, as the connector says.
     pub incomplete: Option<String>,
+}
+
+/// What belongs to one pass changed exactly one row: else the pass is not there any more, and nothing may be stored for it.
+pub(crate) fn one_row(changed: usize) -> Result<()> {
+    if changed == 1 { Ok(()) } else { Err(Error::PassLost) }
 }
 
 /// Why a finished full pass proves nothing about what it did not list.
@@ -183,7 +188,6 @@ impl Store {
     /// When the store cannot be written.
     pub async fn open_pass(&self, lease: &Lease, scope: &ScopeRow, full: bool, fresh: bool, cursor_life: Duration) -> Result<Pass> {
         let (lease, scope) = (lease.clone(), scope.clone());
-        let cursor_life = i64::try_from(cursor_life.as_micros()).unwrap_or(i64::MAX);
         self.write(move |tx, _| {
             lease.extend(tx)?;
             let open = tx
@@ -207,21 +211,27 @@ impl Store {
                 .optional()?;
             if let Some((pass, cursor_at, ended)) = open {
                 // A delta cannot become the full pass that is wanted now; one that ended and was not closed proves nothing any more.
-                if !fresh && ended.is_none() && (pass.full || !full) && now() - cursor_at < cursor_life {
+                let alive = time(Some(cursor_at)).and_then(clock::age).is_some_and(|age| age < cursor_life);
+                if !fresh && ended.is_none() && (pass.full || !full) && alive {
                     return Ok(pass);
                 }
                 tx.execute("delete from pass_pages where pass_id = ?1", [pass.id])?;
                 tx.execute("delete from passes where id = ?1", [pass.id])?;
             }
             let started = now();
-            let since = scope.watermark;
+            // A watermark that lies ahead was stored by a wrong clock: what changed until then would be passed by.
+            let since = scope.watermark.filter(|mark| mark.duration_since(clock::now()) <= clock::AHEAD);
+            let full = full || since != scope.watermark;
+            let id: i64 =
+                tx.prepare_cached("update pass_ids set last = last + 1 where id = 1 returning last")?.query_row([], |row| row.get(0))?;
             let seq_at: i64 = tx.prepare_cached("select coalesce(max(seq), 0) from finding_rows")?.query_row([], |row| row.get(0))?;
-            tx.prepare_cached(
-                "insert into passes (scope_id, started_at, is_full, since, cursor_at, seq_at, full_asked)
-                 select id, ?2, ?3, ?4, ?2, ?5, full_asked from scopes where id = ?1",
-            )?
-            .execute(params![scope.id, started, full, since.map(Timestamp::as_microsecond), seq_at])?;
-            let id = tx.last_insert_rowid();
+            let opened = tx
+                .prepare_cached(
+                    "insert into passes (id, scope_id, started_at, is_full, since, cursor_at, seq_at, full_asked)
+                     select ?6, id, ?2, ?3, ?4, ?2, ?5, full_asked from scopes where id = ?1",
+                )?
+                .execute(params![scope.id, started, full, since.map(Timestamp::as_microsecond), seq_at, id])?;
+            one_row(opened)?;
             failpoint::pass("pass.open");
             Ok(Pass { id, scope_id: scope.id, full, since, cursor: None, seq_at, started, pages: 0, resumed: false })
         })
@@ -231,35 +241,17 @@ impl Store {
     /// Forgets how far every list of a connection was read: cursors, watermarks and marks, nothing else. Returns how many lists.
     ///
     /// # Errors
-    /// When the store cannot be written.
+    /// [`Error::Busy`] while an operation runs on the connection.
     pub async fn reset(&self, connection: String) -> Result<u64> {
         self.write_durably(move |tx| {
-            let of = "scope_id in (select s.id from scopes s join connections c on c.id = s.connection_id where c.name = ?1)";
-            tx.execute(&format!("delete from pass_pages where pass_id in (select id from passes where {of})"), [&connection])?;
-            tx.execute(&format!("delete from passes where {of}"), [&connection])?;
-            let scopes = tx.execute(
-                "update scopes set mark = null, watermark = null, full_asked = full_asked + 1 where connection_id in (select id from connections where name = ?1)",
-                [&connection],
-            )?;
-            Ok(scopes as u64)
-        })
-        .await
-    }
-
-    /// Has lists with items in quarantine read from their beginning next time, and forgets those items: what still cannot be
-    /// read comes back. Returns how many lists.
-    ///
-    /// # Errors
-    /// When the store cannot be written.
-    pub async fn list_quarantined_again(&self, connection: Option<String>) -> Result<u64> {
-        self.write_durably(move |tx| {
-            let scopes = tx.execute(
-                "update scopes set full_asked = full_asked + 1, mark = null where id in (select s.id from scopes s join connections c on c.id = s.connection_id
-                 join quarantine q on q.connection = c.name and q.scope = s.list || case when s.key = '' then '' else ' ' || s.key end
-                 where ?1 is null or c.name = ?1)",
-                [&connection],
-            )?;
-            tx.execute("delete from quarantine where ?1 is null or connection = ?1", [&connection])?;
+            let id: Option<i64> = tx.query_row("select id from connections where name = ?1", [&connection], |row| row.get(0)).optional()?;
+            let Some(id) = id else { return Ok(0) };
+            lease::none_may_run(tx, id)?;
+            let of = "scope_id in (select id from scopes where connection_id = ?1)";
+            tx.execute(&format!("delete from pass_pages where pass_id in (select id from passes where {of})"), [id])?;
+            tx.execute(&format!("delete from passes where {of}"), [id])?;
+            let scopes =
+                tx.execute("update scopes set mark = null, watermark = null, full_asked = full_asked + 1 where connection_id = ?1", [id])?;
             Ok(scopes as u64)
         })
         .await

@@ -1,10 +1,29 @@
 //! Product records: discovered, met in a stream, missing, and mapped to products.
 
+use std::collections::HashSet;
+
 use rusqlite::{OptionalExtension, Transaction, params};
 use tributary_connectors::{RecordRef, model::Record};
+use uuid::Uuid;
 
-use super::{Lease, Result, Store, now};
+use super::{Lease, Pass, Result, Store, close, now};
 use crate::failpoint;
+
+/// More than this many percent of the Good records, and at least [`BRAKE_COUNT`], do not become Missing unasked: a credential
+/// that lost its role is shown a short list.
+const BRAKE_PERCENT: usize = 30;
+const BRAKE_COUNT: usize = 5;
+
+/// What the end of a discover made of records that it did not list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Discovered {
+    /// Records that are Missing now.
+    pub missing: u64,
+    /// Records that would be, but wait for an operator.
+    pub held: u64,
+    /// Records that it listed, and can be read or not.
+    pub listed: u64,
+}
 
 /// What a discover found of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,7 +34,14 @@ pub(crate) enum Met {
 }
 
 /// Stores a record that a discover lists.
-pub(crate) fn discovered(tx: &Transaction<'_>, connection_id: i64, record: &Record, auto_map: bool, at: i64) -> Result<Met> {
+pub(crate) fn discovered(
+    tx: &Transaction<'_>,
+    connection_id: i64,
+    record: &Record,
+    operation: Uuid,
+    auto_map: bool,
+    at: i64,
+) -> Result<Met> {
     let attributes: serde_json::Map<String, serde_json::Value> =
         record.attributes.iter().map(|(name, value)| ((*name).to_owned(), value.to_string().into())).collect();
     let attributes = serde_json::Value::from(attributes).to_string();
@@ -28,23 +54,49 @@ pub(crate) fn discovered(tx: &Transaction<'_>, connection_id: i64, record: &Reco
         .optional()?;
     let Some((id, name, kind, url, state, old_attributes)) = old else {
         insert(tx, connection_id, record, &attributes, auto_map, at)?;
+        listed(tx, connection_id, &record.key, operation, at)?;
         return Ok(Met::New);
     };
-    if state == "missing" {
-        come_back(tx, id, at)?;
-    }
     if state == "deleted" {
         again(tx, id, &record.name, auto_map, at)?;
     }
+    listed(tx, connection_id, &record.key, operation, at)?;
     let same = (&*name, &*kind, url.as_deref(), &*old_attributes) == (&*record.name, &*record.kind, record.url.as_deref(), &*attributes);
-    tx.prepare_cached("update record_rows set name = ?2, kind = ?3, url = ?4, attributes = ?5, last_seen = ?6 where id = ?1")?
-        .execute(params![id, record.name, record.kind, record.url, attributes, at])?;
+    tx.prepare_cached("update record_rows set name = ?2, kind = ?3, url = ?4, attributes = ?5 where id = ?1")?.execute(params![
+        id,
+        record.name,
+        record.kind,
+        record.url,
+        attributes
+    ])?;
     Ok(match &*state {
         "deleted" => Met::New,
         "missing" => Met::Changed,
         _ if same => Met::Same,
         _ => Met::Changed,
     })
+}
+
+/// Notes that a discover lists a record, whether more than its key could be read or not. One that is unknown stays so.
+pub(crate) fn listed(tx: &Transaction<'_>, connection_id: i64, key: &str, operation: Uuid, at: i64) -> Result<()> {
+    let found: Option<(i64, String)> = tx
+        .prepare_cached(
+            "update record_rows set met_by = ?3, last_seen = ?4 where connection_id = ?1 and key = ?2 and state <> 'deleted' returning id, state",
+        )?
+        .query_row(params![connection_id, key, operation.to_string(), at], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((id, state)) = found else { return Ok(()) };
+    seen_again(tx, id)?;
+    if state == "missing" {
+        come_back(tx, id, at)?;
+    }
+    Ok(())
+}
+
+/// A record that was met does not wait for an operator any more.
+fn seen_again(tx: &Transaction<'_>, id: i64) -> Result<()> {
+    tx.prepare_cached("delete from held_records where record_id = ?1")?.execute([id])?;
+    Ok(())
 }
 
 /// The record that a finding in a stream names, and whether its findings are stored.
@@ -59,7 +111,10 @@ pub(crate) fn met(tx: &Transaction<'_>, connection_id: i64, key: &str, auto_map:
             again(tx, id, key, auto_map, at)?;
             Ok((id, auto_map))
         }
-        Some((id, state)) => Ok((id, state == "good")),
+        Some((id, state)) => {
+            seen_again(tx, id)?;
+            Ok((id, state == "good"))
+        }
         None => {
             let record = Record { key: key.into(), name: key.into(), ..Record::default() };
             Ok((insert(tx, connection_id, &record, "{}", auto_map, at)?, auto_map))
@@ -140,6 +195,44 @@ pub(super) fn product(tx: &Transaction<'_>, name: &str, at: i64) -> Result<i64> 
     Ok(tx.prepare_cached("select id from products where name = ?1")?.query_row([name], |row| row.get(0))?)
 }
 
+/// What a complete discover did not list is Missing; when that is a large part of what is synced, it is held.
+fn miss(tx: &Transaction<'_>, connection_id: i64, operation: Uuid, discovered: &mut Discovered) -> Result<()> {
+    tx.execute("delete from held_records where record_id in (select id from record_rows where connection_id = ?1)", [connection_id])?;
+    let unlisted = "connection_id = ?1 and state in ('good', 'stale') and (met_by is null or met_by <> ?2)";
+    let of = params![connection_id, operation.to_string()];
+    let (lost, good): (i64, i64) = tx.query_row(
+        "select coalesce(sum(case when met_by = ?2 then 0 else 1 end), 0), count(*) from record_rows where connection_id = ?1 and state = 'good'",
+        of,
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
+    let number = |count: i64| usize::try_from(count).unwrap_or(0);
+    if number(lost) >= BRAKE_COUNT && number(lost) * 100 > number(good) * BRAKE_PERCENT {
+        discovered.held = tx
+            .execute(&format!("insert into held_records (record_id, operation) select id, ?2 from record_rows where {unlisted}"), of)?
+            as u64;
+        return Ok(());
+    }
+    discovered.missing = tx.execute(
+        &format!("update record_rows set former_state = state, state = 'missing', state_since = ?3 where {unlisted}"),
+        params![connection_id, operation.to_string(), now()],
+    )? as u64;
+    Ok(())
+}
+
+/// Makes Missing what an operation held of records and nobody has met since; `None` when it held none. Returns how many.
+pub(super) fn approve(tx: &Transaction<'_>, operation: Uuid, at: i64) -> Result<Option<u64>> {
+    let held = "select record_id from held_records where operation = ?1";
+    let missing = tx.execute(
+        &format!(
+            "update record_rows set former_state = state, state = 'missing', state_since = ?2
+             where state in ('good', 'stale') and id in ({held})"
+        ),
+        params![operation.to_string(), at],
+    )?;
+    let held = tx.execute("delete from held_records where operation = ?1", [operation.to_string()])?;
+    Ok((held > 0).then_some(missing as u64))
+}
+
 impl Store {
     /// The Good records of a connection, by name.
     ///
@@ -159,31 +252,54 @@ impl Store {
         .await
     }
 
-    /// Ends a discover. When it listed everything, records that it did not meet since `began` become Missing; returns how many.
+    /// Ends a discover with its finished passes. When it listed everything, records that it did not list become Missing, unless they are too many.
     ///
     /// # Errors
     /// When the store cannot be written.
-    pub async fn end_discover(&self, lease: &Lease, began: i64, listed_everything: bool) -> Result<u64> {
+    pub async fn end_discover(&self, lease: &Lease, operation: Uuid, passes: Vec<Pass>, listed_everything: bool) -> Result<Discovered> {
         let lease = lease.clone();
         let ended = self.write(move |tx, _| {
             lease.extend(tx)?;
-            tx.execute("delete from pass_pages where pass_id in (select p.id from passes p join scopes s on s.id = p.scope_id where s.connection_id = ?1 and p.ended is not null)", [lease.connection_id])?;
-            tx.execute("delete from passes where ended is not null and scope_id in (select id from scopes where connection_id = ?1)", [lease.connection_id])?;
-            tx.execute("update connections set discovered_at = ?2 where id = ?1", params![lease.connection_id, now()])?;
-            if !listed_everything {
-                return Ok(0);
+            let id = lease.connection_id;
+            for pass in &passes {
+                close::forget(tx, pass)?;
             }
-            let missing = tx.execute(
-                "update record_rows set former_state = state, state = 'missing', state_since = ?3
-                 where connection_id = ?1 and state in ('good', 'stale') and last_seen < ?2",
-                params![lease.connection_id, began, now()],
+            tx.execute("update connections set discovered_at = ?2 where id = ?1", params![id, now()])?;
+            let listed: i64 = tx.query_row(
+                "select count(*) from record_rows where connection_id = ?1 and met_by = ?2",
+                params![id, operation.to_string()],
+                |row| row.get(0),
             )?;
+            let mut discovered = Discovered { listed: listed.unsigned_abs(), ..Discovered::default() };
+            if listed_everything {
+                miss(tx, id, operation, &mut discovered)?;
+            }
             failpoint::pass("discover.missing");
-            Ok(missing as u64)
+            Ok(discovered)
         });
-        let missing = ended.await?;
+        let discovered = ended.await?;
         failpoint::pass("discover.ended");
-        Ok(missing)
+        Ok(discovered)
+    }
+
+    /// Which of these records are Missing.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub(crate) async fn missing_of(&self, lease: &Lease, keys: Vec<Box<str>>) -> Result<HashSet<Box<str>>> {
+        let connection_id = lease.connection_id;
+        self.write(move |tx, _| {
+            let mut missing = HashSet::new();
+            let mut statement =
+                tx.prepare_cached("select 1 from record_rows where connection_id = ?1 and key = ?2 and state = 'missing'")?;
+            for key in keys {
+                if statement.exists(params![connection_id, key])? {
+                    missing.insert(key);
+                }
+            }
+            Ok(missing)
+        })
+        .await
     }
 
     /// Whether the records of a connection were ever discovered.

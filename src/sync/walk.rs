@@ -11,9 +11,9 @@ use jiff::Timestamp;
 use tokio::sync::OnceCell;
 use tributary_connectors::{Coverage, Cx, Item, Kind, Mended, Next, RawAsk, RawPage, Reject, Remedy, Scope, Stored, kit::on_all_cores};
 
-use super::{Error, Run};
+use super::{Error, detail::clip, run::Run};
 use crate::{
-    failpoint,
+    clock, failpoint,
     store::{
         self, AssetCounts, AssetRow, Counts, OperationKind, PageCommit, Pass, PassEnd, Row, ScopeRow, Store, hash_of, prepare,
         prepare_asset,
@@ -28,6 +28,10 @@ pub(super) struct Walked {
     pub(super) coverage: Option<Coverage>,
     pub(super) incomplete: Option<String>,
     pub(super) error: Option<Error>,
+    /// The text of the error, once the operation has it.
+    pub(super) failed: Option<String>,
+    /// Its record is deleted in the tool, and so is the list.
+    pub(super) record_gone: bool,
     pub(super) stopped: bool,
     pub(super) pages: i64,
     pub(super) counts: Counts,
@@ -53,24 +57,42 @@ impl Walked {
         self
     }
 
+    /// Whether there is more to tell than that the list was read and how long it is.
+    pub(super) fn has_news(&self) -> bool {
+        let Counts { created, updated, reopened, rejected, mended, duplicates, .. } = self.counts;
+        self.coverage.is_none()
+            || self.pass.resumed
+            || self.incomplete.is_some()
+            || self.failed.is_some()
+            || self.drift.is_some()
+            || created + updated + reopened + rejected + mended + duplicates > 0
+    }
+
+    /// In a few words, for the operation's detail.
     pub(super) fn detail(&self) -> serde_json::Value {
-        serde_json::json!({
+        let mut detail = serde_json::json!({
             "coverage": self.coverage.map(|coverage| if coverage == Coverage::Full { "full" } else { "delta" }),
-            "resumed": self.pass.resumed,
+            "resumed": self.pass.resumed.then_some(true),
+            "record_gone": self.record_gone.then_some(true),
             "pages": self.pages,
             "fetched": self.counts.fetched,
             "assets": self.assets.detail(),
             "vendor_total": self.total,
-            "incomplete": self.incomplete,
-            "error": self.error.as_ref().map(ToString::to_string),
-            "began": self.began.to_string(),
+            "incomplete": self.incomplete.as_deref().map(|reason| clip(reason, 200)),
+            "error": self.failed.clone().or_else(|| self.error.as_ref().map(ToString::to_string)).map(|error| clip(&error, 200)),
+            "began": format!("{:.0}", self.began),
             "took_ms": u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX),
-            "created": self.counts.created,
-            "updated": self.counts.updated,
-            "reopened": self.counts.reopened,
-            "rejected": self.counts.rejected,
             "drift": self.drift.map(|drift| drift.detail()),
-        })
+        });
+        if let Some(members) = detail.as_object_mut() {
+            let Counts { created, updated, reopened, rejected, mended, duplicates, .. } = self.counts;
+            let counts = [("created", created), ("updated", updated), ("reopened", reopened), ("rejected", rejected)];
+            let beside = [("mended", mended), ("duplicates", duplicates)];
+            let moved = counts.into_iter().chain(beside).filter(|(_, count)| *count > 0);
+            members.retain(|_, value| !value.is_null());
+            members.extend(moved.map(|(name, count)| (name.to_owned(), count.into())));
+        }
+        detail
     }
 }
 
@@ -161,6 +183,8 @@ impl Walk {
             coverage: None,
             incomplete: None,
             error: None,
+            failed: None,
+            record_gone: false,
             stopped: false,
             pages: pass.pages,
             counts: Counts::default(),
@@ -168,7 +192,7 @@ impl Walk {
             filtered: BTreeMap::new(),
             total: None,
             drift: None,
-            began: crate::clock::now(),
+            began: clock::now(),
             took: Duration::ZERO,
             pass: pass.clone(),
         };
@@ -205,7 +229,8 @@ impl Walk {
                 operation: self.run.operation,
                 pass: pass.clone(),
                 number: walked.pages,
-                clock: cx.vendor_clock(),
+                clock: believed(&cx),
+                of_records: self.run.kind == OperationKind::Discover,
                 records: ready.records,
                 assets: ready.assets,
                 rows: ready.rows,
@@ -300,6 +325,19 @@ impl Walk {
             page.rejects.into_iter().map(|reject| (reject.key.as_deref().map(|key| hash_of(connection, kind, key)), reject)).collect();
         Ready { records, assets, rows, skipped, rejects, mended: page.mended, total: page.total, next: page.next }
     }
+}
+
+/// The vendor's clock, from which the next delta reads. One that is far ahead of ours would have changes passed by: ours counts.
+fn believed(cx: &Cx) -> Option<Timestamp> {
+    let (told, now) = (cx.vendor_clock()?, clock::now());
+    if told.duration_since(now) <= clock::AHEAD {
+        return Some(told);
+    }
+    cx.warn(format!(
+        "the tool's clock is at {told:.0}, ours at {now:.0}: one of them is wrong. Changes are read by ours, which may bring some again; \
+         set the wrong clock right"
+    ));
+    Some(now)
 }
 
 /// What a connector may ask of the store: computed once per pass, when it is first asked.

@@ -22,7 +22,7 @@ impl Product {
         let key = self.key(id.text().ok_or("it has no id")?);
         let name = repository.and_then(|repository| repository.name.as_deref()).ok_or("it names no repository")?;
         let record = names.get(name).cloned();
-        Ok((key.clone(), record.ok_or_else(|| Item::Skipped { key: key.into(), reason: "project not listed" })))
+        Ok((key.clone(), record.ok_or_else(|| Item::Skipped { key: key.into(), reason: NOT_LISTED })))
     }
 }
 

@@ -305,7 +305,7 @@ async fn projects_are_records_by_id_and_findings_of_others_are_left_as_they_are(
     let read =
         page("sca", &json!([{ "id": 5, "repository": { "name": "archived" } }, { "id": 6 }, { "repository": { "name": "semgrep" } }]))
             .await;
-    assert!(matches!(&read.items[..], [Item::Skipped { key, reason: "project not listed" }] if &**key == "sca:5"));
+    assert!(matches!(&read.items[..], [Item::Skipped { key, reason: "record not listed" }] if &**key == "sca:5"));
     let rejects: Vec<_> = read.rejects.iter().map(|reject| (reject.key.as_deref(), &*reject.reason)).collect();
     assert_eq!((rejects[0], rejects[1].0), ((Some("sca:6"), "it names no repository"), None));
 }

@@ -72,9 +72,18 @@ create table record_rows (
     attributes text not null,
     first_seen bigint not null,
     last_seen bigint not null,
+    -- The operation whose discover listed it last; null when none did.
+    met_by text,
     state_since bigint not null,
     unique (connection_id, key)
 );
+
+-- Records that a discover did not list, too many of them to become Missing before an operator approves.
+create table held_records (
+    record_id integer primary key references record_rows (id),
+    operation text not null
+);
+create index held_records_operation on held_records (operation);
 
 create table scopes (
     id integer primary key,
@@ -118,6 +127,13 @@ create table passes (
     ended text
 );
 create unique index passes_scope on passes (scope_id);
+
+-- One row: the last id that was given to a pass. None is given twice, so a page that comes late finds no pass but its own.
+create table pass_ids (
+    id integer primary key,
+    last bigint not null
+);
+insert into pass_ids (id, last) values (1, 0);
 
 -- What a pass has been delivered, a row per page: eight bytes of each item's id.
 create table pass_pages (
@@ -302,13 +318,21 @@ create table quarantine (
     operation text not null,
     connection text not null,
     scope text not null,
+    -- `rejected`: an item that could not be read. `mended`: a member that was left out of items so that they could.
+    outcome text not null,
+    -- What the next pass knows it again by: a hash of an item's key, or of its text where it has none; of a member's path.
+    identity bigint not null,
     key text,
     path text not null,
     reason text not null,
     raw text not null,
+    -- How many items the row stands for.
+    items bigint not null,
+    -- The pass that met it last.
+    pass_id bigint not null,
     at bigint not null
 );
-create index quarantine_connection on quarantine (connection, scope);
+create unique index quarantine_identity on quarantine (connection, scope, outcome, identity);
 
 create view records as
 select c.name as connection, r.key, r.name, r.kind, r.url, r.state, p.name as product, r.attributes,

@@ -184,10 +184,11 @@ impl Burp {
     }
 
     async fn sites(&self, cx: &Cx) -> Result<Page<Cursor>> {
-        let Tree { folders, sites, cids_sites } = self.tree(cx).await?;
+        let tree = self.tree(cx).await?;
+        let folders = tree.folders();
         let mut read = Decoded::default();
-        for (kind, list) in [("site", sites), ("cids_site", cids_sites)] {
-            let map = |site: Site| Ok(record(site, kind, &folders, self.settings.skip_ephemeral));
+        for (kind, list) in [("site", tree.sites), ("cids_site", tree.cids_sites)] {
+            let map = |site: Site| record(site, kind, &folders, self.settings.skip_ephemeral);
             read.append(items(list, Self::META.cut, map, |key: Node| key.id));
         }
         Ok(Page::new(read, None, Next::FULL))

@@ -192,6 +192,7 @@ impl World {
         let id = self.sites[number].id.clone();
         let origin = format!("https://site{number}.example");
         let closed = if step == 0 { open * 3 / 100 } else { 0 };
+        let mut of_first_mate = None;
         for n in 0..open + closed {
             let mut seed = Seed::of(&[self.seed, 11, number as u64, step, n as u64]);
             // Three issues of a larger site are found at one place, the first, the last and one between.
@@ -205,7 +206,13 @@ impl World {
             let place = format!("{id}/{type_index}/{origin}{path}");
             // Even a newer server has no fingerprint for some.
             let fingerprint = Some(format!("{:016x}", seed.next())).filter(|_| n % 20 != 1 && mate != Some(1));
+            // The first and the last of the three are one thing to the server: it has one fingerprint for them.
+            let fingerprint = if mate == Some(2) { of_first_mate.clone() } else { fingerprint };
+            if mate == Some(0) {
+                of_first_mate.clone_from(&fingerprint);
+            }
             let key = match (&fingerprint, mate) {
+                (Some(fingerprint), Some(2)) if self.is_new => format!("{id}/fp/{fingerprint}#2"),
                 (Some(fingerprint), _) if self.is_new => format!("{id}/fp/{fingerprint}"),
                 (_, Some(before @ 1..)) => format!("{place}#{}", before + 1),
                 _ => place,

@@ -7,7 +7,7 @@ use crate::{
     prelude::*,
 };
 
-/// Serial numbers of the issues that have one type, origin and path.
+/// Serial numbers of the issues that have one fingerprint, and of those that have one type, origin and path.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Places(BTreeMap<String, Vec<String>>);
 
@@ -15,8 +15,9 @@ impl Places {
     /// Adds the places of these issues.
     pub(super) fn note(&mut self, issues: &[Box<RawValue>]) {
         for issue in issues.iter().filter_map(|raw| serde_json::from_str::<Known>(raw.get()).ok()).map(Issue::from) {
-            if let (Some(place), Some(serial)) = (issue.place(), issue.serial_number.0) {
-                self.0.entry(place).or_default().push(serial);
+            let Some(serial) = issue.serial_number.text() else { continue };
+            for place in [issue.by_fingerprint(), issue.by_place()].into_iter().flatten() {
+                self.0.entry(place).or_default().push(serial.to_owned());
             }
         }
     }
@@ -29,6 +30,15 @@ impl Places {
             serials.len() > 1
         });
         self
+    }
+
+    /// The same text, from the second issue of a place on with its number there.
+    fn numbered(&self, place: String, serial: &Loose) -> String {
+        let number = self.0.get(&place).and_then(|serials| serials.iter().position(|known| Some(&**known) == serial.text()));
+        match number.filter(|before| *before > 0) {
+            Some(before) => format!("{place}#{}", before + 1),
+            None => place,
+        }
     }
 }
 
@@ -51,17 +61,14 @@ pub(super) fn finding(issue: &Issue, around: &Around<'_>, cx: &Cx) -> Result<Ite
         }
     };
     let severity = match issue.severity.text() {
-        Some("high") => Severity::High,
-        Some("medium") => Severity::Medium,
-        Some("low") => Severity::Low,
-        Some("info") => Severity::Info,
+        Some(word) => Severity::of_word(word).unwrap_or_else(|| cx.unknown("severity", word, Severity::Unknown)),
         None => Severity::Unknown,
-        Some(other) => cx.unknown("severity", other, Severity::Unknown),
     };
     // On older servers a person's word is in the displayed confidence alone.
-    let shown = issue.display_confidence.text().filter(|shown| *shown == "false_positive").or(issue.confidence.text());
-    let accepted = issue.accepted_risk.text() == Some("true");
-    let state = match shown {
+    let is_false = |word: &&str| word.eq_ignore_ascii_case("false_positive");
+    let shown = issue.display_confidence.text().filter(is_false).or(issue.confidence.text());
+    let accepted = issue.accepted_risk.text().is_some_and(|accepted| accepted.eq_ignore_ascii_case("true"));
+    let state = match shown.map(str::to_ascii_lowercase).as_deref() {
         Some("false_positive") => State::FalsePositive,
         _ if accepted => State::RiskAccepted,
         Some("tentative" | "firm" | "certain") | None => State::Open,
@@ -71,7 +78,7 @@ pub(super) fn finding(issue: &Issue, around: &Around<'_>, cx: &Cx) -> Result<Ite
         let instance = text::from_html(instance.text().unwrap_or_default());
         text::paragraphs([instance.as_deref(), kind.as_deref()])
     };
-    let generators = [&issue.generated_by_extension, &issue.generated_by_bcheck].into_iter().flatten().filter_map(|by| by.name.as_deref());
+    let generators = [&issue.generated_by_extension, &issue.generated_by_bcheck].into_iter().flatten().filter_map(|by| by.name.text());
     let tags = [issue.confidence.text(), issue.novelty.text()].into_iter().flatten().chain(generators);
     Ok(Item::Finding(Box::new(Finding {
         alternate_key: alternate_key.map(Into::into),
@@ -191,7 +198,8 @@ impl From<Known> for Issue {
 
 #[derive(Deserialize)]
 struct Generator {
-    name: Option<String>,
+    #[serde(default)]
+    name: Loose,
 }
 
 impl Issue {
@@ -199,26 +207,24 @@ impl Issue {
         Some(format!("{}{}", self.origin.text()?, self.path.text()?))
     }
 
-    /// Type, origin and path. Several issues may share them.
-    fn place(&self) -> Option<String> {
+    /// What the server itself tells issues apart by, across scans.
+    fn by_fingerprint(&self) -> Option<String> {
+        Some(format!("fp/{}", self.fingerprint.text()?))
+    }
+
+    /// Type, origin and path.
+    fn by_place(&self) -> Option<String> {
         let kind = self.issue_type.type_index.text().or(self.issue_type.name.text());
         Some(format!("{}/{}", kind.unwrap_or_default(), self.endpoint()?))
     }
 
-    /// The key, and the other one under which a server without fingerprints delivers the same issue.
+    /// The key, and the other one under which a server without fingerprints delivers the same issue. Several issues may share
+    /// either: they are told apart by the order of their serial numbers.
     pub(super) fn keys(&self, around: &Around<'_>) -> Option<(String, Option<String>)> {
-        let site = around.site;
-        let by_place = self.place().map(|place| {
-            let number = around
-                .places
-                .0
-                .get(&place)
-                .and_then(|serials| serials.iter().position(|serial| Some(&**serial) == self.serial_number.text()));
-            let ordinal = number.filter(|before| *before > 0).map(|before| format!("#{}", before + 1));
-            format!("{site}/{place}{}", ordinal.unwrap_or_default())
-        });
-        match self.fingerprint.text() {
-            Some(fingerprint) => Some((format!("{site}/fp/{fingerprint}"), by_place)),
+        let key = |place: String| format!("{}/{}", around.site, around.places.numbered(place, &self.serial_number));
+        let by_place = self.by_place().map(key);
+        match self.by_fingerprint().map(key) {
+            Some(by_fingerprint) => Some((by_fingerprint, by_place)),
             None => Some((by_place?, None)),
         }
     }

@@ -2,19 +2,29 @@
 
 use std::collections::BTreeSet;
 
-use super::{CloseMissing, Cursor, site::Node};
-use crate::{kit::count_if_any, prelude::*};
+use serde::{Deserializer, de::Error as _};
+
+use super::{
+    CloseMissing, Cursor,
+    site::{Node, scalar},
+};
+use crate::{
+    kit::{Texts, count_if_any},
+    prelude::*,
+};
 
 /// A succeeded scan.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Scan {
+    #[serde(deserialize_with = "id")]
     pub(super) id: String,
-    #[serde(default, skip_serializing)]
+    #[serde(default, skip_serializing, deserialize_with = "scalar")]
     status: Option<String>,
-    #[serde(default, skip_serializing)]
+    #[serde(default, skip_serializing, deserialize_with = "scalar")]
     site_id: Option<String>,
     #[serde(default, skip_serializing)]
     scan_target: Option<Node>,
+    #[serde(default, deserialize_with = "scalar")]
     pub(super) end_time: Option<String>,
     issue_counts: Option<Counts>,
     scan_configurations: Option<Vec<Node>>,
@@ -25,6 +35,16 @@ pub struct Scan {
 struct Counts {
     #[serde(default, deserialize_with = "count_if_any")]
     total: Option<u64>,
+}
+
+/// A scan's id, which may be written as a number.
+fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    scalar(deserializer)?.ok_or_else(|| D::Error::custom("a scan without an id"))
+}
+
+/// URLs in whatever form of a list; none where there is no list.
+fn urls<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<BTreeSet<String>>, D::Error> {
+    Ok(Option::<Texts>::deserialize(deserializer)?.map(|texts| texts.0.into_iter().collect()))
 }
 
 impl Scan {
@@ -39,7 +59,7 @@ impl Scan {
     /// Whether it is what was asked for: a scan of this target that succeeded.
     pub(super) fn is_of(&self, target: &str) -> bool {
         let own = self.scan_target.as_ref().and_then(|own| own.id.as_deref()).or(self.site_id.as_deref());
-        own.is_none_or(|own| own == target) && self.status.as_deref().is_none_or(|status| status == "succeeded")
+        own.is_none_or(|own| own == target) && self.status.as_deref().is_none_or(|status| status.eq_ignore_ascii_case("succeeded"))
     }
 
     /// Where a page ends, and whether more follow: after a full one, and after a shorter one that ends before what is declared.
@@ -83,9 +103,12 @@ impl Scan {
 
 /// Where a scan looks.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Reach {
-    pub(super) start_urls: Option<BTreeSet<String>>,
+struct Reach {
+    #[serde(default, deserialize_with = "urls")]
+    start_urls: Option<BTreeSet<String>>,
+    #[serde(default, deserialize_with = "urls")]
     in_scope_url_prefixes: Option<BTreeSet<String>>,
+    #[serde(default, deserialize_with = "urls")]
     out_of_scope_url_prefixes: Option<BTreeSet<String>>,
 }
 

@@ -171,18 +171,21 @@ fn without_tags(html: &str) -> String {
     pieces.fold(first, |text, piece| text + piece.split_once('>').map_or("", |(_, after)| after))
 }
 
-/// Absolute http(s) links in an HTML or Markdown text, in order, without repeats. Brackets that a link opens belong to it,
-/// others end it.
+/// Absolute http(s) links in an HTML or Markdown text, in order, without repeats. What an attribute holds (`href="…"`) is one link;
+/// elsewhere brackets that a link opens belong to it, and others end it.
 pub fn links(text: &str) -> Vec<Box<str>> {
     let mut links: Vec<Box<str>> = Vec::new();
     let mut rest = text;
     while let Some(at) = rest.find("http") {
+        let quote = rest[..at].chars().next_back().filter(|before| matches!(before, '"' | '\''));
         rest = &rest[at..];
-        let end = end_of_link(rest);
-        let found = rest[..end].trim_end_matches(['.', ',', ';', ':', '!', '?', '*', '_']);
-        if let Some(found) = link(found)
-            && !links.contains(&found)
-        {
+        let quoted = quote.and_then(|quote| rest.find(quote)).and_then(|end| Some((link(&rest[..end])?, end)));
+        let bare = || {
+            let end = end_of_link(rest);
+            (link(rest[..end].trim_end_matches(['.', ',', ';', ':', '!', '?', '*', '_'])), end)
+        };
+        let (found, end) = quoted.map_or_else(bare, |(found, end)| (Some(found), end));
+        if let Some(found) = found.filter(|found| !links.contains(found)) {
             links.push(found);
         }
         rest = &rest[end.max(4)..];
@@ -300,6 +303,9 @@ mod tests {
         let prose = "see (https://en.wikipedia.org/wiki/Cross_(disambiguation)), [a](https://x.example/b) or https://x.example/c[1].";
         let found = ["https://en.wikipedia.org/wiki/Cross_(disambiguation)", "https://x.example/b", "https://x.example/c[1]"];
         assert_eq!(links_of([prose]), found.map(Box::from));
+        let html = r#"<a href="https://x.example/a|b{c})?d=1&amp;e=(f|http://w.example">here</a> <a href='https://y.example/(z'>there</a> "https://z.example/ x""#;
+        let found = ["https://x.example/a|b{c})?d=1&e=(f|http://w.example", "https://y.example/(z", "https://z.example/"];
+        assert_eq!(links(html), found.map(Box::from));
         assert_eq!(link("javascript:alert(1)"), None);
         assert_eq!(link("https://x.example/<script>"), None);
     }

@@ -159,7 +159,14 @@ async fn severities_and_states_follow_the_table() {
         (json!({ "severity": "medium", "confidence": "certain" }), Severity::Medium, State::Open, Some("certain")),
         (json!({ "severity": "low", "confidence": "tentative" }), Severity::Low, State::Open, Some("tentative")),
         (json!({ "severity": "info", "novelty": "regression" }), Severity::Info, State::Open, Some("firm")),
-        (json!({ "severity": "critical" }), Severity::Unknown, State::Open, Some("firm")),
+        (json!({ "severity": "apocalyptic" }), Severity::Unknown, State::Open, Some("firm")),
+        (json!({ "severity": "CRITICAL", "confidence": "Certain" }), Severity::Critical, State::Open, Some("Certain")),
+        (
+            json!({ "severity": "Information", "confidence": "FALSE_POSITIVE" }),
+            Severity::Info,
+            State::FalsePositive,
+            Some("FALSE_POSITIVE"),
+        ),
         (json!({ "severity": null, "confidence": null }), Severity::Unknown, State::Open, None),
         (json!({ "confidence": "guessed" }), Severity::High, State::Open, Some("guessed")),
         (json!({ "confidence": "false_positive" }), Severity::High, State::FalsePositive, Some("false_positive")),
@@ -179,7 +186,7 @@ async fn severities_and_states_follow_the_table() {
     for (finding, (other, severity, state, word)) in page.findings().into_iter().zip(&rows) {
         assert_eq!((finding.severity, finding.state, finding.vendor_state.as_deref()), (*severity, *state, *word), "{other}");
     }
-    assert_eq!(page.warnings, ["unknown severity `critical`", "unknown confidence `guessed`"]);
+    assert_eq!(page.warnings, ["unknown severity `apocalyptic`", "unknown confidence `guessed`"]);
 }
 
 #[tokio::test]
@@ -193,6 +200,9 @@ async fn issues_of_one_place_are_told_apart_by_the_order_of_their_numbers() {
         issue("6", &json!({ "fingerprint": null, "path": null })),
         issue("7", &json!({ "path": null })),
         issue("8", &json!({ "severity": ["high"] })),
+        // Two instances for which the server has one fingerprint.
+        issue("10", &json!({ "fingerprint": "same", "path": "/a" })),
+        issue("9", &json!({ "fingerprint": "same", "path": "/b" })),
     ]);
     let page = page(&issues, &json!([])).await;
     let keys: Vec<_> = page.findings().iter().map(|finding| (&*finding.key, finding.alternate_key.as_deref())).collect();
@@ -206,11 +216,79 @@ async fn issues_of_one_place_are_told_apart_by_the_order_of_their_numbers() {
             ("40/2097920/https://shop.example/5", None),
             ("40/fp/f7", None),
             ("40/fp/f8", Some("40/2097920/https://shop.example/8")),
+            ("40/fp/same#2", Some("40/2097920/https://shop.example/a")),
+            ("40/fp/same", Some("40/2097920/https://shop.example/b")),
         ]
     );
     assert_eq!(page.left_out(), [("40/fp/f8", "severity")]);
     let rejects: Vec<_> = page.rejects.iter().map(|reject| (&*reject.path, &*reject.reason)).collect();
     assert_eq!(rejects, [("", "neither a fingerprint nor origin and path")]);
+}
+
+/// Entries of the site tree in odd forms: whatever has an id is there.
+#[tokio::test]
+async fn odd_entries_of_the_site_tree_are_records() {
+    let tree = json!({
+        "folders": [null, "odd", { "id": 3, "name": 7, "parent_id": null }],
+        "sites": [
+            { "id": 40, "name": 2024, "parent_id": 3, "ephemeral": "false", "scope_v2": { "start_urls": "https://shop.example/" } },
+            { "id": "41", "name": null, "parent_id": null, "scope_v2": { "start_urls": null } },
+            { "id": "42", "scope_v2": { "start_urls": ["https://b.example/", null, "https://a.example/"] } },
+        ],
+        "cids_sites": null,
+    });
+    let answer = move |Json(body): Json<Value>| {
+        let data = if body["operationName"] == "Introspection" {
+            json!({ "Query": { "fields": [{ "name": "scans", "args": null }] } })
+        } else {
+            json!({ "site_tree": tree })
+        };
+        std::future::ready(Json(json!({ "data": data })))
+    };
+    let answers = Router::new().route("/graphql/v1", post(answer));
+    let page = super::read("burp", json!({ "secret": "key" }), &Scope::account("sites"), answers).await;
+    assert_eq!((&page.rejects[..], page.coverage), (&[][..], Coverage::Full));
+    let shown: Vec<_> = page
+        .items
+        .iter()
+        .map(|item| {
+            let Item::Record(record) = item else { panic!("{item:?}") };
+            let attributes: Vec<_> = record.attributes.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            (&*record.key, &*record.name, attributes.join(" "))
+        })
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            ("40", "2024", "folder=7 start_urls=https://shop.example/".to_owned()),
+            ("41", "41", String::new()),
+            ("42", "42", "start_urls=https://a.example/ https://b.example/".to_owned()),
+        ]
+    );
+}
+
+/// A scan whose members have odd forms is the scan it is.
+#[tokio::test]
+async fn an_odd_scan_is_read() {
+    let scan = json!({
+        "id": 9, "status": "SUCCEEDED", "site_id": 40, "end_time": 1_700_000_000, "issue_counts": { "total": 1 },
+        "scan_configurations": [{ "id": 1, "name": 2 }], "scope_v2": { "start_urls": "https://shop.example/" },
+    });
+    let answer = move |Json(body): Json<Value>| {
+        let data = match body["operationName"].as_str().unwrap() {
+            "Introspection" => json!({ "Query": { "fields": [{ "name": "scans", "args": [{ "name": "scan_target_id" }] }] } }),
+            "LatestScan" => json!({ "scans": [scan] }),
+            _ => {
+                assert_eq!(body["variables"]["scan"], "9");
+                json!({ "scan": { "issues": [issue("1", &json!({}))], "issue_type_groups": null } })
+            }
+        };
+        std::future::ready(Json(json!({ "data": data })))
+    };
+    let scope = Scope { list: "issues", key: "40".into(), title: "Shop".into(), record: Some("40".into()) };
+    let page = read("burp", json!({ "secret": "key" }), &scope, Router::new().route("/graphql/v1", post(answer))).await;
+    assert_eq!((page.items.len(), page.rejects.len(), page.coverage, page.total), (1, 0, Coverage::Full, Some(1)));
+    assert_eq!(page.findings()[0].vendor_last_seen, None);
 }
 
 #[tokio::test]
@@ -226,7 +304,7 @@ async fn sites_and_pipelines_are_records_with_their_folders() {
     );
     assert_eq!((&*nameless.key, &*nameless.name, &nameless.attributes[..]), ("41", "41", &[][..]));
     assert_eq!((&*pipeline.key, &*pipeline.kind, &pipeline.attributes[..]), ("50", "cids_site", &[("correlation_id", "ci-7".into())][..]));
-    assert_eq!((page.rejects.len(), &*page.rejects[0].path), (1, "."));
+    assert_eq!((page.rejects.len(), &*page.rejects[0].reason), (1, "no id"));
     let page = read(json!({ "secret": "key", "skip_ephemeral": true })).await;
     assert!(matches!(&page.items[1], Item::Skipped { key, reason: "ephemeral site" } if &**key == "41"));
 }

@@ -159,8 +159,12 @@ impl Connector for Semgrep {
             Some(Product::Secrets) => {
                 let names = self.names(cx).await?;
                 let Secrets { findings, cursor } = self.secrets(cx, SECRETS, &ask.cursor.after).await?;
-                let next = match cursor.filter(|cursor| !cursor.is_empty() && !findings.is_empty()) {
-                    Some(after) => Next::More(Cursor { after, ..ask.cursor }),
+                let next = match cursor.text().filter(|_| !findings.is_empty()) {
+                    // The page after this one is this one.
+                    Some(after) if after == ask.cursor.after => {
+                        return Err(Error::new("reading GET /api/v1/deployments/{}/secrets", Kind::PagingLoop));
+                    }
+                    Some(after) => Next::More(Cursor { after: after.to_owned(), ..ask.cursor }),
                     None => Next::FULL,
                 };
                 Ok(Page::new(items(findings, &[], |leak: Leak| leak.finding(names, cx), |key: Key| key.of(Product::Secrets)), None, next))

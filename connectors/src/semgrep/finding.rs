@@ -3,7 +3,7 @@
 use super::{
     Product,
     lists::Names,
-    wire::{Fix, Leak, Place, Project, Repository, Tags, Wire},
+    wire::{Fix, Leak, Place, Project, Repository, Wire},
 };
 use crate::{kit::Loose, prelude::*};
 
@@ -21,23 +21,20 @@ impl Product {
     fn place(self, id: &Loose, repository: Option<&Repository>, names: &Names) -> Result<(String, Result<Box<str>, Item>), String> {
         let key = self.key(id.text().ok_or("it has no id")?);
         let name = repository.and_then(|repository| repository.name.as_deref()).ok_or("it names no repository")?;
-        let record = names.get(name).cloned();
+        let record = names.find(name).map(Box::from);
         Ok((key.clone(), record.ok_or_else(|| Item::Skipped { key: key.into(), reason: NOT_LISTED })))
     }
 }
 
 impl Project {
     pub(super) fn record(self) -> Result<Item, String> {
-        let key = self.id.text().ok_or("it has no id")?.into();
-        let tags = match self.tags {
-            Some(Tags::Many(tags)) => Some(tags.join(", ")),
-            Some(Tags::One(tags)) => Some(tags),
-            None => None,
-        };
+        let key = self.id.text().ok_or("it has no id")?;
+        let name = text::line(self.name.as_deref().unwrap_or(key));
         let branch = self.primary_branch.or(self.default_branch);
         let branch = branch.map(|branch| branch.strip_prefix("refs/heads/").unwrap_or(&branch).to_owned());
-        let attributes = attributes([("tags", tags), ("branch", branch)]);
-        Ok(Item::Record(Record { key, name: text::line(&self.name), kind: "project".into(), url: link(self.url), attributes }))
+        let attributes = attributes([("tags", Some(self.tags.0.join(", "))), ("branch", branch)]);
+        let url = self.url.as_deref().and_then(text::link);
+        Ok(Item::Record(Record { key: key.into(), name, kind: "project".into(), url, attributes }))
     }
 }
 
@@ -54,25 +51,27 @@ impl Wire {
             return Ok(Item::Skipped { key: key.into(), reason: "of another product" });
         }
         let (state, vendor_state) = self.state(cx);
+        let lineage = self.lineage(product);
         let (rule, assistant) = (self.rule.unwrap_or_default(), self.assistant.unwrap_or_default());
         let rule_name = rule.name.or(self.rule_name);
-        let class = rule.vulnerability_classes.into_iter().flatten().next();
+        let class = rule.vulnerability_classes.0.into_iter().next();
         let short = rule_name.as_deref().and_then(|name| name.rsplit('.').find(|segment| !segment.is_empty()));
         let message = rule.message.or(self.rule_message);
         let explained = assistant.rule_explanation.unwrap_or_default();
         let severity = self.severity.as_deref();
         let confidence = self.confidence.or(rule.confidence);
         let mut tags: Vec<Box<str>> = Vec::new();
-        tags.extend(self.categories.into_iter().chain(rule.owasp_names).flatten().map(|tag| text::line(&tag)));
+        tags.extend(self.categories.0.iter().chain(&rule.owasp_names.0).map(|tag| text::line(tag)));
         tags.extend(confidence.map(|confidence| text::line(&format!("confidence: {confidence}"))));
         let base = Finding {
+            lineage,
             rule: rule_name.as_deref().and_then(text::keep),
             branch: self.branch.as_deref().and_then(text::keep),
             severity: severity.map_or(Severity::Unknown, |word| severity_of(word, cx)),
             vendor_severity: severity.map(text::line),
             state,
             vendor_state,
-            cwe: ids::cwes(&rule.cwe_names.unwrap_or_default().join(" ")),
+            cwe: ids::cwes(&rule.cwe_names.0.join(" ")),
             vendor_first_seen: self.created_at.as_deref().and_then(text::time),
             ..Finding::new(key, record, if product == Product::Sca { Category::Sca } else { Category::Sast })
         };
@@ -84,12 +83,9 @@ impl Wire {
             let dependency = self.found_dependency.unwrap_or_default();
             let package = dependency.package.as_deref().unwrap_or("unknown package");
             let version = dependency.version.as_deref().filter(|version| !version.is_empty());
-            let id = self.vulnerability_identifier.filter(|id| !id.is_empty() && !id.starts_with("UNKNOWN-"));
-            let about = id.as_deref().or(class.as_deref()).or(short).unwrap_or("a weakness");
-            let (cve, identifiers) = match id.as_deref().map(Box::<str>::from) {
-                Some(id) if id.starts_with("CVE-") => (vec![id], Vec::new()),
-                id => (Vec::new(), id.into_iter().collect()),
-            };
+            let placeholder = |id: &String| id.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("UNKNOWN-"));
+            let ids = Ids::of(self.vulnerability_identifier.filter(|id| !placeholder(id)));
+            let about = ids.cve.first().or(ids.other.first()).map(|id| &**id).or(class.as_deref()).or(short).unwrap_or("a weakness");
             tags.extend(self.reachability.map(|word| text::line(&format!("reachability: {word}"))));
             tags.extend(dependency.transitivity.map(|word| text::line(&format!("transitivity: {word}"))));
             tags.extend(self.is_malicious.filter(|malicious| *malicious).map(|_| "malicious".into()));
@@ -107,8 +103,8 @@ impl Wire {
                     version.unwrap_or_default()
                 )),
                 description: text::paragraphs([message, explained.summary, explained.explanation, self.reachable_condition]),
-                cve,
-                identifiers,
+                cve: ids.cve.clone(),
+                identifiers: ids.other.clone(),
                 epss_score: self.epss_score.and_then(|epss| epss.score.number()),
                 fix_available: fixes.as_ref().map(|fixes| !fixes.is_empty()),
                 fixed_version: text::keep(&own.collect::<Vec<_>>().join(", ")),
@@ -119,7 +115,7 @@ impl Wire {
                 line_start,
                 line_end,
                 remediation: text::paragraphs([upgrades].into_iter().chain(advice)),
-                url: link(self.line_of_code_url).or(link(dependency.lockfile_line_url)),
+                url: [self.line_of_code_url, dependency.lockfile_line_url].iter().flatten().find_map(|url| text::link(url)),
                 tags,
                 ..base
             }
@@ -132,7 +128,7 @@ impl Wire {
                 line_start,
                 line_end,
                 remediation: text::paragraphs(advice),
-                url: link(self.line_of_code_url),
+                url: self.line_of_code_url.as_deref().and_then(text::link),
                 tags,
                 ..base
             }
@@ -149,16 +145,28 @@ impl Wire {
         }
     }
 
+    /// What stays of a finding that comes under another id, as when the branch that it was listed for is gone: the vendor's
+    /// hash of rule, file and matched code, with the number of the match.
+    fn lineage(&self, product: Product) -> Option<Box<str>> {
+        let same = self.match_based_id.as_deref().filter(|id| !id.is_empty())?;
+        let rule = self.rule.as_ref().and_then(|rule| rule.name.as_deref()).or(self.rule_name.as_deref()).unwrap_or_default();
+        let file = self.location.as_ref().and_then(|place| place.file_path.as_deref().or(place.path.as_deref())).unwrap_or_default();
+        Some(product.key(&[rule, file, same].join("/")).into())
+    }
+
     /// The state in our words, and in the vendor's. Where the status is left out, the two older members say the same.
     fn state(&self, cx: &Cx) -> (State, Option<Box<str>>) {
-        let status = self.status.as_deref().or(match (self.state.as_deref(), self.triage_state.as_deref()) {
+        let small = |word: &Option<String>| word.as_deref().map(|word| word.trim().to_ascii_lowercase());
+        let (told, older, triage, reason) =
+            (small(&self.status), small(&self.state), small(&self.triage_state), small(&self.triage_reason));
+        let status = told.as_deref().or(match (older.as_deref(), triage.as_deref()) {
             (Some("fixed"), _) => Some("fixed"),
             (_, triage @ Some("ignored" | "provisionally_ignored" | "reviewing" | "fixing")) => triage,
             (Some("muted"), _) => Some("ignored"),
             (Some("unresolved"), _) => Some("open"),
             (state, triage) => state.or(triage),
         });
-        let reason = self.triage_reason.as_deref().filter(|_| status == Some("ignored"));
+        let reason = reason.as_deref().filter(|_| status == Some("ignored"));
         let state = match status {
             None | Some("open" | "reviewing" | "fixing") => State::Open,
             Some("fixed") => State::Fixed,
@@ -182,7 +190,8 @@ impl Leak {
             (_, Err(skipped)) => return Ok(skipped),
         };
         let status = self.status.as_deref();
-        let state = match status.map(|status| status.strip_prefix("FINDING_STATUS_").unwrap_or(status)) {
+        let word = status.map(|status| status.trim().to_ascii_uppercase());
+        let state = match word.as_deref().map(|status| status.strip_prefix("FINDING_STATUS_").unwrap_or(status)) {
             None | Some("OPEN" | "UNKNOWN") => State::Open,
             Some("FIXED") => State::Fixed,
             // What the other lists leave out: the rule or the file is no more.
@@ -194,8 +203,8 @@ impl Leak {
         };
         let kind = text::line(self.kind.as_deref().unwrap_or("unknown"));
         let place = self.finding_path.unwrap_or_default();
-        let line = place.rsplit_once(':').and_then(|(path, line)| Some((path, line.parse::<u32>().ok()?)));
-        let (path, line) = line.map_or((place.as_str(), None), |(path, line)| (path, Some(line)));
+        let line = place.rsplit_once(':').and_then(|(path, line)| Some((path, line.parse::<i64>().ok()?)));
+        let (path, line) = line.map_or((place.as_str(), None), |(path, line)| (path, lines(Some(line), None).0));
         let validation = self.validation_state.as_deref().map(|word| word.strip_prefix("VALIDATION_STATE_").unwrap_or(word));
         let validated = match validation {
             Some("CONFIRMED_VALID") => "It was tried and is valid.",
@@ -217,8 +226,7 @@ impl Leak {
             branch: self.branch.as_deref().and_then(text::keep),
             title: text::line(&format!("{kind} secret in {}", if path.is_empty() { "an unknown file" } else { path })),
             description: Some(format!("A secret of type {kind}. {validated}").into()),
-            severity: severity
-                .map_or(Severity::Unknown, |word| severity_of(&word.strip_prefix("SEVERITY_").unwrap_or(word).to_ascii_lowercase(), cx)),
+            severity: severity.map_or(Severity::Unknown, |word| severity_of(word, cx)),
             vendor_severity: severity.map(text::line),
             state,
             vendor_state: status.map(text::line),
@@ -228,7 +236,7 @@ impl Leak {
             line_end: line,
             remediation: Some("Revoke the secret at its issuer, issue a new one, and keep that out of the code.".into()),
             tags,
-            url: link(self.finding_path_url),
+            url: self.finding_path_url.as_deref().and_then(text::link),
             vendor_first_seen: self.created_at.as_deref().and_then(text::time),
             vendor_last_seen: self.updated_at.as_deref().and_then(text::time),
             ..Finding::new(key, record, Category::Secret)
@@ -239,19 +247,18 @@ impl Leak {
 impl Place {
     /// Path, first and last line.
     fn read(self) -> (Option<Box<str>>, Option<u32>, Option<u32>) {
-        let line = |loose: &Loose| loose.whole().and_then(|line| u32::try_from(line).ok());
-        let first = line(&self.line).or(line(&self.start_line));
-        (self.file_path.or(self.path).as_deref().and_then(text::keep), first, line(&self.end_line).or(first))
+        let first = self.line.whole().or(self.start_line.whole());
+        let (start, end) = lines(first, self.end_line.whole());
+        (self.file_path.or(self.path).as_deref().and_then(text::keep), start, end.or(start))
     }
 }
 
+/// The words of findings, and those of their rules, of which the specification says: low is INFO, medium WARNING, high ERROR.
 fn severity_of(word: &str, cx: &Cx) -> Severity {
-    match word {
-        "critical" => Severity::Critical,
-        "high" => Severity::High,
-        "medium" => Severity::Medium,
-        "low" => Severity::Low,
-        other => cx.unknown("severity", other, Severity::Unknown),
+    let small = word.trim().to_ascii_lowercase();
+    match small.strip_prefix("severity_").unwrap_or(&small) {
+        "info" => Severity::Low,
+        known => Severity::of_word(known).unwrap_or_else(|| cx.unknown("severity", known, Severity::Unknown)),
     }
 }
 
@@ -260,7 +267,7 @@ fn in_repository(link: &str) -> (Option<Box<str>>, Option<u32>, Option<u32>) {
     let (page, anchor) = link.split_once('#').unwrap_or((link, ""));
     let path = page.split_once("/blob/").and_then(|(_, rest)| rest.split_once('/')).and_then(|(_, path)| text::keep(path));
     let digits: String = anchor.trim_start_matches('L').chars().take_while(char::is_ascii_digit).collect();
-    let line = digits.parse().ok().filter(|_| path.is_some());
+    let line = lines(digits.parse().ok().filter(|_| path.is_some()), None).0;
     (path, line, line)
 }
 
@@ -272,10 +279,6 @@ fn purl(ecosystem: &str, package: &str, version: Option<&str>) -> Option<Box<str
         _ => return None,
     };
     text::package_named(kind, package, version)
-}
-
-fn link(url: Option<String>) -> Option<Box<str>> {
-    url.filter(|url| url.starts_with("https://") || url.starts_with("http://")).as_deref().and_then(text::keep)
 }
 
 /// A piece of code in Markdown.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{
     Branches, PROJECTS, Product, Semgrep,
-    wire::{Deployment, Deployments, Findings, Project, Projects, Secrets},
+    wire::{Deployment, Deployments, Findings, Named, Projects, Secrets},
 };
 use crate::{Excerpt, prelude::*};
 
@@ -13,7 +13,26 @@ const SEVERITIES: [&str; 4] = ["critical", "high", "medium", "low"];
 const STATUSES: [&str; 6] = ["open", "reviewing", "fixing", "fixed", "ignored", "provisionally_ignored"];
 
 /// Ids of the projects by name, as they are in this run.
-pub(super) type Names = HashMap<String, Box<str>>;
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    exact: HashMap<String, Box<str>>,
+    /// In small letters: Semgrep does not tell names apart by case, and findings may spell one as an older scan did.
+    any_case: HashMap<String, Box<str>>,
+}
+
+impl Names {
+    pub(super) fn find(&self, name: &str) -> Option<&str> {
+        self.exact.get(name).or_else(|| self.any_case.get(&name.to_lowercase())).map(|id| &**id)
+    }
+
+    /// Adds a project; whether another one of the same name is there already.
+    fn add(&mut self, name: String, id: Box<str>) -> bool {
+        let taken = self.exact.get(&name).is_some_and(|known| *known != id);
+        self.any_case.entry(name.to_lowercase()).or_insert_with(|| id.clone());
+        self.exact.entry(name).or_insert(id);
+        taken
+    }
+}
 
 /// A list, or the part of it with one severity, or with one severity and status.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
@@ -55,18 +74,23 @@ impl Semgrep {
     /// Where a finding's project is found by its name. A list of projects is small, and needed before the first finding.
     pub(super) async fn names(&self, cx: &Cx) -> Result<&Names> {
         let ask = || async {
-            let mut names = Names::new();
+            let (mut names, mut before) = (Names::default(), Vec::new());
             for page in 0.. {
                 let projects = self.projects(cx, page).await?;
                 if projects.is_empty() {
                     break;
                 }
-                for project in projects.iter().filter_map(|raw| serde_json::from_str::<Project>(raw.get()).ok()) {
-                    let (name, Some(id)) = (project.name, project.id.0) else { continue };
-                    if names.get(&name).is_some_and(|known| **known != *id) {
-                        cx.warn(format!("two projects are called `{}`: the findings of both go to one", text::line(&name)));
+                let page: Vec<(Option<String>, Option<String>)> =
+                    projects.iter().filter_map(|raw| Some(serde_json::from_str::<Named>(raw.get()).ok()?.parts())).collect();
+                if page == before {
+                    return Err(Error::new("reading GET /api/v1/deployments/{}/projects", Kind::PagingLoop));
+                }
+                before.clone_from(&page);
+                for (name, id) in page.into_iter().filter_map(|(name, id)| name.zip(id)) {
+                    let title = text::line(&name);
+                    if names.add(name, id.into()) {
+                        cx.warn(format!("two projects are called `{title}`: the findings of both go to one"));
                     }
-                    names.entry(name).or_insert(id.into());
                 }
             }
             Ok(names)

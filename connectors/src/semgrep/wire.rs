@@ -1,7 +1,10 @@
 //! What Semgrep sends.
 
 use super::Product;
-use crate::{kit::Loose, prelude::*};
+use crate::{
+    kit::{Loose, or_default},
+    prelude::*,
+};
 
 #[derive(Deserialize)]
 pub(super) struct Deployments {
@@ -34,7 +37,8 @@ pub(super) struct Findings {
 #[derive(Deserialize)]
 pub(super) struct Secrets {
     pub(super) findings: Vec<Box<RawValue>>,
-    pub(super) cursor: Option<String>,
+    #[serde(default)]
+    pub(super) cursor: Loose,
 }
 
 #[derive(Deserialize)]
@@ -51,25 +55,56 @@ impl Key {
 #[derive(Deserialize)]
 pub(super) struct Project {
     pub(super) id: Loose,
-    pub(super) name: String,
+    pub(super) name: Option<String>,
     pub(super) url: Option<String>,
-    pub(super) tags: Option<Tags>,
+    #[serde(default, deserialize_with = "or_default")]
+    pub(super) tags: Texts,
     pub(super) primary_branch: Option<String>,
     pub(super) default_branch: Option<String>,
 }
 
-/// A list, which the specification calls a text.
+/// As much of a project as its findings need.
+#[derive(Deserialize)]
+pub(super) struct Named {
+    pub(super) id: Loose,
+    pub(super) name: Loose,
+}
+
+impl Named {
+    pub(super) fn parts(self) -> (Option<String>, Option<String>) {
+        (self.name.0, self.id.0)
+    }
+}
+
+/// A set of texts, in alphabetical order. Some answers write one text in its place, or have nulls in it.
+#[derive(Default, Deserialize)]
+#[serde(from = "Words")]
+pub(super) struct Texts(pub(super) Vec<String>);
+
 #[derive(Deserialize)]
 #[serde(untagged)]
-pub(super) enum Tags {
-    Many(Vec<String>),
-    One(String),
+enum Words {
+    Many(Vec<Loose>),
+    One(Loose),
+}
+
+impl From<Words> for Texts {
+    fn from(words: Words) -> Self {
+        let all = match words {
+            Words::Many(all) => all,
+            Words::One(one) => vec![one],
+        };
+        let mut texts: Vec<String> = all.into_iter().filter_map(|text| text.0.filter(|text| !text.is_empty())).collect();
+        texts.sort_unstable();
+        Texts(texts)
+    }
 }
 
 /// A finding of Code, Supply Chain or AI detection.
 #[derive(Deserialize)]
 pub(super) struct Wire {
     pub(super) id: Loose,
+    pub(super) match_based_id: Option<String>,
     #[serde(rename = "ref")]
     pub(super) branch: Option<String>,
     pub(super) repository: Option<Repository>,
@@ -80,7 +115,8 @@ pub(super) struct Wire {
     pub(super) status: Option<String>,
     pub(super) severity: Option<String>,
     pub(super) confidence: Option<String>,
-    pub(super) categories: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "or_default")]
+    pub(super) categories: Texts,
     pub(super) created_at: Option<String>,
     pub(super) rule_name: Option<String>,
     pub(super) rule_message: Option<String>,
@@ -122,9 +158,12 @@ pub(super) struct Rule {
     pub(super) name: Option<String>,
     pub(super) message: Option<String>,
     pub(super) confidence: Option<String>,
-    pub(super) vulnerability_classes: Option<Vec<String>>,
-    pub(super) cwe_names: Option<Vec<String>>,
-    pub(super) owasp_names: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "or_default")]
+    pub(super) vulnerability_classes: Texts,
+    #[serde(default, deserialize_with = "or_default")]
+    pub(super) cwe_names: Texts,
+    #[serde(default, deserialize_with = "or_default")]
+    pub(super) owasp_names: Texts,
 }
 
 #[derive(Default, Deserialize)]

@@ -99,12 +99,12 @@ async fn a_code_finding_is_mapped_field_by_field() {
     assert!(advice.ends_with("\n\n    cookie.setHttpOnly(true);\n    response.addCookie(cookie);"), "{advice}");
     assert_eq!(
         texts(&finding.tags),
-        ["security", "A03:2017 - Sensitive Data Exposure", "A02:2021 - Cryptographic Failures", "confidence: medium"]
+        ["security", "A02:2021 - Cryptographic Failures", "A03:2017 - Sensitive Data Exposure", "confidence: medium"]
     );
     assert_eq!(finding.vendor_first_seen.unwrap().to_string(), "2020-11-18T23:28:12.391807Z");
     assert_eq!(finding.vendor_last_seen, None);
     let Some(page) = recorded("sast", "findings_sast_multiple_cwes_fabricated.json").await else { return };
-    assert_eq!(texts(&page.findings()[0].cwe), ["CWE-319", "CWE-311"]);
+    assert_eq!(texts(&page.findings()[0].cwe), ["CWE-311", "CWE-319"]);
 }
 
 #[tokio::test]
@@ -171,7 +171,15 @@ async fn states_and_severities_follow_the_table() {
         (json!({ "status": "reviewing", "severity": "high" }), Open, "reviewing", High),
         (json!({ "status": "fixing", "severity": "medium" }), Open, "fixing", Medium),
         (json!({ "status": "fixed", "severity": "low", "triage_reason": "no_time" }), Fixed, "fixed", Low),
-        (json!({ "status": "provisionally_ignored", "severity": "info" }), Suppressed, "provisionally_ignored", Unknown),
+        (json!({ "status": "provisionally_ignored", "severity": "info" }), Suppressed, "provisionally_ignored", Low),
+        (json!({ "status": "OPEN", "severity": "WARNING" }), Open, "open", Medium),
+        (
+            json!({ "status": "Ignored", "triage_reason": "FALSE_POSITIVE", "severity": "error" }),
+            FalsePositive,
+            "ignored, false_positive",
+            High,
+        ),
+        (json!({ "status": "open", "severity": "dire" }), Open, "open", Unknown),
         (json!({ "status": "ignored", "triage_reason": "false_positive" }), FalsePositive, "ignored, false_positive", Unknown),
         (json!({ "status": "ignored", "triage_reason": "acceptable_risk" }), RiskAccepted, "ignored, acceptable_risk", Unknown),
         (json!({ "status": "ignored", "triage_reason": "duplicate" }), Suppressed, "ignored, duplicate", Unknown),
@@ -206,7 +214,7 @@ async fn states_and_severities_follow_the_table() {
                 "{list} {row}"
             );
         }
-        for expected in ["unknown triage reason `boredom`", "unknown status `pondering`", "unknown severity `info`"] {
+        for expected in ["unknown triage reason `boredom`", "unknown status `pondering`", "unknown severity `dire`"] {
             assert!(page.warnings.iter().any(|warning| warning == expected), "{:?}", page.warnings);
         }
     }
@@ -218,6 +226,7 @@ async fn states_and_severities_follow_the_table() {
         ("PROVISIONALLY_IGNORED", "UNSPECIFIED", Suppressed, Unknown),
         ("UNKNOWN", "LOW", Open, Low),
         ("PONDERING", "LOW", Open, Low),
+        ("fixed", "moderate", Fixed, Medium),
     ];
     let body = |(n, (status, severity, ..)): (usize, &(&str, &str, State, Severity))| {
         json!({ "id": n.to_string(), "repository": { "name": "foo/bar" }, "findingPath": "a:b", "type": "AWS",
@@ -230,6 +239,78 @@ async fn states_and_severities_follow_the_table() {
         // What follows the colon is no line.
         assert_eq!((finding.file_path.as_deref(), finding.line_start), (Some("a:b"), None));
     }
+}
+
+#[tokio::test]
+async fn the_lineage_is_the_vendors_hash_of_rule_file_and_code() {
+    let finding = |rule: &str, line: u32, same: &str| {
+        json!({ "id": line, "repository": { "name": "semgrep" }, "rule": { "name": rule, "cwe_names": ["CWE-89: SQL"] }, "match_based_id": same,
+            "location": { "file_path": "app/views.py", "line": line } })
+    };
+    let without = json!({ "id": 9, "repository": { "name": "semgrep" }, "rule": { "name": "r1" } });
+    let page = page("sast", &json!([finding("r1", 12, "aa_0"), finding("r2", 240, "bb_0"), finding("r1", 14, "aa_0"), without])).await;
+    let lineages: Vec<_> = page.findings().iter().map(|finding| finding.lineage.as_deref()).collect();
+    let first = Some("sast:r1/app/views.py/aa_0");
+    assert_eq!(lineages, [first, Some("sast:r2/app/views.py/bb_0"), first, None], "another rule inherits nothing, a moved line does");
+}
+
+#[tokio::test]
+async fn repositories_are_found_in_any_case() {
+    let answer = |name: &str| json!([{ "id": 1, "repository": { "name": name } }]);
+    for (name, record) in [("Foo/Bar", "3"), ("foo/bar", "3"), ("SimpsonCorp/sample_repo", "2")] {
+        let read = page("sast", &answer(name)).await;
+        assert_eq!(read.findings().iter().map(|finding| &*finding.record).collect::<Vec<_>>(), [record], "{name}");
+    }
+}
+
+#[tokio::test]
+async fn odd_forms_of_lists_and_lines_lose_no_finding() {
+    let finding = |members: Value| {
+        let mut finding = json!({ "id": 1, "repository": { "name": "semgrep" } });
+        finding.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        finding
+    };
+    let rows = [
+        (json!({ "rule": { "cwe_names": "CWE-89: SQL" } }), vec!["CWE-89"]),
+        (json!({ "rule": { "cwe_names": [null, "cwe-79: XSS", "CWE-0", null] } }), vec!["CWE-79"]),
+        (json!({ "rule": { "cwe_names": ["CWE-89", "CWE-22"], "owasp_names": null }, "categories": null }), vec!["CWE-22", "CWE-89"]),
+        (json!({ "rule": { "cwe_names": [] }, "location": { "file_path": "a.py", "line": -1, "end_line": 0 } }), vec![]),
+        (json!({ "location": { "file_path": "a.py", "line": "9", "end_line": 4.0 } }), vec![]),
+    ];
+    let read = page("sast", &rows.iter().map(|(members, _)| finding(members.clone())).collect()).await;
+    assert_eq!(read.rejects, []);
+    for (finding, (members, cwe)) in read.findings().into_iter().zip(&rows) {
+        assert_eq!(texts(&finding.cwe), *cwe, "{members}");
+    }
+    let found = read.findings();
+    assert_eq!((found[3].line_start, found[3].line_end), (None, None));
+    assert_eq!((found[4].line_start, found[4].line_end), (Some(9), Some(9)), "an end before its start is none");
+}
+
+/// A page that names itself as the next one.
+#[tokio::test]
+async fn secrets_whose_cursor_repeats_are_not_read_for_ever() {
+    let deployments = json!({ "deployments": [{ "id": 120, "slug": "acme" }] });
+    let answers = Router::new()
+        .route("/api/v1/deployments", get(move || std::future::ready(deployments.to_string())))
+        .route("/api/v1/deployments/acme/projects", get(|| std::future::ready(json!({ "projects": [] }).to_string())))
+        .route(
+            "/api/v1/deployments/120/secrets",
+            get(|| std::future::ready(json!({ "findings": [{ "id": "1" }], "cursor": "again" }).to_string())),
+        );
+    let tool = start(Canned(answers), 0).await.unwrap();
+    let link = Link {
+        location: Location::parse(&tool.url, false).unwrap(),
+        options: HttpOptions::default(),
+        limiters: Arc::new(Limiters::default()),
+    };
+    let source = Entry::find("semgrep").unwrap().open(json!({ "secret": "t" }), link).unwrap();
+    let cx = Cx::new(Arc::new(Activity::without_waits()));
+    let scope = Scope { list: "secrets", key: "120".into(), title: "secrets".into(), record: None };
+    let ask = |cursor| RawAsk { scope: &scope, since: None, full: true, mark: None, cursor, stored: &Nothing };
+    let Next::More(cursor) = source.page(&cx, ask(None)).await.unwrap().next else { panic!("there is a cursor") };
+    let error = source.page(&cx, ask(Some((&*cursor).into()))).await.unwrap_err();
+    assert!(matches!(error.kind, tributary_connectors::Kind::PagingLoop), "{error:?}");
 }
 
 #[tokio::test]
@@ -298,7 +379,7 @@ async fn projects_are_records_by_id_and_findings_of_others_are_left_as_they_are(
     let record = |at: usize| if let Item::Record(record) = &read.items[at] { record } else { panic!("a record") };
     assert_eq!((read.items.len(), read.coverage), (4, Coverage::Full));
     assert_eq!((&*record(0).key, &*record(0).name, record(0).url.as_deref()), ("1", "semgrep", Some("https://github.com/semgrep/semgrep")));
-    assert_eq!(record(0).attributes, [("tags", "red, blue".into()), ("branch", "main".into())]);
+    assert_eq!(record(0).attributes, [("tags", "blue, red".into()), ("branch", "main".into())]);
     assert_eq!(record(1).attributes, [("tags", "red".into()), ("branch", "trunk".into())]);
     assert_eq!((record(2).attributes.len(), record(3).attributes.len()), (0, 0));
 

@@ -16,7 +16,7 @@ mod record;
 mod v1;
 mod wire;
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use self::{
     home::home,
@@ -88,6 +88,9 @@ pub struct Cursor {
     link: Option<String>,
     /// Empty pages before it.
     empty: u8,
+    /// Cloud environments met so far, and whether an issue gave the name.
+    #[serde(default)]
+    environments: BTreeMap<String, bool>,
 }
 
 /// What of it is being read.
@@ -150,7 +153,8 @@ impl Connector for Snyk {
         }
         let list = if matches!(job, Job::Discover) { "projects" } else { "issues" };
         // The slug serves people and deep links.
-        let scope = |org: Org| Scope { list, key: org.id.into(), title: org.attributes.slug.unwrap_or_default().into(), record: None };
+        let scope =
+            |org: Org| Scope { list, key: org.id.into(), title: org.attributes.slug.text().unwrap_or_default().into(), record: None };
         Ok(self.organizations(cx).await?.into_iter().map(scope).collect())
     }
 
@@ -272,7 +276,7 @@ impl Snyk {
         }
         // An empty page that names itself is the end of the list.
         let ended = empty > 0 && cursor.link.as_ref() == Some(&link);
-        Ok((data, (!ended).then_some(Cursor { part: Part::Main, link: Some(link), empty })))
+        Ok((data, (!ended).then_some(Cursor { link: Some(link), empty, ..Cursor::default() })))
     }
 
     async fn issue_page(&self, cx: &Cx, ask: Ask<'_, Cursor>) -> Result<Page<Cursor>> {

@@ -1,10 +1,13 @@
 //! From an issue, and what is known around it, to a finding. Nothing here asks anything.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use super::{
     v1::{Fixes, Ignores},
-    wire::{Coordinate, Dependency, Issue, Place, Position, Project, WireSeverity},
+    wire::{Class, Coordinate, Dependency, Issue, Place, Problem, Project, Remedy, SourceLocation, WireSeverity},
 };
 use crate::prelude::*;
 
@@ -27,7 +30,7 @@ pub(super) fn finding(issue: Issue, org: &Scope, around: &Around, cx: &Cx) -> It
     let item = relationships.scan_item.data;
     let project = around.projects.get(&item.id).and_then(|project| project.as_ref().as_ref()).map(|project| &project.attributes);
     let project_kind = project.and_then(|project| project.kind.as_deref()).unwrap_or_default();
-    let category = match about.kind.as_str() {
+    let category = match about.kind.to_ascii_lowercase().as_str() {
         "package_vulnerability" if package_kind(project_kind).is_some_and(|kind| matches!(kind, "deb" | "apk" | "rpm")) => {
             Category::Container
         }
@@ -40,18 +43,13 @@ pub(super) fn finding(issue: Issue, org: &Scope, around: &Around, cx: &Cx) -> It
         "cloud" => Category::Cloud,
         other => cx.unknown("type of issue", other, Category::Misconfiguration),
     };
-    let severity = match about.effective_severity_level.as_str() {
-        "critical" => Severity::Critical,
-        "high" => Severity::High,
-        "medium" => Severity::Medium,
-        "low" => Severity::Low,
-        "info" => Severity::Info,
-        other => cx.unknown("severity", other, Severity::Unknown),
-    };
+    let level = &about.effective_severity_level;
+    let severity = Severity::of_word(level).unwrap_or_else(|| cx.unknown("severity", level, Severity::Unknown));
     let ignore = around.ignores.get(&item.id).and_then(|ignores| ignores.get(&about.key)).filter(|_| about.ignored);
-    let (state, word) = match (about.status.as_str(), about.ignored) {
+    let (state, word) = match (about.status.to_ascii_lowercase().as_str(), about.ignored) {
         ("resolved", _) => {
-            (State::Fixed, about.resolution.and_then(|resolution| resolution.kind).map(|kind| ["resolved: ", &kind].concat()))
+            let how = about.resolution.as_ref().and_then(|resolution| resolution.kind.as_deref());
+            (State::Fixed, how.map(|how| ["resolved: ", how].concat()))
         }
         ("open", false) => (State::Open, None),
         ("open", true) => match ignore.map(|ignore| ignore.kind.as_str()).filter(|kind| !kind.is_empty()) {
@@ -68,24 +66,16 @@ pub(super) fn finding(issue: Issue, org: &Scope, around: &Around, cx: &Cx) -> It
     };
 
     let problems = about.problems.unwrap_or_default();
-    let own = problems.iter().find(|problem| problem.source.as_deref().is_some_and(|source| source.eq_ignore_ascii_case("snyk")));
+    let own = rule_of(&problems);
     // A finding of Snyk Code has its own fingerprint for a problem: that is no rule.
     let rule = own.map(|problem| problem.id.as_str()).or(matches!(category, Category::Sca | Category::Container).then_some(&*about.key));
     let rule = rule.filter(|rule| category != Category::Sast || *rule != about.key);
     let fix = around.fixes.get(&item.id).filter(|_| state != State::Fixed);
     let fix = fix.and_then(|fixes| fixes.get(&own.map_or(&*about.key, |problem| &*problem.id).to_ascii_lowercase()));
-    let (mut cve, mut cwe, mut identifiers) = (Vec::<Box<str>>::new(), Vec::<Box<str>>::new(), Vec::<Box<str>>::new());
-    let classes = about.classes.iter().flatten().filter(|class| class.source.as_deref() == Some("CWE")).map(|class| &class.id);
-    for word in classes.chain(problems.iter().map(|problem| &problem.id)).filter(|word| category != Category::Sast || **word != about.key) {
-        let list = match word.split_once('-') {
-            Some(("CVE", _)) => &mut cve,
-            Some(("CWE", _)) => &mut cwe,
-            _ => &mut identifiers,
-        };
-        if !list.iter().any(|known| **known == **word) {
-            list.push(text::line(word));
-        }
-    }
+    let (weaknesses, others): (Vec<&Class>, Vec<&Class>) = about.classes.iter().flatten().partition(|class| class.is_weakness());
+    let named = weaknesses.into_iter().map(|class| &class.id).chain(problems.iter().map(|problem| &problem.id));
+    let mut ids = Ids::of(named.filter(|word| category != Category::Sast || **word != about.key));
+    [&mut ids.cve, &mut ids.cwe, &mut ids.other].into_iter().for_each(|list| list.sort_unstable());
 
     // A coordinate may be resolved while the issue is open.
     let coordinates = about.coordinates.unwrap_or_default();
@@ -93,9 +83,11 @@ pub(super) fn finding(issue: Issue, org: &Scope, around: &Around, cx: &Cx) -> It
         coordinates.iter().partition(|coordinate| coordinate.state.as_deref() != Some("resolved"));
     let standing = if open.is_empty() { resolved } else { open };
     let places: Vec<&Place> = standing.iter().flat_map(|coordinate| coordinate.representations.iter().flatten()).collect();
-    let mut packages = places.iter().filter_map(|place| place.dependency.as_ref());
-    let mut sources = places.iter().filter_map(|place| place.source_location.as_ref());
-    let (package, source) = (packages.next(), sources.next());
+    let mut packages: Vec<&Dependency> = places.iter().filter_map(|place| place.dependency.as_ref()).collect();
+    packages.sort_unstable();
+    let mut sources: Vec<&SourceLocation> = places.iter().filter_map(|place| place.source_location.as_ref()).collect();
+    sources.sort_by_key(|source| (source.file.as_deref(), source.start()));
+    let (package, source) = (packages.first().copied(), sources.first().copied());
     let version = package.and_then(|package| package.package_version.as_deref());
     let region = source.and_then(|source| source.region.as_ref());
     let resource = places.iter().filter_map(|place| place.cloud_resource.as_ref()?.resource.as_ref()).next();
@@ -111,11 +103,10 @@ pub(super) fn finding(issue: Issue, org: &Scope, around: &Around, cx: &Cx) -> It
     };
     tag(project.and_then(|project| project.origin.as_deref()).unwrap_or_default());
     project.iter().flat_map(|project| project.tags()).for_each(|text| tag(&text));
-    standing
-        .iter()
-        .filter_map(|coordinate| coordinate.reachability.as_deref())
-        .filter(|word| !matches!(*word, "no-info" | "not-applicable"))
-        .for_each(|word| tag(&["reachability ", word].concat()));
+    let words = standing.iter().filter_map(|coordinate| coordinate.reachability.as_deref());
+    let words: BTreeSet<&str> = words.filter(|word| !matches!(*word, "no-info" | "not-applicable")).collect();
+    words.into_iter().for_each(|word| tag(&["reachability ", word].concat()));
+    others.iter().map(|class| class.tag()).collect::<BTreeSet<_>>().iter().for_each(|class| tag(class));
     if let Some(score) = about.risk.and_then(|risk| risk.score).and_then(|score| score.value.0) {
         tag(&["risk score ", &score].concat());
     }
@@ -131,15 +122,15 @@ pub(super) fn finding(issue: Issue, org: &Scope, around: &Around, cx: &Cx) -> It
         [&resource.resource_type, &resource.location, &name.cloned()].into_iter().flatten().for_each(|word| tag(word));
     }
     path.iter().for_each(|path| tag(&["resource ", path].concat()));
-    packages.filter(|other| Some(*other) != package).for_each(|other| tag(&["also in ", &other.to_string()].concat()));
-    sources.for_each(|other| tag(&["also at ", other.file.as_deref().unwrap_or_default()].concat()));
+    packages.iter().filter(|other| Some(**other) != package).for_each(|other| tag(&["also in ", &other.to_string()].concat()));
+    sources.iter().skip(1).for_each(|other| tag(&["also at ", other.file.as_deref().unwrap_or_default()].concat()));
 
-    let links = problems.iter().filter_map(|problem| problem.url.as_deref());
-    let mut references: Vec<Box<str>> = links.filter_map(text::keep).collect();
-    if let Some(rule) = rule.filter(|rule| about.kind == "package_vulnerability" && !rule.contains(['/', '?', '#'])) {
-        references.push(["https://security.snyk.io/vuln/", rule].concat().into());
-    }
-    references.dedup();
+    let mut links: Vec<String> = problems.iter().filter_map(|problem| problem.url.clone()).collect();
+    links.sort_unstable();
+    let page = if category == Category::Cloud { "rules/cloud/" } else { "vuln/" };
+    let has_page = category == Category::Cloud || about.kind == "package_vulnerability";
+    let own_page = rule.filter(|rule| has_page && !rule.contains(['/', '?', '#']));
+    links.extend(own_page.map(|rule| ["https://security.snyk.io/", page, rule].concat()));
     let fixed_in = fix.map(|fix| &fix.fixed_in[..]).unwrap_or_default();
     let description = [
         about.description.as_deref().or(fix.and_then(|fix| fix.description.as_deref())).map(str::to_owned),
@@ -151,9 +142,16 @@ pub(super) fn finding(issue: Issue, org: &Scope, around: &Around, cx: &Cx) -> It
         }
         _ => about.title,
     };
-    let line = |place: Option<&Position>| place.and_then(|place| place.line.whole());
-    let (line_start, line_end) =
-        lines(line(region.and_then(|region| region.start.as_ref())), line(region.and_then(|region| region.end.as_ref())));
+    let end = region.and_then(|region| region.end.as_ref()?.line.whole());
+    let (line_start, line_end) = lines(source.and_then(SourceLocation::start), end);
+    // A resolved one was seen until then.
+    let resolved_at = about.resolution.and_then(|resolution| text::time(&resolution.resolved_at?));
+    let seen = resolved_at.filter(|_| state == State::Fixed).or_else(|| about.updated_at.as_deref().and_then(text::time));
+    let link = match item.kind.as_str() {
+        "project" => project_url(around.app.as_deref(), &org.title, &item.id, Some(&about.key)),
+        "environment" => cloud_url(around.app.as_deref(), &org.title),
+        _ => None,
+    };
     Item::Finding(Box::new(Finding {
         rule: rule.and_then(text::keep),
         branch: project.and_then(|project| text::keep(project.target_reference.as_deref()?)),
@@ -163,7 +161,9 @@ pub(super) fn finding(issue: Issue, org: &Scope, around: &Around, cx: &Cx) -> It
         vendor_severity: Some(text::line(&about.effective_severity_level)),
         state,
         vendor_state: Some(text::line(word.as_deref().unwrap_or(&about.status))),
-        exploited: exploit.as_ref().and_then(|exploit| Some(exploit.sources.as_ref()?.iter().any(|source| source == "CISA"))),
+        exploited: exploit
+            .as_ref()
+            .and_then(|exploit| Some(exploit.sources.as_ref()?.iter().any(|source| source.eq_ignore_ascii_case("CISA")))),
         fix_available: (!flags.is_empty() || !fixed_in.is_empty()).then(|| flags.contains(&true) || !fixed_in.is_empty()),
         cvss: cvss(about.severities.unwrap_or_default()),
         component_name: package.and_then(|package| text::keep(package.package_name.as_deref()?)),
@@ -178,32 +178,68 @@ pub(super) fn finding(issue: Issue, org: &Scope, around: &Around, cx: &Cx) -> It
         line_end,
         asset_key: Some(item.id.as_str().into()),
         remediation: remediation(package, fixed_in, &standing),
-        reference_urls: references,
+        reference_urls: text::links_of(links),
         tags,
-        url: project_url(around.app.as_deref(), &org.title, &item.id, Some(&about.key)).filter(|_| item.kind == "project"),
+        url: link,
         vendor_first_seen: about.created_at.as_deref().and_then(text::time),
-        cve,
-        cwe,
-        identifiers,
+        vendor_last_seen: seen,
+        cve: ids.cve,
+        cwe: ids.cwe,
+        identifiers: ids.other,
         ..Finding::new(id, item.id, category)
     }))
 }
 
-/// The score that Snyk itself gives, else NVD's, else anybody's; of the newest version of CVSS.
+/// The problem whose id is the rule: Snyk's own, else one of a part of Snyk (`snyk-cloud`), else one that is a rule.
+fn rule_of(problems: &[Problem]) -> Option<&Problem> {
+    let rank = |problem: &Problem| {
+        let source = problem.source.as_deref().unwrap_or_default().to_ascii_lowercase();
+        match &*source {
+            "snyk" => Some(0),
+            source if source.starts_with("snyk") => Some(1),
+            _ => (problem.kind.as_deref() == Some("rule")).then_some(2),
+        }
+    };
+    // Of several, always the same one.
+    let ranked = problems.iter().filter_map(|problem| Some((rank(problem)?, problem)));
+    ranked.min_by_key(|(rank, problem)| (*rank, &problem.id)).map(|(_, problem)| problem)
+}
+
+impl Class {
+    fn is_weakness(&self) -> bool {
+        self.source.as_deref().is_some_and(|source| source.eq_ignore_ascii_case("CWE"))
+    }
+
+    /// Its source and id, in which the source may stand already.
+    fn tag(&self) -> String {
+        match self.source.as_deref().filter(|source| !self.id.starts_with(source)) {
+            Some(source) => [source, " ", &self.id].concat(),
+            None => self.id.clone(),
+        }
+    }
+}
+
+impl SourceLocation {
+    fn start(&self) -> Option<i64> {
+        self.region.as_ref()?.start.as_ref()?.line.whole()
+    }
+}
+
+/// The score that Snyk itself gives, else NVD's, else anybody's; of the newest version of CVSS; of several the highest.
 fn cvss(severities: Vec<WireSeverity>) -> Option<Cvss> {
-    let mut best: Option<(i32, Cvss)> = None;
-    for severity in severities {
+    let read = |severity: WireSeverity| {
         let rank = match severity.source.as_deref().map(str::to_ascii_lowercase).as_deref() {
             Some("snyk") => 2,
             Some("nvd") => 1,
             _ => 0,
         };
         let version = severity.version.0.unwrap_or_default();
-        let Some(cvss) = Cvss::read(&version, severity.vector.as_deref(), severity.score.number()) else { continue };
-        if best.as_ref().is_none_or(|(old, known)| (rank, &cvss.version) > (*old, &known.version)) {
-            best = Some((rank, cvss));
-        }
-    }
+        Some((rank, Cvss::read(&version, severity.vector.as_deref(), severity.score.number())?))
+    };
+    let best = severities.into_iter().filter_map(read).max_by(|(a, x), (b, y)| {
+        let score = |cvss: &Cvss| cvss.score.unwrap_or_default();
+        (a, &x.version).cmp(&(b, &y.version)).then(score(x).total_cmp(&score(y))).then(x.vector.cmp(&y.vector))
+    });
     best.map(|(_, cvss)| cvss)
 }
 
@@ -242,11 +278,13 @@ fn purl(project: &str, name: &str, version: Option<&str>, rule: &str) -> Option<
 
 /// The least fixed version above the installed one; one fix may be made in several release lines.
 fn first_fixed<'a>(fixed_in: &'a [String], installed: &str) -> Option<&'a str> {
-    let parts = |version: &str| -> Vec<(u64, String)> {
-        version.split(['.', '-', '+', '_', ':', '~']).map(|part| (part.parse().unwrap_or(0), part.to_owned())).collect()
-    };
     let above = fixed_in.iter().filter(|version| parts(version) > parts(installed)).min_by_key(|version| parts(version));
     above.or(fixed_in.first()).map(String::as_str)
+}
+
+/// What versions are compared by.
+pub(super) fn parts(version: &str) -> Vec<(u64, String)> {
+    version.split(['.', '-', '+', '_', ':', '~']).map(|part| (part.parse().unwrap_or(0), part.to_owned())).collect()
 }
 
 fn remediation(package: Option<&Dependency>, fixed_in: &[String], coordinates: &[&Coordinate]) -> Option<Box<str>> {
@@ -263,10 +301,19 @@ fn remediation(package: Option<&Dependency>, fixed_in: &[String], coordinates: &
     ] {
         lines.extend(holds.then_some(line));
     }
-    for remedy in coordinates.iter().flat_map(|coordinate| coordinate.remedies.iter().flatten()) {
+    let mut remedies: Vec<&Remedy> = coordinates.iter().flat_map(|coordinate| coordinate.remedies.iter().flatten()).collect();
+    remedies.sort_by_key(|remedy| (&remedy.kind, &remedy.description));
+    for remedy in remedies {
         lines.extend(remedy.description.as_deref().filter(|line| !lines.contains(line)));
     }
     text::keep(&lines.join("\n"))
+}
+
+/// Deep link to the cloud issues of an organization, which has pages for neither one issue nor one environment.
+pub(super) fn cloud_url(app: Option<&str>, org: &str) -> Option<Box<str>> {
+    let mut url = url::Url::parse(app?).ok()?;
+    url.path_segments_mut().ok()?.extend(["org", Some(org).filter(|org| !org.is_empty())?, "cloud", "issues"]);
+    Some(url.to_string().into())
 }
 
 /// Deep link to a project, or to an issue in it.
@@ -275,4 +322,18 @@ pub(super) fn project_url(app: Option<&str>, org: &str, project: &str, issue: Op
     url.path_segments_mut().ok()?.extend(["org", Some(org).filter(|org| !org.is_empty())?, "project", project]);
     url.set_fragment(issue.map(|key| ["issue-", key].concat()).as_deref());
     Some(url.to_string().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deep_links_lead_to_the_project_or_to_the_cloud_issues_of_the_organization() {
+        let app = Some("https://app.eu.snyk.io");
+        let project = project_url(app, "acme & co", "p-1", Some("SNYK-JS-A-1"));
+        assert_eq!(project.as_deref(), Some("https://app.eu.snyk.io/org/acme%20&%20co/project/p-1#issue-SNYK-JS-A-1"));
+        assert_eq!(cloud_url(app, "acme").as_deref(), Some("https://app.eu.snyk.io/org/acme/cloud/issues"));
+        assert_eq!((cloud_url(app, ""), cloud_url(None, "acme")), (None, None));
+    }
 }

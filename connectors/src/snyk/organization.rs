@@ -38,7 +38,7 @@ impl Snyk {
         if self.orgs.is_empty() {
             return Ok(orgs);
         }
-        let is = |org: &Org, wanted: &String| org.id == *wanted || org.attributes.slug.as_ref() == Some(wanted);
+        let is = |org: &Org, wanted: &String| org.id == *wanted || org.attributes.slug.text() == Some(wanted);
         // One that is not visible stays in the list: asking for it tells what is wrong, and stops no other.
         let named = |wanted: &String| {
             orgs.iter()

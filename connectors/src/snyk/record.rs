@@ -2,9 +2,9 @@
 
 use super::{
     Cursor, Part, Snyk,
-    finding::project_url,
+    finding::{cloud_url, project_url},
     told,
-    wire::{Issue, Key, Project},
+    wire::{Environment, Issue, Key, Project},
 };
 use crate::prelude::*;
 
@@ -50,28 +50,43 @@ impl Snyk {
         const ROUTE: &str = "/rest/orgs/{}/issues";
         let first = self.rest(ROUTE, &[&ask.scope.key]).query("type", Some("cloud"));
         let (data, next) = self.list(cx, first, ROUTE, &ask.cursor).await.map_err(|error| told(error, "org.project.snapshot.read"))?;
-        let mut environments: Vec<Item> = Vec::new();
+        let mut met = ask.cursor.environments;
+        let mut records: Vec<Item> = Vec::new();
         for issue in data.iter().filter_map(|raw| serde_json::from_str::<Issue>(raw.get()).ok()) {
-            let item = &issue.relationships.scan_item.data;
-            let known = |other: &Item| matches!(other, Item::Record(record) if *record.key == *item.id);
-            if item.kind != "environment" || environments.iter().any(known) {
+            let item = issue.relationships.scan_item.data;
+            if item.kind != "environment" || met.get(&item.id) == Some(&true) {
                 continue;
             }
             let all = issue.attributes.coordinates.iter().flatten().flat_map(|coordinate| coordinate.representations.iter().flatten());
-            let named =
-                all.filter_map(|place| place.cloud_resource.as_ref()?.environment.as_ref()).find(|at| at.id.as_ref() == Some(&item.id));
-            environments.push(Item::Record(Record {
-                name: text::line(named.and_then(|environment| environment.name.as_deref()).unwrap_or(&item.id)),
-                key: item.id.as_str().into(),
-                kind: "environment".into(),
-                url: None,
-                attributes: attributes([
-                    ("type", named.and_then(|environment| environment.kind.clone())),
-                    ("native_id", named.and_then(|environment| environment.native_id.clone())),
-                ]),
-            }));
+            // The environment of a resource has an id of its own, which need not be that of the scanned item.
+            let mut there: Vec<&Environment> = all.filter_map(|place| place.cloud_resource.as_ref()?.environment.as_ref()).collect();
+            there.sort_by_key(|at| (at.id.as_ref() != Some(&item.id), &at.name));
+            let named = there.into_iter().find(|environment| environment.name.is_some());
+            records.extend(named.map(|named| self.environment(&item.id, Some(named), ask.scope)));
+            met.insert(item.id, named.is_some());
         }
-        let next = next.map_or(Next::FULL, |next| Next::More(Cursor { part: Part::Cloud, ..next }));
-        Ok(Page::of(environments, next))
+        let next = match next {
+            Some(next) => Next::More(Cursor { part: Part::Cloud, environments: met, ..next }),
+            None => {
+                // What no issue names is called by its id.
+                let unnamed = met.iter().filter(|(_, named)| !**named);
+                records.extend(unnamed.map(|(id, _)| self.environment(id, None, ask.scope)));
+                Next::FULL
+            }
+        };
+        Ok(Page::of(records, next))
+    }
+
+    fn environment(&self, id: &str, named: Option<&Environment>, org: &Scope) -> Item {
+        Item::Record(Record {
+            name: text::line(named.and_then(|environment| environment.name.as_deref()).unwrap_or(id)),
+            key: id.into(),
+            kind: "environment".into(),
+            url: cloud_url(self.app.as_deref(), &org.title),
+            attributes: attributes([
+                ("type", named.and_then(|environment| environment.kind.clone())),
+                ("native_id", named.and_then(|environment| environment.native_id.clone())),
+            ]),
+        })
     }
 }

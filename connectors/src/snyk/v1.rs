@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use super::told;
+use super::{finding::parts, told};
 use crate::{
     kit::{Cache, Loose},
     prelude::*,
@@ -103,6 +103,7 @@ pub(super) async fn ask_fixes(http: &Http, cx: &Cx, org: &str, project: &str) ->
         if fixed_in.is_empty() {
             fixed_in.extend(nearest.filter(|version| !version.is_empty()));
         }
+        fixed_in.sort_by_cached_key(|version| parts(version));
         (issue.id.to_ascii_lowercase(), Fix { fixed_in, description: data.description })
     };
     Ok(issues.map(fix).collect())

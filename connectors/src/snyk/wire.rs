@@ -56,7 +56,8 @@ pub(super) struct Org {
 
 #[derive(Clone, Default, Deserialize)]
 pub(super) struct OrgAttributes {
-    pub(super) slug: Option<String>,
+    #[serde(default)]
+    pub(super) slug: Loose,
 }
 
 #[derive(Debug, Deserialize)]
@@ -173,6 +174,7 @@ pub(super) struct IssueAttributes {
     pub(super) ignored: bool,
     pub(super) effective_severity_level: String,
     pub(super) created_at: Option<String>,
+    pub(super) updated_at: Option<String>,
     pub(super) description: Option<String>,
     pub(super) classes: Option<Vec<Class>>,
     pub(super) problems: Option<Vec<Problem>>,
@@ -193,6 +195,8 @@ pub(super) struct Class {
 pub(super) struct Problem {
     pub(super) id: String,
     pub(super) source: Option<String>,
+    #[serde(rename = "type")]
+    pub(super) kind: Option<String>,
     pub(super) url: Option<String>,
 }
 
@@ -233,6 +237,7 @@ pub(super) struct RiskScore {
 pub(super) struct Resolution {
     #[serde(rename = "type")]
     pub(super) kind: Option<String>,
+    pub(super) resolved_at: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -258,6 +263,8 @@ impl Coordinate {
 
 #[derive(Deserialize)]
 pub(super) struct Remedy {
+    #[serde(rename = "type")]
+    pub(super) kind: Option<String>,
     pub(super) description: Option<String>,
 }
 
@@ -272,7 +279,7 @@ pub(super) struct Place {
     pub(super) cloud_resource: Option<CloudResource>,
 }
 
-#[derive(PartialEq, Deserialize)]
+#[derive(PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 pub(super) struct Dependency {
     pub(super) package_name: Option<String>,
     pub(super) package_version: Option<String>,

@@ -98,6 +98,7 @@ async fn a_package_vulnerability_is_mapped_field_by_field() {
         ["https://nvd.nist.gov/vuln/detail/CVE-2023-4863", "https://security.snyk.io/vuln/SNYK-PYTHON-PILLOW-5918878"]
     );
     assert_eq!(texts(&finding.tags), ["package_vulnerability", "github", "team:red", "risk score 649", "exploit maturity Attacked"]);
+    assert_eq!(finding.lineage, None, "the vendor's id stays");
     assert_eq!(finding.vendor_first_seen.unwrap().to_string(), "2025-09-11T18:25:22.457Z");
     assert_eq!((finding.asset_key.as_deref(), finding.url.as_deref()), (Some("92867a20-30b8-44fd-a59f-da71d59b58f1"), None));
 }
@@ -151,6 +152,7 @@ async fn states_severities_and_types_follow_the_table() {
         (json!({ "ignored": true, "key": "odd" }), State::RiskAccepted, "open, ignored: because"),
         (json!({ "ignored": false, "key": "nv" }), State::Open, "open"),
         (json!({ "status": "pondering" }), State::Open, "pondering"),
+        (json!({ "status": "RESOLVED", "type": "Code" }), State::Fixed, "RESOLVED"),
     ];
     let entry = |kind: &str| json!({ "*": { "reason": format!("said {kind}"), "reasonType": kind, "created": "2026-01-01T00:00:00Z" } });
     let ignores = json!({ "nv": [entry("not-vulnerable")], "wf": [entry("wont-fix")], "ti": [entry("temporary-ignore")], "odd": [entry("because")],
@@ -170,6 +172,8 @@ async fn states_severities_and_types_follow_the_table() {
         ("medium", Severity::Medium),
         ("low", Severity::Low),
         ("info", Severity::Info),
+        ("Moderate", Severity::Medium),
+        ("informational", Severity::Info),
         ("apocalyptic", Severity::Unknown),
     ];
     let page = Tool::of(issues(severities.map(|(word, _)| json!({ "effective_severity_level": word })))).read(token()).await;
@@ -192,6 +196,98 @@ async fn states_severities_and_types_follow_the_table() {
         let settings = json!({ "secret": "00000000-aaaa", "include_licenses": true });
         assert_eq!(tool.read(settings).await.findings()[0].category, category, "{kind} {project}");
     }
+}
+
+/// An issue of a cloud environment, as in the vendor's specification: the resource's environment has an id of its own.
+fn cloud_issue(number: usize, item: &str, environment: &Value) -> Value {
+    let resource =
+        json!({ "input_type": "cloud_scan", "name": "logs", "native_id": "arn:aws:s3:::logs", "resource_type": "aws_s3_bucket" });
+    let mut issue = issue(
+        number,
+        json!({ "type": "cloud", "problems": [{ "id": "SNYK-CC-00181", "source": "snyk-cloud", "type": "rule" }],
+        "classes": [{ "id": "data", "source": "snyk-cloud", "type": "rule-category" },
+            { "id": "CIS-AWS_v1.3.0_2.1.2", "source": "CIS-AWS_v1.3.0", "type": "compliance" },
+            { "id": "A05:2021", "source": "OWASP", "type": "compliance" }, { "id": "cwe-319", "source": "cwe", "type": "weakness" }],
+        "status": "resolved", "resolution": { "type": "fixed", "resolved_at": "2026-02-03T00:00:00Z", "details": "rule_passed" },
+        "coordinates": [{ "representations": [{ "cloud_resource": { "environment": environment, "resource": resource } }] }] }),
+    );
+    issue["relationships"]["scan_item"]["data"] = json!({ "id": item, "type": "environment" });
+    issue
+}
+
+#[tokio::test]
+async fn a_cloud_issue_has_its_rule_its_classes_its_dates_and_a_link() {
+    let environment = json!({ "id": "e-other", "name": "Staging", "native_id": "721018433921", "type": "aws" });
+    let page = Tool::of(json!([cloud_issue(1, "e-1", &environment)])).read(token()).await;
+    let finding = page.findings()[0];
+    assert_eq!((finding.category, finding.rule.as_deref(), &*finding.record), (Category::Cloud, Some("SNYK-CC-00181"), "e-1"));
+    assert_eq!((texts(&finding.cwe), texts(&finding.identifiers)), (vec!["CWE-319"], vec!["SNYK-CC-00181"]));
+    assert_eq!(
+        texts(&finding.tags),
+        ["cloud", "CIS-AWS_v1.3.0_2.1.2", "OWASP A05:2021", "snyk-cloud data", "aws_s3_bucket", "arn:aws:s3:::logs"]
+    );
+    assert_eq!(texts(&finding.reference_urls), ["https://security.snyk.io/rules/cloud/SNYK-CC-00181"]);
+    assert_eq!(finding.vendor_last_seen.unwrap().to_string(), "2026-02-03T00:00:00Z", "until it was resolved");
+    let custom = json!({ "type": "custom", "updated_at": "2026-03-04T05:06:07Z",
+        "problems": [{ "id": "X-1", "source": "acme", "type": "vulnerability" }, { "id": "RULE-9", "source": "acme", "type": "rule" }] });
+    let page = Tool::of(issues([custom])).read(token()).await;
+    assert_eq!(page.findings()[0].rule.as_deref(), Some("RULE-9"), "whatever its source is called");
+    assert_eq!(page.findings()[0].vendor_last_seen.unwrap().to_string(), "2026-03-04T05:06:07Z");
+}
+
+#[tokio::test]
+async fn whatever_order_the_vendor_lists_in_is_the_same_finding() {
+    let place = |file: &str| json!({ "representations": [{ "sourceLocation": { "file": file, "region": { "start": { "line": 3 } } } }] });
+    let severity = |score: f64| json!({ "source": "Snyk", "version": "3.1", "score": score });
+    let mut lists = json!({
+        "problems": [{ "id": "SNYK-JS-A-1", "source": "SNYK", "url": "https://x.example/1" }, { "id": "CVE-2026-1001", "source": "NVD", "url": "https://x.example/2" },
+            { "id": "CVE-2026-1000", "source": "NVD" }, { "id": "GHSA-a", "source": "GHSA" }, { "id": "SNYK-JS-B-2", "source": "SNYK" }],
+        "classes": [{ "id": "CWE-79", "source": "CWE" }, { "id": "CWE-22", "source": "CWE" }, { "id": "A1", "source": "OWASP" }, { "id": "A2", "source": "OWASP" }],
+        "severities": [severity(5.0), severity(7.0)],
+        "coordinates": [dependency("a", "1"), dependency("b", "2"), place("x.js"), place("y.js"),
+            { "reachability": "function", "remedies": [{ "type": "t1", "description": "One." }, { "type": "t2", "description": "Two." }], "representations": [] },
+            { "reachability": "package", "representations": [] }],
+    });
+    let first = Tool::of(issues([lists.clone()])).read(token()).await;
+    for list in lists.as_object_mut().unwrap().values_mut() {
+        list.as_array_mut().unwrap().reverse();
+        list.as_array_mut().unwrap().iter_mut().filter_map(|one| one["remedies"].as_array_mut()).for_each(|remedies| remedies.reverse());
+    }
+    let second = Tool::of(issues([lists])).read(token()).await;
+    let told = |read: &Read| {
+        let finding = read.findings()[0];
+        format!(
+            "{:?}",
+            (
+                &finding.title,
+                &finding.rule,
+                &finding.cve,
+                &finding.cwe,
+                &finding.identifiers,
+                &finding.cvss,
+                &finding.tags,
+                &finding.reference_urls,
+                &finding.remediation,
+                &finding.component_name,
+                &finding.file_path
+            )
+        )
+    };
+    assert_eq!(told(&first), told(&second));
+    assert_eq!(first.findings()[0].rule.as_deref(), Some("SNYK-JS-A-1"));
+}
+
+#[tokio::test]
+async fn odd_lines_and_dates_are_none_and_lose_no_finding() {
+    let place = |start: Value, end: Value| json!([{ "representations": [{ "sourceLocation": { "file": "a.js", "region": { "start": { "line": start }, "end": { "line": end } } } }] }]);
+    let rows = [(json!(-1), json!(0), None, None), (json!("3"), json!(3.0), Some(3), Some(3)), (json!(9), json!(4), Some(9), None)];
+    let of = |(start, end, ..): &(Value, Value, Option<u32>, Option<u32>)| json!({ "type": "code", "created_at": "0001-01-01T00:00:00Z", "updated_at": "1970-01-01T00:00:00Z", "coordinates": place(start.clone(), end.clone()) });
+    let page = Tool::of(issues(rows.iter().map(of))).read(token()).await;
+    for (finding, (start, end, first, last)) in page.findings().into_iter().zip(&rows) {
+        assert_eq!((finding.line_start, finding.line_end), (*first, *last), "{start} {end}");
+        assert_eq!((finding.vendor_first_seen, finding.vendor_last_seen), (None, None));
+    }
+    assert_eq!(page.findings().len(), 3);
 }
 
 #[tokio::test]
@@ -260,7 +356,7 @@ async fn fixed_versions_and_descriptions_come_from_v1_by_the_id_of_snyks_own_pro
         { "id": "SNYK-DEBIAN11-GLIBC-1", "issueData": { "nearestFixedInVersion": "2.31-13" }, "fixInfo": { "isUpgradable": false } },
         7,
     ] });
-    let problem = |id: &str, source: &str| json!([{ "id": "CVE-2018-1", "source": "CVE" }, { "id": id, "source": source, "url": "https://x.example/1" }]);
+    let problem = |id: &str, source: &str| json!([{ "id": "CVE-2018-1000", "source": "CVE" }, { "id": id, "source": source, "url": "https://x.example/1" }]);
     let tool = Tool {
         aggregated: (StatusCode::OK, aggregated.clone()),
         ..Tool::of(issues([
@@ -275,7 +371,7 @@ async fn fixed_versions_and_descriptions_come_from_v1_by_the_id_of_snyks_own_pro
     assert_eq!((hoek.fixed_version.as_deref(), hoek.fix_available), (Some("4.2.1"), Some(true)));
     assert_eq!(hoek.remediation.as_deref(), Some("Upgrade hoek to 2.10.0 or 4.2.1 or 5.0.3."));
     assert_eq!(hoek.description.as_deref(), Some("## Overview\nhoek"));
-    assert_eq!((texts(&hoek.cve), texts(&hoek.identifiers)), (vec!["CVE-2018-1"], vec!["NPM:hoek:20180212"]));
+    assert_eq!((texts(&hoek.cve), texts(&hoek.identifiers)), (vec!["CVE-2018-1000"], vec!["NPM:hoek:20180212"]));
     assert_eq!((glibc.fixed_version.as_deref(), glibc.description.as_deref()), (Some("2.31-13"), Some("of REST")));
     assert_eq!((other.fixed_version.as_deref(), other.fix_available, other.remediation.as_deref()), (None, None, None));
     assert_eq!(resolved.fixed_version, None);
@@ -389,16 +485,22 @@ async fn a_project_is_a_record_with_its_target_and_a_cloud_environment_is_one_to
     );
     cloud["relationships"]["scan_item"]["data"] = json!({ "id": "e-1", "type": "environment" });
     let ordinary = issue(2, json!({ "type": "cloud" }));
+    // Its first issue names no resource, the second one does, under an id of its own; the last environment has no name at all.
+    let mut unnamed = cloud_issue(3, "e-2", &json!(null));
+    unnamed["attributes"]["coordinates"] = json!(null);
+    let staging = cloud_issue(4, "e-2", &json!({ "id": "e-other", "name": "Staging", "type": "aws" }));
+    let mut nameless = unnamed.clone();
+    nameless["relationships"]["scan_item"]["data"]["id"] = "e-3".into();
     let answer = |data: Value| move || std::future::ready(json!({ "data": data, "links": {} }).to_string());
     let answers = Router::new()
         .route("/rest/orgs/o-1/projects", get(answer(json!([project, bare, [1, 2]]))))
-        .route("/rest/orgs/o-1/issues", get(answer(json!([cloud, ordinary, cloud]))));
+        .route("/rest/orgs/o-1/issues", get(answer(json!([cloud, ordinary, cloud, unnamed, staging, nameless, unnamed]))));
     let scope = Scope { list: "projects", key: "o-1".into(), title: "acme".into(), record: None };
     let page = read("snyk", token(), &scope, answers).await;
     assert_eq!((page.rejects.len(), page.total), (1, None));
     let records: Vec<&Record> =
         page.items.iter().map(|item| if let Item::Record(record) = item { record } else { panic!("{item:?}") }).collect();
-    let [shop, bare, environment] = records[..] else { panic!("{records:?}") };
+    let [shop, bare, environment, staging, nameless] = records[..] else { panic!("{records:?}") };
     assert_eq!((&*shop.key, &*shop.name, &*shop.kind), ("p-1", "acme/shop:package.json", "project"));
     let attributes: Vec<(&str, &str)> = shop.attributes.iter().map(|(name, value)| (*name, &**value)).collect();
     assert_eq!(
@@ -422,6 +524,7 @@ async fn a_project_is_a_record_with_its_target_and_a_cloud_environment_is_one_to
     assert_eq!((&*environment.key, &*environment.name, &*environment.kind), ("e-1", "prod", "environment"));
     let facts: Vec<(&str, &str)> = environment.attributes.iter().map(|(name, value)| (*name, &**value)).collect();
     assert_eq!(facts, [("type", "aws"), ("native_id", "123456789012")]);
+    assert_eq!((&*staging.key, &*staging.name, &*nameless.key, &*nameless.name), ("e-2", "Staging", "e-3", "e-3"));
 }
 
 /// A connection to these answers, and where its walks leave their counters.

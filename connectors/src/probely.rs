@@ -8,7 +8,7 @@
 
 mod finding;
 
-use self::finding::{Key, Named, Wire, finding, unique};
+use self::finding::{Key, Named, Wire, finding, sorted, unique};
 use crate::{
     kit::{Location, Loose, Request, count},
     prelude::*,
@@ -261,7 +261,7 @@ struct Site {
 }
 
 fn names(all: Option<Vec<Named>>) -> Option<String> {
-    Some(all?.into_iter().filter_map(|named| named.name).collect::<Vec<_>>().join(", "))
+    Some(sorted(all?).join(", "))
 }
 
 #[cfg(test)]

@@ -16,27 +16,31 @@ pub(super) fn finding(wire: Wire, target: &str, page: Option<Box<str>>, cx: &Cx)
         Some(10) => Severity::Low,
         Some(..10) => Severity::Info,
         _ => {
-            if let Some(other) = wire.severity.text() {
-                cx.unknown("severity", other, ());
-            }
-            cvss.as_ref().map_or(Severity::Unknown, Cvss::severity)
+            let word = wire.severity.text().unwrap_or_default();
+            Severity::of_word(word).unwrap_or_else(|| {
+                if !word.is_empty() {
+                    cx.unknown("severity", word, ());
+                }
+                cvss.as_ref().map_or(Severity::Unknown, Cvss::severity)
+            })
         }
     };
     let word = wire.state.as_deref().unwrap_or_default();
-    let state = match word {
+    let small = word.trim().to_ascii_lowercase();
+    let state = match &*small {
         "notfixed" | "retesting" => State::Open,
         "fixed" => State::Fixed,
         "accepted" => State::RiskAccepted,
         "invalid" => State::FalsePositive,
-        other => cx.unknown("state", other, State::Open),
+        _ => cx.unknown("state", word, State::Open),
     };
     let name = definition.name.as_deref().filter(|name| !name.is_empty()).or(definition.id.as_deref()).unwrap_or("finding");
     let parameter = wire.parameter.as_deref().filter(|parameter| !parameter.is_empty());
     let title = parameter.map_or_else(|| name.to_owned(), |parameter| format!("{name} in '{parameter}'"));
-    let labels = [wire.labels, wire.target.and_then(|target| target.labels)].into_iter().flatten().flatten();
+    let labels = [wire.labels, wire.target.and_then(|target| target.labels)].into_iter().flatten().flat_map(sorted);
     let notes = [("method", wire.method), ("insertion point", wire.insertion_point), ("parameter", wire.parameter.clone())];
     let notes = notes.into_iter().filter_map(|(what, value)| Some(format!("{what} {}", value.filter(|value| !value.is_empty())?)));
-    let retest = (word == "retesting" || wire.retesting == Some(true)).then(|| "retesting".to_owned());
+    let retest = (small == "retesting" || wire.retesting == Some(true)).then(|| "retesting".to_owned());
     Ok(Item::Finding(Box::new(Finding {
         title: text::line(&title),
         description: definition.desc.as_deref().and_then(text::keep),
@@ -51,7 +55,7 @@ pub(super) fn finding(wire: Wire, target: &str, page: Option<Box<str>>, cx: &Cx)
         asset_key: Some(target.into()),
         // Markdown with HTML's line breaks in it.
         remediation: wire.fix.as_deref().and_then(|fix| text::keep(&fix.replace("<br>", "\n").replace("<br/>", "\n"))),
-        tags: text::distinct(labels.filter_map(|label| label.name).chain(notes).chain(retest)),
+        tags: text::distinct(labels.chain(notes).chain(retest)),
         url: page,
         vendor_last_seen: wire.last_found.as_deref().and_then(text::time),
         ..Finding::new(unique(target, id), target, Category::Dast)
@@ -72,6 +76,13 @@ pub(super) struct Key {
 #[derive(Deserialize)]
 pub(super) struct Named {
     pub(super) name: Option<String>,
+}
+
+/// Their names, in alphabetical order: they are sets.
+pub(super) fn sorted(all: Vec<Named>) -> Vec<String> {
+    let mut names: Vec<String> = all.into_iter().filter_map(|named| named.name).collect();
+    names.sort_unstable();
+    names
 }
 
 #[derive(Deserialize)]
@@ -124,7 +135,11 @@ impl Cwe {
             Cwe::One(one) => vec![one],
             Cwe::Other(_) => Vec::new(),
         };
-        let id = |one: &Loose| one.whole().map_or_else(|| ids::cwes(one.text().unwrap_or_default()), |id| vec![format!("CWE-{id}").into()]);
-        all.iter().flat_map(id).collect()
+        let id =
+            |one: &Loose| one.whole().map_or_else(|| ids::cwes(one.text().unwrap_or_default()), |id| ids::cwe(id).into_iter().collect());
+        let mut found: Vec<Box<str>> = all.iter().flat_map(id).collect();
+        found.sort_unstable();
+        found.dedup();
+        found
     }
 }

@@ -140,7 +140,7 @@ async fn names_of_targets_come_from_the_first_place_that_has_one() {
     let names: Vec<&str> = records(&read).iter().map(|record| &*record.name).collect();
     assert_eq!(names, rows.iter().map(|(_, name)| *name).collect::<Vec<_>>());
     let last = *records(&read).last().unwrap();
-    assert_eq!(last.attributes, [("type", Box::from("api")), ("teams", "red, blue".into())]);
+    assert_eq!(last.attributes, [("type", Box::from("api")), ("teams", "blue, red".into())]);
 }
 
 /// One expectation for each row of the mapping table.
@@ -174,6 +174,7 @@ async fn states_and_severities_follow_the_table() {
         (json!({ "severity": "40" }), State::Open, Severity::Critical),
         // Changed by hand: the score stays, and has no say.
         (json!({ "severity": 10, "cvss_score": 9.8 }), State::Open, Severity::Low),
+        (json!({ "severity": "Moderate", "state": "Fixed" }), State::Fixed, Severity::Medium),
         (json!({ "severity": 25 }), State::Open, Severity::Medium),
         (json!({ "severity": 50, "cvss_score": 9.8, "cvss_vector": "" }), State::Open, Severity::Critical),
         (json!({ "severity": null, "cvss_score": 3.0, "cvss_vector": null }), State::Open, Severity::Low),
@@ -205,14 +206,14 @@ async fn states_and_severities_follow_the_table() {
 async fn absent_and_odd_members_are_read_leniently() {
     let least = json!({ "id": 1, "definition": null, "target": null, "labels": null, "params": null, "state": "fixed", "severity": 30 });
     let definition = |cwe: Value| finding(json!({ "definition": { "id": "d-2", "name": "", "cwe": cwe } }));
-    let odd = [json!(["CWE-79", 89]), json!("CWE-352"), json!({ "id": 1 }), json!(null)].map(definition);
+    let odd = [json!(["cwe-79", 89, 89]), json!("CWE-352"), json!({ "id": 1 }), json!(null), json!([0, -1, "CWE-0"])].map(definition);
     let read = findings(listing(&[&[least][..], &odd].concat())).await;
     assert_eq!(read.rejects, []);
     let found = read.findings();
     assert_eq!((&*found[0].title, found[0].cvss.as_ref(), texts(&found[0].tags)), ("finding", None, vec![]));
     assert_eq!(&*found[1].title, "d-2");
     let cwes: Vec<_> = found[1..].iter().map(|finding| texts(&finding.cwe)).collect();
-    assert_eq!(cwes, [vec!["CWE-79", "CWE-89"], vec!["CWE-352"], vec![], vec![]]);
+    assert_eq!(cwes, [vec!["CWE-79", "CWE-89"], vec!["CWE-352"], vec![], vec![], vec![]]);
 }
 
 #[tokio::test]

@@ -167,14 +167,33 @@ impl Connection {
         self.secrets.iter().map(resolve).collect()
     }
 
-    /// Like [`Connection::open`], for tasks: the runtime is not held up.
+    /// Like [`Connection::open`], for tasks: the runtime is not held up. What about the secrets looks like a mistake is told first,
+    /// a line each, as it explains what may follow.
     ///
     /// # Errors
     /// As [`Connection::open`].
-    pub async fn opened(self: &Arc<Self>, limiters: &Arc<Limiters>) -> Result<Arc<dyn Source>, Error> {
+    pub async fn opened(
+        self: &Arc<Self>,
+        limiters: &Arc<Limiters>,
+        tell: impl Fn(&str) + Send + 'static,
+    ) -> Result<Arc<dyn Source>, Error> {
         let (connection, limiters) = (Arc::clone(self), Arc::clone(limiters));
-        let opened = tokio::task::spawn_blocking(move || connection.open(&limiters)).await;
+        let opened = tokio::task::spawn_blocking(move || {
+            let secrets = connection.resolve()?;
+            connection.doubts(&secrets).iter().for_each(|doubt| tell(doubt));
+            connection.open_with(secrets, &limiters)
+        });
+        let opened = opened.await;
         opened.unwrap_or_else(|_| Err(Error::new("opening the connection", Kind::Settings("a defect of the connector".into()))))
+    }
+
+    /// What about these secrets looks like a mistake of whoever stored them, a line each, which do not show them.
+    pub(crate) fn doubts(&self, secrets: &Map<String, Value>) -> Vec<String> {
+        let of = |(field, reference): &(String, SecretRef)| {
+            let secret = secrets.get(field).and_then(Value::as_str).unwrap_or_default();
+            secret::doubts(secret).into_iter().map(|doubt| format!("`{field}` ({reference}) {doubt}")).collect::<Vec<_>>()
+        };
+        self.secrets.iter().flat_map(of).collect()
     }
 
     /// Opens the connection with these secrets.

@@ -142,6 +142,7 @@ pub async fn run(paths: Vec<PathBuf>, config: Config, stop: CancellationToken) -
     // Heard from the moment on at which somebody may send it: nobody listening, it would end the process.
     let hangup = signal(SignalKind::hangup())?;
     notify::ready();
+    credentials::warn_of_doubts(daemon.connections.values().cloned().collect());
     daemon.work(hangup).await?;
     notify::stopping();
     tracing::info!(running = daemon.running.len(), "stopping");
@@ -420,6 +421,7 @@ impl Daemon {
                     run.stop.cancel();
                 }
                 self.look_at_refused().await;
+                credentials::warn_of_doubts(self.connections.values().cloned().collect());
                 let text = if changes.is_empty() { "nothing changed".to_owned() } else { changes.join("\n") };
                 tracing::info!(changes = %text.replace('\n', "; "), "the configuration was taken");
                 (true, text)

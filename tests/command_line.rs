@@ -268,6 +268,64 @@ async fn what_is_not_there_has_its_own_exit_code() {
     assert!(shown["first_seen"].as_str().unwrap().ends_with('Z'));
 }
 
+/// Control characters, marks of direction, and what has no width: told here apart from the program, after the Unicode standard.
+fn is_hidden(c: char) -> bool {
+    matches!(u32::from(c), 0..=8 | 0xb..=0x1f | 0x7f..=0x9f | 0xad | 0x61c | 0x200b..=0x200f | 0x2028..=0x202e | 0x2060..=0x206f | 0xfeff | 0xe0000..=0xe007f)
+}
+
+/// Whoever writes into a finding steers no terminal, and what is shown reads as it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn g3_what_vendors_write_is_shown_and_steers_nothing() {
+    const HOSTILE: &str = "a\u{1b}]0;title\u{7}\u{9b}2J\u{7f}\rb\u{202e}txt.exe\u{2066}\u{200b}\u{feff}\u{e0041}\u{85}c";
+    let bench = tool(DependencyTrack::new(SMALL)).await;
+    assert_eq!(run(&bench, &["run", "--once"]).await.0, 0);
+    let database = rusqlite::Connection::open(bench.folder.path().join("t.db")).unwrap();
+    database.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
+    for sql in [
+        "update finding_rows set title = ?1, component_name = '=' || ?1, severity = 'critical'",
+        "update record_rows set name = ?1",
+        "update operations set error = ?1, detail = json_object('warnings', json_array(?1))",
+        "insert into quarantine (operation, connection, scope, outcome, identity, key, path, reason, raw, items, pass_id, at) values ('o', 't', ?1, 'rejected', 0, ?1, ?1, ?1, ?1, 1, 0, 0)",
+    ] {
+        database.execute(sql, [HOSTILE]).unwrap();
+    }
+    let id = bench.text("select id from findings limit 1");
+    let operation = bench.text("select id from operations limit 1");
+    for arguments in [
+        &["findings", "list"][..],
+        &["findings", "show", &id],
+        &["records", "list"],
+        &["operations", "show", &operation],
+        &["operations", "list"],
+        &["quarantine", "list"],
+        &["quarantine", "show", "1"],
+        &["status"],
+        &["connections", "list"],
+    ] {
+        for format in ["table", "json", "ndjson", "csv"] {
+            let (code, stdout, stderr) = run(&bench, &[arguments, &["-o", format]].concat()).await;
+            assert_eq!(code, 0, "{stderr}");
+            for text in [&stdout, &stderr] {
+                assert!(!text.contains(is_hidden), "{arguments:?} as {format}: {text:?}");
+            }
+            if arguments == ["findings", "list"] {
+                assert!(stdout.contains("\\u001b]0;title\\u0007") && stdout.contains("\\u202etxt.exe"), "{format}: {stdout}");
+            }
+            if arguments == ["findings", "list"] && format == "json" {
+                let document: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+                assert_eq!(document["items"][0]["title"], HOSTILE, "JSON holds the text itself");
+            }
+            if arguments == ["findings", "list"] && format == "csv" {
+                assert_eq!(stdout.lines().count(), 51, "a line for each of fifty, and their names");
+                assert!(stdout.contains(",'=a\\u001b"), "{stdout}");
+            }
+        }
+    }
+    // What a person typed comes back in errors.
+    let (code, _, stderr) = run(&bench, &["findings", "show", "x\u{202e}y"]).await;
+    assert!(code == 4 && stderr.contains("x\\u202ey") && !stderr.contains(is_hidden), "{stderr:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn old_operations_are_pruned_and_findings_stay() {
     let bench = tool(DependencyTrack::new(SMALL)).await;

@@ -577,7 +577,7 @@ async fn k5_a_command_that_takes_its_time_does_not_hold_up_the_runtime() {
     replace(&bench, &format!("\"{key}\""), "{ command = [\"/bin/sh\", \"-c\", \"sleep 1; echo key\"] }");
     let config = Config::load(&[bench.config()]).unwrap();
     let limiters = Arc::new(Limiters::default());
-    let open = config.connections[0].opened(&limiters);
+    let open = config.connections[0].opened(&limiters, |_| {});
     // One thread drives both: ticks come only while the command does not block it.
     let ticks = async {
         for _ in 0..20 {
@@ -588,6 +588,38 @@ async fn k5_a_command_that_takes_its_time_does_not_hold_up_the_runtime() {
         opened = open => panic!("the runtime stood still: {:?}", opened.map(drop)),
         () = ticks => {}
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g2_what_was_stored_around_a_secret_is_named_by_check_run_and_daemon() {
+    let bench = Bench::new(start(DependencyTrack::new(SMALL), 0).await.unwrap());
+    let key = bench.tool.vendor.fields(&bench.tool.url)[0].1.clone();
+    replace(&bench, &format!("\"{key}\""), "{ file = \"key\" }");
+    private(&bench.folder.path().join("key"), &format!("\u{feff}\"Bearer {key}\"\n\n"));
+    let named = |out: &str, by: &str| {
+        for word in ["byte order mark", "blanks or empty lines", "quotes", "`Bearer`"] {
+            let line = out.lines().find(|line| line.contains(word)).unwrap_or_else(|| panic!("{by} does not tell {word}: {out}"));
+            assert!(line.contains("`secret`") && line.contains("file:"), "{line}");
+        }
+        assert!(!out.contains(&key), "{by}: {out}");
+    };
+    for arguments in [&["check"][..], &["run", "--once"]] {
+        named(&run(&bench, arguments).await.out, arguments[0]);
+    }
+    let log = bench.folder.path().join("log");
+    let mut daemon = bench.command(&["run"]).stdout(Stdio::null()).stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !fs::read_to_string(&log).unwrap().contains("`Bearer`") {
+        assert!(Instant::now() < deadline, "{}", fs::read_to_string(&log).unwrap());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+    named(&fs::read_to_string(&log).unwrap(), "the daemon");
+    // As it should be, nothing is told.
+    private(&bench.folder.path().join("key"), &format!("{key}\r\n"));
+    let shown = run(&bench, &["check"]).await;
+    assert!(shown.code == 0 && !shown.out.contains("warning: `secret`"), "{}", shown.out);
 }
 
 // K6

@@ -2,6 +2,8 @@
 
 use std::{fmt, time::Duration};
 
+use crate::model::text;
+
 /// The result of anything that talks to a vendor.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -198,7 +200,7 @@ impl Error {
     }
 }
 
-/// The beginning of a foreign text, fit for a log line: at most 200 bytes, one line, no control characters.
+/// The beginning of a foreign text, fit for a log line: at most 200 bytes, one line, and what is hidden in it is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Excerpt(Box<str>);
 
@@ -219,8 +221,7 @@ impl Excerpt {
                         clean.push(' ');
                     }
                 }
-                c if c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c) || ('\u{2066}'..='\u{2069}').contains(&c) => {}
-                c => clean.push(c),
+                c => clean.push_str(&text::visible(c.encode_utf8(&mut [0; 4]), &[])),
             }
         }
         Excerpt(clean.trim().into())
@@ -239,7 +240,7 @@ mod tests {
 
     #[test]
     fn excerpts_are_one_clean_short_line() {
-        assert_eq!(Excerpt::new("a\r\n\tb\u{1b}[31m\u{202e}c").to_string(), "a b[31mc");
+        assert_eq!(Excerpt::new("a\r\n\tb\u{1b}[31m\u{202e}c").to_string(), "a b\\u001b[31m\\u202ec");
         assert_eq!(Excerpt::new("").to_string(), "no body");
         assert!(Excerpt::new(&"é".repeat(1000)).to_string().len() <= 206);
     }

@@ -21,7 +21,9 @@ pub(super) async fn check(paths: &[PathBuf], names: &[String]) -> anyhow::Result
     let limiters = Arc::new(Limiters::default());
     let mut exits = Vec::new();
     for connection in chosen {
-        let checked = match connection.opened(&limiters).await {
+        let name = connection.name.clone();
+        let tell = move |doubt: &str| exit::say(&format!("{name}  warning: {doubt}"));
+        let checked = match connection.opened(&limiters, tell).await {
             Ok(source) => source.check(&Cx::new(Arc::new(Activity::default()))).await,
             Err(error) => Err(error),
         };

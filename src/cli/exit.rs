@@ -2,7 +2,7 @@
 
 use std::{io::Write, process::ExitCode};
 
-use tributary_connectors::Kind;
+use tributary_connectors::{Kind, model::text::visible};
 
 use crate::{config, store, store::Outcome, sync, sync::Report};
 
@@ -202,7 +202,7 @@ fn meaning(error: &tributary_connectors::Error) -> (&'static str, &'static str) 
     }
 }
 
-/// A line on stderr. Nobody can be told when that fails.
+/// A line on stderr, which what a vendor wrote does not steer. Nobody can be told when that fails.
 pub(super) fn say(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let _ = writeln!(std::io::stderr(), "{}", visible(text, super::output::LAYOUT));
 }

@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Write, stdout};
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
+use tributary_connectors::model::text::visible;
 
 /// Form of the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -83,33 +84,36 @@ pub(super) fn object(value: &Value, format: Format) -> anyhow::Result<()> {
     }
 }
 
-/// Text on stdout as it is.
+/// What may stand on a terminal as it is, of what is not seen: it moves on in the text, and nothing else.
+pub(super) const LAYOUT: &[char] = &['\n', '\t'];
+
+/// Text on stdout. Whatever a vendor wrote into it, the terminal shows it and is not steered by it.
 pub(super) fn text(text: &str) -> anyhow::Result<()> {
-    stdout().lock().write_all(text.as_bytes())?;
+    stdout().lock().write_all(visible(text, LAYOUT).as_bytes())?;
     Ok(())
 }
 
-/// A value for people: vendors' text without control characters.
+/// A value for people.
 pub(super) fn cell(value: &Value) -> String {
     let text = match value {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
-        Value::Array(list) => list.iter().map(cell).collect::<Vec<_>>().join("\n"),
+        Value::Array(list) => return list.iter().map(cell).collect::<Vec<_>>().join("\n"),
         other => other.to_string(),
     };
-    text.chars()
-        .filter(|c| *c == '\n' || !(c.is_control() || ('\u{202a}'..='\u{202e}').contains(c) || ('\u{2066}'..='\u{2069}').contains(c)))
-        .collect()
+    visible(&text.replace("\r\n", "\n").replace('\t', "    "), LAYOUT).into_owned()
 }
 
-/// A value for spreadsheets, which take some texts for formulas.
+/// A value for spreadsheets, on one line. They take some texts for formulas: those begin with a quote.
 fn csv_cell(value: &Value) -> String {
     let text = match value {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
         other => other.to_string(),
     };
-    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) && !value.is_number() { format!("'{text}") } else { text }
+    let formula = !value.is_number() && text.trim_start().starts_with(['=', '+', '-', '@', '＝', '＋', '－', '＠']);
+    let text = visible(&text, &[]);
+    if formula { format!("'{text}") } else { text.into_owned() }
 }
 
 /// A stored time in its outer form.
@@ -123,8 +127,13 @@ mod tests {
 
     #[test]
     fn a6_vendor_text_cannot_steer_a_terminal_or_a_spreadsheet() {
-        assert_eq!(cell(&json!("a\u{1b}[2Jb\u{202e}c")), "a[2Jbc");
-        assert_eq!(csv_cell(&json!("=cmd()")), "'=cmd()");
+        assert_eq!(cell(&json!("a\u{1b}[2Jb\u{202e}c")), "a\\u001b[2Jb\\u202ec");
+        assert_eq!(cell(&json!(["a\r\n\tb", "c\u{200b}"])), "a\n    b\nc\\u200b");
+        for formula in ["=cmd()", "+1", "-1", "@a", " =cmd()", "\t=cmd()", "＝cmd()"] {
+            assert_eq!(csv_cell(&json!(formula)), format!("'{}", formula.replace('\t', "\\u0009")));
+        }
+        assert_eq!(csv_cell(&json!("a-b=c")), "a-b=c");
         assert_eq!(csv_cell(&json!(-1)), "-1");
+        assert_eq!(csv_cell(&json!("a\u{1b}[2J\r\nb")), "a\\u001b[2J\\u000d\\u000ab");
     }
 }

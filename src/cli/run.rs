@@ -190,7 +190,7 @@ pub(crate) async fn one(
 ) -> (Vec<Report>, Option<crate::sync::Error>) {
     let (opening, budgets, store) = (Arc::clone(connection), Arc::clone(limiters), engine.store.clone());
     // References to secrets read files and run commands.
-    let opened = tokio::task::spawn_blocking(move || open_connection(&opening, &budgets, &store, trigger == Trigger::Manual));
+    let opened = tokio::task::spawn_blocking(move || open_connection(&opening, &budgets, &store, trigger));
     let defect = || Error::new("opening the connection", Kind::Settings("a defect of the connector".into())).into();
     let (source, mark) = match opened.await.unwrap_or_else(|_| Err((defect(), Unopened::Settings))) {
         Ok(opened) => opened,
@@ -236,14 +236,18 @@ fn open_connection(
     connection: &Connection,
     limiters: &Arc<Limiters>,
     store: &Store,
-    by_hand: bool,
+    trigger: Trigger,
 ) -> Result<(Arc<dyn tributary_connectors::Source>, String), (crate::sync::Error, Unopened)> {
     let secrets = connection.resolve().map_err(|error| (error.into(), Unopened::Credential))?;
+    if trigger != Trigger::Schedule {
+        // The daemon tells them at its start.
+        connection.doubts(&secrets).iter().for_each(|doubt| exit::say(&format!("{}  warning: {doubt}", connection.name)));
+    }
     let standing = store.standings().map_err(|error| (error.into(), Unopened::Resting))?.remove(&connection.name);
     let refusal = standing.and_then(|standing| standing.refused);
     let mark = daemon::mark(connection, &secrets, refusal.as_ref().map_or("", |refusal| &refusal.mark));
     if let Some(refusal) = refusal.filter(|refusal| refusal.mark == mark)
-        && let Some(error) = daemon::must_rest(&refusal, by_hand)
+        && let Some(error) = daemon::must_rest(&refusal, trigger == Trigger::Manual)
     {
         return Err((error.into(), Unopened::Resting));
     }

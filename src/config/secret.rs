@@ -13,7 +13,7 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid},
 };
-use tributary_connectors::kit::Secret;
+use tributary_connectors::{kit::Secret, model::text};
 
 /// Largest secret, in bytes.
 const LONGEST: usize = 64 << 10;
@@ -78,6 +78,41 @@ impl SecretRef {
         let cut = text.strip_suffix('\n').map_or(text, |cut| cut.strip_suffix('\r').unwrap_or(cut));
         if cut.is_empty() { Err("it is empty".to_owned()) } else { Ok(Secret::new(cut)) }
     }
+}
+
+/// What about a secret looks as if more, or something else, was stored than the secret; in words that do not show it.
+pub(super) fn doubts(secret: &str) -> Vec<String> {
+    /// What belongs to the way in which a secret is sent, not to the secret.
+    const WORDS: [&str; 4] = ["Authorization:", "Bearer ", "Basic ", "token "];
+    let mut doubts = Vec::new();
+    let mut rest = secret;
+    if let Some(cut) = rest.strip_prefix('\u{feff}') {
+        doubts.push("begins with a byte order mark: save it as UTF-8 without one".to_owned());
+        rest = cut;
+    }
+    if rest.trim() != rest {
+        doubts.push("begins or ends with blanks or empty lines".to_owned());
+        rest = rest.trim();
+    }
+    if let Some(cut) = ['"', '\'', '`'].iter().find_map(|quote| rest.strip_prefix(*quote)?.strip_suffix(*quote)) {
+        doubts.push("stands in quotes, which are sent as a part of it".to_owned());
+        rest = cut.trim();
+    }
+    for word in WORDS {
+        if let Some((_, cut)) = rest.split_at_checked(word.len()).filter(|(start, _)| start.eq_ignore_ascii_case(word)) {
+            doubts
+                .push(format!("begins with `{}`: keep what comes after that word alone, tributary adds what the tool wants", word.trim()));
+            rest = cut.trim();
+        }
+    }
+    // Keys in PEM have lines.
+    if rest.contains(['\n', '\r']) && !rest.starts_with("-----BEGIN ") {
+        doubts.push("has a line break inside: one secret a file, and nothing else in it".to_owned());
+    }
+    if rest.contains(|c| text::is_hidden(c) && !"\r\n".contains(c)) || rest.contains('\u{a0}') {
+        doubts.push("holds a character that is not seen, as copying from a web page brings along".to_owned());
+    }
+    doubts
 }
 
 /// Who can read a file.
@@ -304,6 +339,43 @@ mod tests {
         write(&path, "hush", 0o644);
         assert_eq!(readers(&fs::File::open(&path).expect("a file")).ok(), Some(Readers::AllInMemory));
         assert_eq!(told(&SecretRef::File(path)), "hush");
+    }
+
+    #[test]
+    fn g2_what_is_not_a_part_of_a_secret_is_named_and_the_secret_is_not() {
+        let told = |secret: &str| doubts(secret).join("; ");
+        for (secret, word) in [
+            ("Bearer odt_s3cr3t", "`Bearer`"),
+            ("bearer  odt_s3cr3t", "`Bearer`"),
+            ("token odt_s3cr3t", "`token`"),
+            ("Basic b2R0X3MzY3IzdA==", "`Basic`"),
+            ("Authorization: Bearer odt_s3cr3t", "`Authorization:`"),
+            ("\"odt_s3cr3t\"", "quotes"),
+            ("'Bearer odt_s3cr3t'", "`Bearer`"),
+            ("\u{feff}odt_s3cr3t", "byte order mark"),
+            (" odt_s3cr3t", "blanks"),
+            ("odt_s3cr3t\t", "blanks"),
+            ("odt_s3cr3t\n", "empty lines"),
+            ("odt_s3cr3t\nodt_0ther", "line break"),
+            ("odt_\u{200b}s3cr3t", "not seen"),
+            ("odt_s3c\u{a0}r3t", "not seen"),
+            ("odt_s3c\0r3t", "not seen"),
+        ] {
+            let told = told(secret);
+            assert!(told.contains(word), "{secret:?}: {told}");
+            assert!(!told.contains("s3c") && !told.contains("r3t") && !told.contains("odt_"), "{told}");
+        }
+        for well in [
+            "odt_s3cr3t",
+            "Bearer",
+            "tokenless",
+            "correct horse battery staple",
+            "\"",
+            "pässwörd",
+            "-----BEGIN KEY-----\nAA\n-----END KEY-----",
+        ] {
+            assert_eq!(told(well), "", "{well}");
+        }
     }
 
     #[test]

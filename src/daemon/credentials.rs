@@ -1,5 +1,7 @@
 //! Refused credentials, and those that end soon.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -73,6 +75,20 @@ pub(crate) fn mark(connection: &Connection, secrets: &Map<String, Value>, earlie
     let seen = format!("{salt}\n{}\n{}\n{}", connection.location, Value::Object(connection.fields.clone()), Value::Object(secrets.clone()));
     let digest = Sha256::digest(seen);
     format!("{salt} {:02x}{:02x}", digest[0], digest[1])
+}
+
+/// Warns of what was stored around the secrets of these connections, of which `check` warns too. Those that give secrets by a
+/// command have it run for that.
+pub(super) fn warn_of_doubts(connections: Vec<Arc<Connection>>) {
+    tokio::task::spawn_blocking(move || {
+        for connection in connections {
+            // What cannot be read is told when it is needed.
+            let Ok(secrets) = connection.resolve() else { continue };
+            for doubt in connection.doubts(&secrets) {
+                tracing::warn!(connection = connection.name, "{doubt}");
+            }
+        }
+    });
 }
 
 /// Warns of a credential that ends within 30, 7 or 1 days.

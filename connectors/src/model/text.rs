@@ -1,6 +1,6 @@
 //! Foreign text: cut to a sane length, without the characters that databases and terminals choke on.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt::Write};
 
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 
@@ -119,6 +119,36 @@ pub(crate) fn entity(text: &str) -> Option<(char, usize)> {
         None => ENTITIES.iter().find(|(name, _)| *name == &body[..end])?.1,
     };
     Some((character, end + 2))
+}
+
+/// Whether a character is not seen, or changes how others are seen: control characters, marks of direction, and what has no
+/// width. With them a text steers a terminal, or reads otherwise than it is.
+pub fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fffb}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// Text that shows all that is in it: each hidden character, but those in `plain`, as JSON escapes it (`\u001b`). So JSON stays the
+/// same JSON.
+pub fn visible<'a>(text: &'a str, plain: &[char]) -> Cow<'a, str> {
+    let shown = |c: char| !is_hidden(c) || plain.contains(&c);
+    if text.chars().all(shown) {
+        return Cow::Borrowed(text);
+    }
+    let mut clear = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if shown(c) {
+            clear.push(c);
+            continue;
+        }
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            let _ = write!(clear, "\\u{unit:04x}");
+        }
+    }
+    Cow::Owned(clear)
 }
 
 /// Each of these as one line, in order, without repeats and what is empty: for tags and other lists of short texts.
@@ -274,6 +304,31 @@ pub fn package(kind: &str, namespace: Option<&str>, name: &str, version: Option<
         purl.with_version(version).ok()?;
     }
     Some(purl.to_string().into())
+}
+
+#[cfg(test)]
+mod hidden {
+    use super::*;
+
+    #[test]
+    fn g3_what_is_hidden_is_shown_as_json_escapes_it() {
+        for (text, shown) in [
+            ("plain, naïve, 漢字, ❤\u{fe0f}, שלום", "plain, naïve, 漢字, ❤\u{fe0f}, שלום"),
+            ("a\u{1b}[2Jb\u{7f}\u{9b}1m", "a\\u001b[2Jb\\u007f\\u009b1m"),
+            ("user\u{202e}gpj.exe\u{2066}", "user\\u202egpj.exe\\u2066"),
+            ("pay\u{200b}pal\u{feff}\u{ad}\u{200d}", "pay\\u200bpal\\ufeff\\u00ad\\u200d"),
+            ("\u{e0041}", "\\udb40\\udc41"),
+            ("line\nline\r\n\ttab\0", "line\nline\\u000d\n\ttab\\u0000"),
+        ] {
+            assert_eq!(visible(text, &['\n', '\t']), shown);
+        }
+        assert_eq!(visible("a\n\t", &[]), "a\\u000a\\u0009");
+        let value = serde_json::json!({ "a\u{202e}": "b\u{9b}\u{200b}\n\u{1b}\u{e0041}" });
+        let text = value.to_string();
+        let shown = visible(&text, &[]);
+        assert!(!shown.contains(is_hidden), "{shown}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).expect("the same JSON"), value);
+    }
 }
 
 #[cfg(test)]

@@ -116,13 +116,8 @@ impl Connector for Burp {
             Cursor::Start => match self.latest_scan(cx, &scope.key).await? {
                 Some(scan) if scan.declared() >= ISSUES => Ok(Page::empty(Next::More(Cursor::Places(scan, 0, Places::default())))),
                 Some(scan) => self.issues(cx, scope, mark, scan, 0, None).await,
-                // A key that lost the site is answered like one whose scans retention deleted. Neither says anything of the issues.
-                None if mark.is_some() && !self.tree(cx).await?.lists(&scope.key) => {
-                    let why = Kind::Forbidden(Excerpt::new("the site and its scans are no longer visible"));
-                    Err(Error::new("reading the newest scan of a site", why).with_hint(
-                        "give the API user's role access to the site again, or run `tributary discover` if the site was deleted",
-                    ))
-                }
+                // A site that was read before has no succeeded scan.
+                None if mark.is_some() => self.without_scan(cx, scope, mark).await,
                 None => Ok(Page::empty(Next::Done(Coverage::Delta, mark.map(Into::into)))),
             },
             Cursor::Places(scan, start, mut places) => {
@@ -192,6 +187,22 @@ impl Burp {
             read.append(items(list, Self::META.cut, map, |key: Node| key.id));
         }
         Ok(Page::new(read, None, Next::FULL))
+    }
+
+    /// A site whose scans retention deleted is answered like one that was deleted itself, or that the key may no longer see. None of
+    /// this says anything of its issues; where the site is not there either, the records are listed again.
+    async fn without_scan(&self, cx: &Cx, scope: &Scope, mark: Option<&str>) -> Result<Page<Cursor>> {
+        let tree = self.tree(cx).await?;
+        if tree.lists(&scope.key) {
+            return Ok(Page::empty(Next::Done(Coverage::Delta, mark.map(Into::into))));
+        }
+        let doing = "reading the newest scan of a site";
+        if tree.keys().next().is_none() {
+            let why = Kind::Forbidden(Excerpt::new("no site is visible any more"));
+            return Err(Error::new(doing, why).with_hint("give the API user's role access to its sites again"));
+        }
+        let why = Kind::Refused { status: 404, body: Excerpt::new("the site and its scans are no longer visible") };
+        Err(Error::new(doing, why).with_hint("if the site was not deleted, give the API user's role access to it again"))
     }
 
     async fn latest_scan(&self, cx: &Cx, target: &str) -> Result<Option<Scan>> {

@@ -289,7 +289,12 @@ pub(super) fn finding(wire: Vulnerability, container: &str, cx: &Cx) -> Result<I
         lineage: lineage(&asset, &plugin.id, &port),
         record_sticky: true,
         rule: text::keep(id),
-        title: plugin.name.as_deref().map(text::line).filter(|name| !name.is_empty()).unwrap_or_else(|| ["Plugin ", id].concat().into()),
+        title: plugin
+            .name
+            .as_deref()
+            .map(|name| text::line(&text::plain(name)))
+            .filter(|name| !name.is_empty())
+            .unwrap_or_else(|| ["Plugin ", id].concat().into()),
         description: paragraphs([&plugin.synopsis, &plugin.description, &wire.output, &reason]),
         severity,
         vendor_severity: word.or(wire.severity_id.text()).map(text::line),

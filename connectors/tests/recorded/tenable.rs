@@ -408,13 +408,13 @@ async fn places_and_texts_are_put_together() {
         assert_eq!(one(members.clone()).await.endpoint.as_deref(), endpoint, "{members}");
     }
     let told = one(json!({
-        "plugin": { "id": 7, "name": " P\u{7}\n ", "synopsis": "S", "description": " D < 2 & <script>x</script> ", "solution": "Upgrade.", "workaround": "Or not.",
+        "plugin": { "id": 7, "name": " P &lt; 2.4 &amp; Q&#39;s\u{7}\n ", "synopsis": "S", "description": " D < 2 & <script>x</script> ", "solution": "Upgrade.", "workaround": "Or not.",
             "see_also": ["https://a.example/1", "see https://b.example/2", "https://a.example/1"] },
         "output": "O\n", "recast_reason": "as agreed", "severity_modification_type": "ACCEPTED", "source": "AGENT",
         "first_found": "2024-01-02T03:04:05Z", "last_found": "2024-02-02T03:04:05.678Z",
     }))
     .await;
-    assert_eq!(&*told.title, "P");
+    assert_eq!(&*told.title, "P < 2.4 & Q's", "a plugin's name is HTML");
     assert_eq!(told.description.as_deref(), Some("S\n\nD < 2 & <script>x</script>\n\nO\n\nReason: as agreed"), "plain text stays as it is");
     assert_eq!(told.remediation.as_deref(), Some("Upgrade.\n\nOr not."));
     assert_eq!(texts(&told.reference_urls), ["https://a.example/1", "https://b.example/2", "https://www.tenable.com/plugins/nessus/7"]);

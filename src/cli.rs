@@ -22,6 +22,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 pub use exit::Exit;
 pub(crate) use exit::{code_of, code_of_store};
+pub(crate) use log::lost as lost_lines;
 use output::Format;
 
 use crate::store::RecordAction;
@@ -333,7 +334,9 @@ pub fn main() -> ExitCode {
     };
     let exit = runtime.block_on(dispatch(cli));
     runtime.shutdown_background();
-    exit.unwrap_or_else(|error| exit::report(&error))
+    let exit = exit.unwrap_or_else(|error| exit::report(&error));
+    log::finish();
+    exit
 }
 
 async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {

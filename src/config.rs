@@ -44,10 +44,27 @@ pub struct Config {
 pub struct Daemon {
     /// A literal secret is an error, not a warning.
     pub strict_secrets: bool,
+    /// How the daemon works.
+    #[serde(rename = "daemon")]
+    pub runs: RunSettings,
     /// Where things are kept.
     pub store: StoreSettings,
     /// The HTTP server of the daemon.
     pub server: ServerSettings,
+}
+
+/// The `[daemon]` table.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, serde::Serialize)]
+#[serde(default)]
+pub struct RunSettings {
+    /// How many operations work at once. One that waits for its vendor's quota does not count.
+    pub concurrency: usize,
+}
+
+impl Default for RunSettings {
+    fn default() -> Self {
+        RunSettings { concurrency: 16 }
+    }
 }
 
 /// The `[store]` table.
@@ -307,6 +324,8 @@ impl Config {
             "additionalProperties": false,
             "properties": {
                 "strict_secrets": { "type": "boolean" },
+                "daemon": { "type": "object", "additionalProperties": false, "properties": {
+                    "concurrency": { "type": "integer", "minimum": 1, "maximum": 1000, "description": "How many operations work at once" } } },
                 "store": { "type": "object", "additionalProperties": false, "properties": {
                     "url": text, "keep_raw": { "type": "boolean" }, "keep_operations": text } },
                 "server": { "type": "object", "additionalProperties": false, "properties": { "listen": text, "probe_listen": text } },

@@ -170,6 +170,9 @@ impl Daemon {
             tokio::select! {
                 () = async { tokio::select! { () = tick.notified() => {} _ = late.tick() => {} } } => {
                     late.reset();
+                    if let Some(lines) = crate::cli::lost_lines() {
+                        tracing::warn!(lines, "lines of the log are lost: nobody read it fast enough");
+                    }
                     watchdog.turn(&self.shared.store).await;
                     self.look().await;
                     if told_status.1.is_empty() || told_status.0.elapsed() >= Duration::from_secs(30) {
@@ -199,8 +202,14 @@ impl Daemon {
         let stored = if self.timetable.rows().is_empty() { self.shared.store.due_rows()? } else { self.timetable.rows() };
         let store = self.shared.store.clone();
         let last = |name: &str, kind| store.last_operation(name, kind).ok().flatten();
-        self.timetable =
-            Timetable::new(self.connections.values().map(AsRef::as_ref), &stored, last, self.shared.began, crate::clock::now(), 16);
+        self.timetable = Timetable::new(
+            self.connections.values().map(AsRef::as_ref),
+            &stored,
+            last,
+            self.shared.began,
+            crate::clock::now(),
+            config.daemon.runs.concurrency,
+        );
         self.save(self.timetable.rows()).await;
         Ok(())
     }

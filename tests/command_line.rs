@@ -219,6 +219,33 @@ fronted_url = "https://x.example"
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn g5_a_field_in_the_wrong_place_is_told_where_it_belongs() {
+    let bench = tool(DependencyTrack::new(SMALL)).await;
+    change(&bench, "[connections.t.fields]", "frontend_url = \"https://x.example\"\n[connections.t.fields]");
+    let (code, _, stderr) = run(&bench, &["config", "validate"]).await;
+    assert_eq!(code, 78, "{stderr}");
+    assert!(
+        stderr.contains("unknown key `frontend_url` in [connections.t]") && stderr.contains("put it below [connections.t.fields]"),
+        "{stderr}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn e7_how_many_operations_work_at_once_is_a_setting() {
+    let bench = tool(DependencyTrack::new(SMALL)).await;
+    let shown = || async { run(&bench, &["config", "show"]).await.1 };
+    assert!(shown().await.contains("[daemon]\nconcurrency = 16"), "{}", shown().await);
+    change(&bench, "[store]", "[daemon]\nconcurrency = 3\n[store]");
+    assert!(shown().await.contains("[daemon]\nconcurrency = 3"), "{}", shown().await);
+    for (from, to, code) in [("3", "0", "E0116"), ("0", "1001", "E0116"), ("1001", "\"many\"", "E0103")] {
+        change(&bench, &format!("concurrency = {from}"), &format!("concurrency = {to}"));
+        let (exit, _, stderr) = run(&bench, &["config", "validate"]).await;
+        assert_eq!(exit, 78, "{stderr}");
+        assert!(stderr.contains(code) && stderr.contains("concurrency"), "{stderr}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn secrets_come_from_where_the_configuration_says() {
     use std::os::unix::fs::PermissionsExt;
     let bench = tool(DependencyTrack::new(SMALL)).await;

@@ -39,7 +39,13 @@ impl Daemon {
         let inner = bench.command(&["run"]);
         let mut command = std::process::Command::new("/bin/sh");
         command.args(["-c", &format!("{first}; exec \"$0\" \"$@\"")]).arg(inner.get_program()).args(inner.get_args()).env_clear();
-        let child = command.stdout(Stdio::null()).stderr(file).spawn().unwrap();
+        Daemon::of(bench, command, log, file.into()).await
+    }
+
+    /// As this command starts it, with a clock that can be shifted.
+    async fn of(bench: &Bench, mut command: std::process::Command, log: PathBuf, stderr: Stdio) -> Daemon {
+        command.env("TRIBUTARY_CLOCK", bench.folder.path().join("clock")).stdout(Stdio::null()).stderr(stderr);
+        let child = command.spawn().unwrap();
         let mut daemon = Daemon { child, log, address: String::new() };
         let database = bench.folder.path().join("t.db");
         let began = Instant::now();
@@ -128,6 +134,13 @@ impl Drop for Daemon {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// By how many seconds the clock of the daemon is ahead, from its next look on.
+fn set_clock(bench: &Bench, seconds: i64) {
+    let next = bench.folder.path().join("next-clock");
+    std::fs::write(&next, seconds.to_string()).unwrap();
+    std::fs::rename(next, bench.folder.path().join("clock")).unwrap();
 }
 
 fn rand_name() -> String {
@@ -462,11 +475,13 @@ async fn a_refused_credential_is_not_sent_again_before_it_is_another_one() {
     std::fs::write(bench.config(), text.replace(&format!("\"{good}\""), "{ file = \"secret\" }")).unwrap();
     let daemon = Daemon::start(&bench).await;
     daemon.until("t", |status| status["status"] == "auth").await;
-    let sent = bench.tool.log().len();
-    assert!(sent <= 2, "{sent} refused requests may lock an account");
+    // Others are asked without the credential: whether the tool is up.
+    let sent = || bench.tool.log().iter().filter(|one| one.target.starts_with("/api/v1/")).count();
+    let before = sent();
+    assert!((1..=2).contains(&before), "{before} refused requests may lock an account");
     // The sync is due every second: none of them asks the vendor.
     tokio::time::sleep(Duration::from_secs(4)).await;
-    assert_eq!(bench.tool.log().len(), sent, "it was not tried again");
+    assert_eq!(sent(), before, "it was not tried again");
     let (_, stdout, _) = run(&bench, &["status"]).await;
     assert!(stdout.contains("auth") && stdout.contains("refused"), "{stdout}");
     // K6: the secret is rotated; no restart, no reload.
@@ -566,4 +581,169 @@ async fn a_connection_that_hangs_delays_no_other() {
     let mut text = String::new();
     std::fs::File::open(&daemon.log).unwrap().read_to_string(&mut text).unwrap();
     assert!(!text.contains("panicked"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f_a_clock_that_is_set_wrong_and_right_again_stops_no_schedule() {
+    let bench = bench("discover = { every = \"1h\" }\nsync = { every = \"2s\" }").await;
+    set_clock(&bench, 0);
+    let daemon = Daemon::start(&bench).await;
+    let syncs = || bench.number("select count(*) from operations where kind = 'sync' and outcome = 'success'");
+    daemon.until("t", |_| syncs() > 0).await;
+    // A year ahead and back; two hours back and right again.
+    for seconds in [365 * 86_400, 0, -7200, 0] {
+        set_clock(&bench, seconds);
+        let before = syncs();
+        daemon.until("t", |_| syncs() > before + 1).await;
+    }
+    // Between runs too: another process finds due times that lie a year ahead.
+    set_clock(&bench, 365 * 86_400);
+    let before = syncs();
+    daemon.until("t", |_| syncs() > before).await;
+    daemon.end(Signal::TERM).await;
+    set_clock(&bench, 0);
+    assert!(
+        bench.number("select min(due_at) from due where kind = 'sync'") > jiff::Timestamp::now().as_microsecond() + 300 * 86_400_000_000
+    );
+    let before = syncs();
+    let daemon = Daemon::start(&bench).await;
+    daemon.until("t", |_| syncs() > before).await;
+    let next: jiff::Timestamp = daemon.status("t").await["discover"]["next"].as_str().unwrap().parse().unwrap();
+    assert!(next <= jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1), "{next}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b7_what_passes_by_itself_is_tried_again_within_minutes_and_not_at_the_next_daily_schedule() {
+    let bench = bench("discover = \"15 3 * * *\"\nsync = \"off\"").await;
+    set_clock(&bench, 0);
+    bench.tool.faults.add("/api/v1/project", 0, usize::MAX, Fault::Status(503, Some("0".to_owned())));
+    let daemon = Daemon::start(&bench).await;
+    // In how many seconds by the daemon's clock, `ahead` of the true one, the next try comes after so many failures.
+    let again = |status: &Value, failures: i64, ahead: i64| {
+        let next: jiff::Timestamp = status["discover"]["next"].as_str().unwrap().parse().unwrap();
+        let seconds = next.duration_since(jiff::Timestamp::now()).as_secs() - ahead;
+        (status["discover"]["failures"] == failures).then_some(seconds)
+    };
+    daemon.until("t", |status| again(status, 1, 0).is_some_and(|seconds| (0..=60).contains(&seconds))).await;
+    // Again after a minute, then after two.
+    set_clock(&bench, 61);
+    daemon.until("t", |status| again(status, 2, 61).is_some_and(|seconds| (60..=120).contains(&seconds))).await;
+    bench.tool.faults.clear();
+    set_clock(&bench, 61 + 121);
+    daemon.until("t", |status| !status["discover"]["last_success"].is_null()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b7_a_refused_credential_is_tried_again_after_five_minutes_and_rests_when_it_is_refused_again() {
+    let bench = bench("discover = \"15 3 * * *\"\nsync = \"15 4 * * *\"").await;
+    set_clock(&bench, 0);
+    bench.tool.faults.add("", 0, usize::MAX, Fault::Status(401, None));
+    let daemon = Daemon::start(&bench).await;
+    let refused = || bench.number("select count(*) from operations where code = 'E0201'");
+    daemon.until("t", |status| status["status"] == "auth" && refused() == 1).await;
+    set_clock(&bench, 310);
+    let status = daemon.until("t", |status| refused() == 2 && status["status"] == "auth").await;
+    assert!(status["reason"].as_str().unwrap().contains("not tried again"), "{status:#}");
+    // It rests, whatever becomes due.
+    let sent = bench.tool.log().len();
+    set_clock(&bench, 2 * 86_400);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!((bench.tool.log().len(), refused()), (sent, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g3_a_secret_that_vanishes_and_returns_is_told_and_recovered_from() {
+    let bench = bench(EVERY_SECOND).await;
+    let good = bench.tool.vendor.fields(&bench.tool.url)[0].1.clone();
+    let (secret, away) = (bench.folder.path().join("secret"), bench.folder.path().join("away"));
+    std::fs::write(&secret, &good).unwrap();
+    std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let text = std::fs::read_to_string(bench.config()).unwrap();
+    std::fs::write(bench.config(), text.replace(&format!("\"{good}\""), "{ file = \"secret\" }")).unwrap();
+    let daemon = Daemon::start(&bench).await;
+    daemon.until("t", |status| status["status"] == "ok").await;
+    std::fs::rename(&secret, &away).unwrap();
+    daemon
+        .until("t", |status| {
+            status["status"] == "auth" && status["sync"]["code"] == "E0205" && status["sync"]["failures"].as_i64() > Some(1)
+        })
+        .await;
+    let auth = "tributary_connection_status{connection=\"t\",connector=\"dependency_track\",status=\"auth\"} 1";
+    let began = Instant::now();
+    // Another operation may be starting at this moment.
+    while !daemon.get("/metrics").await.1.contains(auth) {
+        assert!(began.elapsed() < PATIENCE, "{}", daemon.text());
+    }
+    std::fs::rename(&away, &secret).unwrap();
+    daemon.until("t", |status| status["status"] == "ok").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn e7_a_reader_of_the_log_that_stalls_stops_nothing() {
+    let bench = bench(EVERY_SECOND).await;
+    let log = bench.folder.path().join("log");
+    let mut daemon = Daemon::of(&bench, bench.command(&["run", "-vvv"]), log, Stdio::piped()).await;
+    let mut stderr = daemon.child.stderr.take().unwrap();
+    // Nobody reads, and everything is said: the pipe, which holds 64 KiB, is full at once. The operations go on.
+    let syncs = || bench.number("select count(*) from operations where kind = 'sync' and outcome = 'success'");
+    daemon.until("t", |_| syncs() > 1).await;
+    let before = syncs();
+    daemon.until("t", |_| syncs() > before + 2).await;
+    assert_eq!(daemon.get("/livez").await.0, 200);
+    let reader = std::thread::spawn(move || {
+        let mut text = String::new();
+        let mut part = [0; 65_536];
+        while let Ok(read @ 1..) = stderr.read(&mut part) {
+            text.push_str(&String::from_utf8_lossy(&part[..read]));
+        }
+        text
+    });
+    let before = syncs();
+    daemon.until("t", |_| syncs() > before).await;
+    daemon.end(Signal::TERM).await;
+    let text = reader.join().unwrap();
+    assert!(text.len() > 65_536, "it was full");
+    assert!(text.contains("stopped"), "what was said last is there: {}", &text[text.len().saturating_sub(2000)..]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b7_a_tool_that_starts_refuses_good_credentials_and_nothing_follows_from_it() {
+    let bench = bench("discover = \"15 3 * * *\"\nsync = \"off\"").await;
+    set_clock(&bench, 0);
+    // It refuses what is right, and says that it is not up.
+    bench.tool.faults.add("/api/v1", 0, usize::MAX, Fault::Status(401, None));
+    let down = r#"{"status":"DOWN","checks":[{"name":"database","status":"DOWN"}]}"#;
+    bench.tool.faults.add("/health/ready", 0, usize::MAX, Fault::Json(503, down));
+    for command in [&["check"][..], &["run", "--once"]] {
+        let (code, _, stderr) = run(&bench, command).await;
+        assert_eq!(code, 75, "{stderr}");
+        assert!(stderr.contains("E0209") && stderr.contains("not ready") && stderr.contains("database"), "{stderr}");
+    }
+    let daemon = Daemon::start(&bench).await;
+    // What failed a moment ago is no run that the schedule could wait for.
+    let status = daemon.until("t", |status| status["status"] == "starting" && status["discover"]["code"] == "E0209").await;
+    assert!(status["reason"].as_str().unwrap().contains("database"), "{status:#}");
+    let tries = || bench.number("select count(*) from operations where code = 'E0209'");
+    let refused = "select count(*) from connections where refused_mark is not null";
+    let before = tries();
+    // Hours pass between any two looks, so whatever waits is due.
+    let clock = std::cell::Cell::new(0);
+    let later = || {
+        clock.set(clock.get() + 3600);
+        set_clock(&bench, clock.get());
+    };
+    daemon
+        .until("t", |_| {
+            later();
+            tries() > before + 2
+        })
+        .await;
+    assert_eq!(bench.number(refused), 0, "no refusal counted");
+    bench.tool.faults.clear();
+    daemon
+        .until("t", |status| {
+            later();
+            !status["discover"]["last_success"].is_null()
+        })
+        .await;
 }

@@ -184,6 +184,8 @@ fn the_alert_rules_are_about_metrics_that_exist_and_commands_that_exist() {
     for needed in [
         "tributary_last_success_timestamp_seconds",
         "tributary_consecutive_failures",
+        "tributary_connection_status",
+        "tributary_overdue_seconds",
         "tributary_held_closes",
         "tributary_credential_expiry_timestamp_seconds",
         "tributary_quarantine_items",

@@ -69,6 +69,8 @@ pub enum Fault {
     Forbidden,
     /// A bare status with an optional `Retry-After` header, sent as given (seconds or an HTTP date).
     Status(u16, Option<String>),
+    /// A status with this JSON instead of the answer.
+    Json(u16, &'static str),
     /// 429 with this header instead of `Retry-After`.
     Limited(&'static str, String),
     /// The right answer, cut in the middle of the body (valid length header for the cut body).
@@ -123,7 +125,7 @@ impl Fault {
     /// Whether the server's middleware carries it out without asking the vendor's handler.
     pub(crate) fn is_transport(&self) -> bool {
         use Fault::{
-            Broken, Capped, Clock, Declared, Drip, Empty, Endless, ErrorBody, Forbidden, Html, Limited, Odd, Slow, Status, Truncated,
+            Broken, Capped, Clock, Declared, Drip, Empty, Endless, ErrorBody, Forbidden, Html, Json, Limited, Odd, Slow, Status, Truncated,
             Unauthorized,
         };
         matches!(
@@ -131,6 +133,7 @@ impl Fault {
             Unauthorized
                 | Forbidden
                 | Status(..)
+                | Json(..)
                 | Limited(..)
                 | Truncated
                 | Broken

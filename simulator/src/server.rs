@@ -170,6 +170,10 @@ async fn answer(State(front): State<Front>, mut request: Request, next: Next) ->
         }
         Some(Fault::Empty) => StatusCode::OK.into_response(),
         Some(Fault::Html) => axum::response::Html("<!doctype html><html><body><form>Log in</form></body></html>").into_response(),
+        Some(Fault::Json(status, body)) => {
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+        }
         Some(Fault::Status(status, retry_after)) => {
             let mut response = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR).into_response();
             if let Some(value) = retry_after.and_then(|value| HeaderValue::from_str(&value).ok()) {

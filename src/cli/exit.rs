@@ -204,5 +204,6 @@ fn meaning(error: &tributary_connectors::Error) -> (&'static str, &'static str) 
 
 /// A line on stderr, which what a vendor wrote does not steer. Nobody can be told when that fails.
 pub(super) fn say(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{}", visible(text, super::output::LAYOUT));
+    // In one write, as the log takes whole lines.
+    let _ = super::log::stderr().write_all(format!("{}\n", visible(text, super::output::LAYOUT)).as_bytes());
 }

@@ -1,6 +1,17 @@
 //! The log on stderr: text for people, JSON for collectors, and with the journal's priorities where the journal reads it.
+//!
+//! The daemon never waits for whoever reads it: its lines go through a bounded queue to a thread that writes them. While the
+//! queue is full, lines are dropped and counted, and the daemon tells how many once there is room.
 
-use std::io::IsTerminal;
+use std::{
+    io::{self, IsTerminal, Write},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+        mpsc,
+    },
+    time::{Duration, Instant},
+};
 
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::{
@@ -21,8 +32,11 @@ pub(super) fn start(verbose: u8, daemon: bool, json: bool) {
         2 => "debug",
         _ => "trace",
     };
-    let terminal = std::io::stderr().is_terminal();
-    let log = fmt().with_env_filter(EnvFilter::new(level)).with_writer(std::io::stderr).with_ansi(terminal);
+    if daemon {
+        let _ = QUEUE.set(Queue::new(ROOM, io::stderr()));
+    }
+    let terminal = io::stderr().is_terminal();
+    let log = fmt().with_env_filter(EnvFilter::new(level)).with_writer(stderr).with_ansi(terminal);
     match json {
         true => log.json().init(),
         false if reads_journal() => log.event_format(Journal(Format::default().with_target(false).with_level(false).without_time())).init(),
@@ -30,9 +44,100 @@ pub(super) fn start(verbose: u8, daemon: bool, json: bool) {
     }
 }
 
+/// How many bytes of lines may wait to be written.
+const ROOM: usize = 4 << 20;
+/// How long the end of the process waits for lines to be written.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The lines of the daemon; a command writes its own, and waits for its reader as any command does.
+static QUEUE: OnceLock<Queue> = OnceLock::new();
+
+/// Lines on their way to a thread that writes them.
+struct Queue {
+    lines: mpsc::Sender<Vec<u8>>,
+    /// How many bytes may wait, and how many do.
+    room: usize,
+    waiting: Arc<AtomicUsize>,
+    /// How many lines found no room, and were not told yet.
+    lost: AtomicU64,
+}
+
+impl Queue {
+    fn new(room: usize, mut output: impl Write + Send + 'static) -> Queue {
+        let (sender, lines) = mpsc::channel::<Vec<u8>>();
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let written = Arc::clone(&waiting);
+        // Without the thread nobody takes lines, and each is counted as lost.
+        let _ = std::thread::Builder::new().name("log".into()).spawn(move || {
+            while let Ok(line) = lines.recv() {
+                let _ = output.write_all(&line);
+                written.fetch_sub(line.len(), Ordering::Relaxed);
+            }
+        });
+        Queue { lines: sender, room, waiting, lost: AtomicU64::new(0) }
+    }
+
+    fn push(&self, line: &[u8]) {
+        let waiting = self.waiting.fetch_add(line.len(), Ordering::Relaxed);
+        if waiting + line.len() > self.room || self.lines.send(line.to_vec()).is_err() {
+            self.waiting.fetch_sub(line.len(), Ordering::Relaxed);
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How many lines were lost since this was asked last, once there is room to tell it.
+    fn lost(&self) -> Option<u64> {
+        if self.waiting.load(Ordering::Relaxed) > self.room / 2 {
+            return None;
+        }
+        Some(self.lost.swap(0, Ordering::Relaxed)).filter(|lost| *lost > 0)
+    }
+
+    /// Waits a little for what is still to be written.
+    fn finish(&self) {
+        let began = Instant::now();
+        while self.waiting.load(Ordering::Relaxed) > 0 && began.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+struct Queued(&'static Queue);
+
+impl Write for Queued {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.push(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Where lines go, a whole line with each write.
+pub(super) fn stderr() -> Box<dyn Write> {
+    match QUEUE.get() {
+        Some(queue) => Box::new(Queued(queue)),
+        None => Box::new(io::stderr()),
+    }
+}
+
+/// How many lines of the log were lost since this was asked last.
+pub(crate) fn lost() -> Option<u64> {
+    QUEUE.get()?.lost()
+}
+
+/// Waits a little for what the daemon said last to be written.
+pub(super) fn finish() {
+    if let Some(queue) = QUEUE.get() {
+        queue.finish();
+    }
+}
+
 /// Whether stderr is a stream of the journal, which has times of its own and reads priorities from lines.
 fn reads_journal() -> bool {
-    crate::config::variable("JOURNAL_STREAM").is_some() && !std::io::stderr().is_terminal()
+    crate::config::variable("JOURNAL_STREAM").is_some() && !io::stderr().is_terminal()
 }
 
 /// `<3>` and so on before each line, as `sd-daemon(3)` defines it.
@@ -52,5 +157,46 @@ where
         };
         write!(writer, "<{priority}>")?;
         self.0.format_event(context, writer, event)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// Takes a line only while its gate is open.
+    struct Gated(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Gated {
+        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("a lock").extend_from_slice(line);
+            Ok(line.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn e7_a_reader_that_stalls_makes_nobody_wait_and_lost_lines_are_counted() {
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let queue = Queue::new(30, Gated(Arc::clone(&written)));
+        let stalled = written.lock().expect("a lock");
+        for number in 0..10 {
+            queue.push(format!("line {number}...\n").as_bytes());
+        }
+        assert_eq!(queue.lost(), None, "there is no room to tell it yet");
+        drop(stalled);
+        while queue.waiting.load(Ordering::Relaxed) > 0 {
+            std::thread::yield_now();
+        }
+        assert_eq!(String::from_utf8_lossy(&written.lock().expect("a lock")), "line 0...\nline 1...\nline 2...\n");
+        assert_eq!((queue.lost(), queue.lost()), (Some(7), None), "told once");
+        queue.push(b"more\n");
+        queue.finish();
+        assert!(written.lock().expect("a lock").ends_with(b"more\n"));
     }
 }

@@ -29,7 +29,8 @@ use value::Reader;
 
 pub(crate) use value::duration;
 
-const TOP: &[&str] = &["strict_secrets", "store", "server", "defaults", "connections"];
+const TOP: &[&str] = &["strict_secrets", "daemon", "store", "server", "defaults", "connections"];
+const DAEMON: &[&str] = &["concurrency"];
 const STORE: &[&str] = &["url", "keep_raw", "keep_operations"];
 const SERVER: &[&str] = &["listen", "probe_listen"];
 const DEFAULTS: &[&str] = &["discover", "sync", "timezone", "auto_map", "minimum_severity", "import_closed", "full_sync_every"];
@@ -80,6 +81,9 @@ pub(super) fn load(paths: &[PathBuf]) -> Result<Config, Errors> {
         let mut reader =
             Reader { path, text, problems: &mut problems, warnings: &mut warnings, strict: daemon.strict_secrets, readers: *readers };
         reader.known(table.get_ref(), TOP, "the file");
+        if let Some(daemon) = reader.table(table.get_ref(), "daemon") {
+            reader.known(daemon, DAEMON, "[daemon]");
+        }
         if let Some(store) = reader.table(table.get_ref(), "store") {
             reader.known(store, STORE, "[store]");
             for (name, wanted) in [("url", true), ("keep_operations", true), ("keep_raw", false)] {
@@ -181,7 +185,11 @@ fn daemon(texts: &[(PathBuf, String)], problems: &mut Vec<Problem>) -> Daemon {
     let mut daemon: Daemon = match builder.add_source(environment).build().and_then(config::Config::try_deserialize) {
         Ok(daemon) => daemon,
         Err(error) => {
-            problems.push(no_place("E0103", format!("[store] or the environment: {error}"), "see config/tributary.toml for the form"));
+            problems.push(no_place(
+                "E0103",
+                format!("[daemon], [store], [server] or the environment: {error}"),
+                "see config/tributary.toml for the form",
+            ));
             return Daemon::default();
         }
     };
@@ -198,6 +206,10 @@ fn daemon(texts: &[(PathBuf, String)], problems: &mut Vec<Problem>) -> Daemon {
             format!("store.keep_operations is `{}`", daemon.store.keep_operations),
             "write a time such as 90d",
         ));
+    }
+    if !(1..=1000).contains(&daemon.runs.concurrency) {
+        let what = format!("daemon.concurrency is {}", daemon.runs.concurrency);
+        problems.push(no_place("E0116", what, "write how many operations may work at once, from 1 to 1000; 16 is the default"));
     }
     check_addresses(&daemon.server, problems);
     daemon

@@ -18,9 +18,14 @@ pub(super) fn changes(old: &Config, new: &mut Config) -> Vec<String> {
     if old.daemon.store.keep_operations != new.daemon.store.keep_operations {
         changes.push(format!("store.keep_operations: {}", new.daemon.store.keep_operations));
     }
+    if old.daemon.runs != new.daemon.runs {
+        changes.push(format!("daemon.concurrency: {}", new.daemon.runs.concurrency));
+    }
     let keep_operations = std::mem::take(&mut new.daemon.store.keep_operations);
+    let runs = std::mem::take(&mut new.daemon.runs);
     new.daemon = old.daemon.clone();
     new.daemon.store.keep_operations = keep_operations;
+    new.daemon.runs = runs;
     for connection in &mut new.connections {
         let Some(before) = old.connections.iter().find(|before| before.name == connection.name) else {
             changes.push(format!("added {}", connection.name));

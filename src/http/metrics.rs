@@ -21,6 +21,7 @@ pub const ALL: &[(&str, Sort, &str)] = &[
     ("tributary_consecutive_failures", Sort::Gauge, "Operations that failed running"),
     ("tributary_last_success_timestamp_seconds", Sort::Gauge, "When an operation last read everything"),
     ("tributary_next_run_timestamp_seconds", Sort::Gauge, "When an operation is due next"),
+    ("tributary_overdue_seconds", Sort::Gauge, "For how long an operation should have run by now"),
     ("tributary_operation_running", Sort::Gauge, "Whether an operation runs"),
     ("tributary_operations_total", Sort::Counter, "Operations that ended"),
     ("tributary_operation_duration_seconds", Sort::Histogram, "How long operations took"),
@@ -129,6 +130,7 @@ pub(crate) fn render(shared: &Shared) -> store::Result<String> {
                 }
                 if let Some(at) = line.next.filter(|_| !matches!(one.status, Word::Paused | Word::Disabled)) {
                     set("tributary_next_run_timestamp_seconds", seconds(at));
+                    set("tributary_overdue_seconds", number(line.overdue_seconds));
                 }
             }
             let set = |metric: &'static str, value: f64| gauge!(metric, "connection" => name()).set(value);

@@ -130,7 +130,7 @@ impl Store {
         .await
     }
 
-    /// When the last operation of this kind on a connection started, and whether it succeeded; for the schedule.
+    /// When the last operation of this kind on a connection started that read something; for the schedule.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -138,7 +138,8 @@ impl Store {
         let reader = self.reader()?;
         let started: Option<i64> = reader
             .query_row(
-                "select started_at from operations where connection = ?1 and kind = ?2 and outcome <> 'skipped' order by seq desc limit 1",
+                "select started_at from operations where connection = ?1 and kind = ?2
+                 and outcome not in ('skipped', 'failed', 'interrupted') order by seq desc limit 1",
                 params![connection, kind.as_str()],
                 |row| row.get(0),
             )

@@ -15,6 +15,13 @@ use crate::config::{
     secret::{Readers, readers},
 };
 
+/// Whether a connector takes a field of this name.
+fn has_field(entry: &Entry, name: &str) -> bool {
+    let schema = entry.schema();
+    let properties = schema.get("properties").and_then(Value::as_object);
+    properties.is_some_and(|properties| properties.contains_key(name)) || entry.meta.aliases.iter().any(|(alias, _)| *alias == name)
+}
+
 impl Reader<'_> {
     pub(super) fn connection(&mut self, (name, value): Entry_<'_>, defaults: &Defaults) -> Option<Connection> {
         let before = self.problems.len();
@@ -36,7 +43,12 @@ impl Reader<'_> {
             self.wrong("E0103", value.span(), format!("{place} has to be a table"), "write it as a section");
             return None;
         };
-        self.known(table, &[CONNECTION, DEFAULTS].concat(), &place);
+        let connector = ["connector", "vendor"].iter().find_map(|name| table.get(*name)).and_then(|value| value.get_ref().as_str());
+        let entry = connector.and_then(Entry::find);
+        self.known_or(table, &[CONNECTION, DEFAULTS].concat(), &place, |key| {
+            let is_field = entry.is_some_and(|entry| has_field(entry, key));
+            is_field.then(|| format!("put it below [connections.{id}.fields]"))
+        });
         let named = self.text(table, "connector").or_else(|| self.text(table, "vendor"));
         let Some((connector, span)) = named else {
             self.wrong("E0110", name.span(), format!("{place} names no connector"), "add `connector = \"…\"`");

@@ -53,9 +53,17 @@ impl Reader<'_> {
 
     /// Unknown keys are errors, with the nearest known one.
     pub(super) fn known(&mut self, table: &DeTable<'_>, known: &[&str], place: &str) {
+        self.known_or(table, known, place, |_| None);
+    }
+
+    /// The same, with a better hint for keys that belong elsewhere.
+    pub(super) fn known_or(&mut self, table: &DeTable<'_>, known: &[&str], place: &str, elsewhere: impl Fn(&str) -> Option<String>) {
         for (key, _) in table.iter().filter(|(key, _)| !known.contains(&key.get_ref().as_ref())) {
-            let hint = nearest(key.get_ref(), known)
-                .map_or_else(|| format!("known here: {}", known.join(", ")), |near| format!("did you mean `{near}`?"));
+            let near = || {
+                nearest(key.get_ref(), known)
+                    .map_or_else(|| format!("known here: {}", known.join(", ")), |near| format!("did you mean `{near}`?"))
+            };
+            let hint = elsewhere(key.get_ref()).unwrap_or_else(near);
             self.wrong("E0102", key.span(), format!("unknown key `{}` in {place}", key.get_ref()), &hint);
         }
     }

@@ -3,9 +3,10 @@
 //!
 //! A User token of an account with Browse on the projects: Bearer since version 10, before that the user of Basic. The
 //! server's version and mode (Standard Experience, or MQR: severities per software quality) decide the parameters; Cloud says
-//! it is version 8.0 and is told by its host. Pages are numbered and end at row 10,000: longer lists are cut into [`slice`]s.
-//! A project that does not exist or may not be seen answers an empty list, so an empty one counts only when the project is
-//! proved to be readable. Rule texts are asked for once per rule. No known rate limit.
+//! it is version 8.0 and is told by its host. Pages are numbered and end at row 10,000: longer lists are read from the server's
+//! database where it offers that, else they are cut into [`slice`]s. A project that does not exist or may not be seen answers an
+//! empty list, so an empty one counts only when the project is proved to be readable. While it starts the server refuses good
+//! tokens and knows no call, and says so elsewhere. Rule texts are asked for once per rule. No known rate limit.
 
 mod finding;
 mod projects;
@@ -15,19 +16,23 @@ mod slice;
 mod walk;
 mod wire;
 
-use std::time::Duration;
+use std::{sync::atomic::AtomicBool, time::Duration};
 
 use tokio::sync::OnceCell;
 
 use self::{
     projects::{Projects, next_list},
     rule::Rule,
-    server::{Server, USER_TOKEN, Valid, expiry},
+    server::{ANALYSIS_TOKEN, Server, USER_TOKEN, Valid, expiry, is_unknown_url},
     slice::Slice,
-    walk::Slices,
-    wire::{Components, Key, Rows},
+    walk::{Changes, Database, Slices},
+    wire::{Components, Key, Rows, Shown, Tasks},
 };
-use crate::{Excerpt, kit::Cache, prelude::*};
+use crate::{
+    Excerpt,
+    kit::{Cache, or_default},
+    prelude::*,
+};
 
 const PAGE: u64 = 500;
 /// No search shows rows beyond this one.
@@ -44,6 +49,8 @@ pub struct SonarQube {
     /// Facts about the server.
     server: OnceCell<Server>,
     rules: Cache<Rule>,
+    /// Whether the token was refused in the way in which a server does that is at the end of its start.
+    refused_by_start: AtomicBool,
 }
 
 /// Fields of a SonarQube connection.
@@ -56,7 +63,7 @@ pub struct Settings {
     /// token's account is a member of one organization only.
     #[serde(default)]
     organization: Option<String>,
-    /// Branches to read, by name, such as `["main", "release"]`. A project without such a branch has no findings on it.
+    /// Branches to read, by name, such as `["main", "release"]`. A project that never had such a branch has no findings on it.
     /// Default: the main branch only, whatever its name.
     #[serde(default)]
     branches: Vec<String>,
@@ -80,10 +87,12 @@ pub enum Cursor {
     Start,
     /// So many pages of this list of projects are read.
     Projects(Projects, u64),
-    /// So many pages of changed issues, the newest first, are read; of this branch.
-    Changes(Option<String>, u64),
+    /// Changed issues are being read, the newest first.
+    Changes(Changes),
     /// A whole list is being read, slice by slice.
     Slices(Slices),
+    /// A whole list is being read from the server's database.
+    Database(Database),
 }
 
 /// One project's list.
@@ -93,6 +102,8 @@ struct List<'a> {
     /// The branch that the settings name.
     named: Option<&'a str>,
     hotspots: bool,
+    /// Whether the server is asked for the wanted issues only.
+    filtered: bool,
 }
 
 impl Connector for SonarQube {
@@ -119,7 +130,8 @@ impl Connector for SonarQube {
         settings.branches.retain(|branch| !branch.trim().is_empty());
         let bearer = link.clone().http(&Self::META, Auth::Bearer(settings.secret.clone()))?;
         let basic = link.http(&Self::META, Auth::BasicToken(settings.secret.clone()))?;
-        Ok(SonarQube { bearer, basic, settings, server: OnceCell::new(), rules: Cache::new(TEXTS, Rule::bytes) })
+        let (rules, refused_by_start) = (Cache::new(TEXTS, Rule::bytes), AtomicBool::new(false));
+        Ok(SonarQube { bearer, basic, settings, server: OnceCell::new(), rules, refused_by_start })
     }
 
     async fn scopes(&self, _: &Cx, job: Job<'_>) -> Result<Vec<Scope>> {
@@ -157,32 +169,40 @@ impl Connector for SonarQube {
         }
         let project = ask.scope.record.as_deref().unwrap_or(&ask.scope.key);
         let named = ask.scope.key.strip_prefix(project).and_then(|rest| rest.strip_prefix('@'));
-        let list = List { project, named, hotspots: ask.scope.list == "hotspots" };
+        let list = List { project, named, hotspots: ask.scope.list == "hotspots", filtered: true };
         let since = ask.since.filter(|_| !ask.full && !list.hotspots);
         let cursor = match ask.cursor {
             Cursor::Start | Cursor::Projects(..) => match self.branch(cx, server, list).await? {
-                None => return Ok(Page::empty(Next::FULL)),
-                Some(branch) if since.is_some() => Cursor::Changes(branch, 0),
-                Some(branch) => Cursor::Slices(Slices::of(branch)),
+                None => return Ok(Page::empty(without_branch(cx, list, ask.mark))),
+                Some(branch) if since.is_some() => Cursor::Changes(Changes::of(branch)),
+                Some(branch) => {
+                    let analysed = if list.hotspots { None } else { self.analysed(cx, server, project, branch.as_deref()).await? };
+                    Cursor::Slices(Slices::of(branch, analysed))
+                }
             },
             cursor => cursor,
         };
         match (cursor, since) {
-            (Cursor::Changes(branch, pages), Some(since)) => self.changes(cx, server, list, branch, pages, since).await,
-            (Cursor::Slices(walk), _) if walk.cut => self.cut(cx, server, list, walk).await,
-            (Cursor::Slices(walk), _) => self.slices(cx, server, list, walk).await,
-            (Cursor::Changes(branch, _), None) => self.slices(cx, server, list, Slices::of(branch)).await,
-            (Cursor::Start | Cursor::Projects(..), _) => Err(Error::new("reading the stored cursor", Kind::CursorExpired)),
+            (Cursor::Changes(walk), Some(since)) => self.changes(cx, server, list, walk, since, ask.mark).await,
+            (Cursor::Slices(walk), _) if walk.is_to_be_cut() => self.cut(cx, server, list, walk).await,
+            (Cursor::Slices(walk), _) => self.slices(cx, server, list, walk, ask.mark).await,
+            (Cursor::Database(walk), _) => self.database(cx, server, list, walk, ask.mark).await,
+            (Cursor::Changes(_) | Cursor::Start | Cursor::Projects(..), _) => {
+                Err(Error::new("reading the stored cursor", Kind::CursorExpired))
+            }
         }
     }
 
+    async fn not_ready(&self, cx: &Cx) -> Option<Box<str>> {
+        self.starting(cx).await
+    }
+
     async fn check(&self, cx: &Cx) -> Result<Checked> {
-        if let Some(kind) = self.analysis_token() {
-            let why = Kind::Forbidden(Excerpt::new(&format!("the token is a {kind}, which may only send analyses")));
-            return Err(Error::new("looking at the token", why).with_hint(USER_TOKEN));
-        }
         let server = self.server(cx).await?;
         let mut checked = Checked::default();
+        if let Some(kind) = self.analysis_token() {
+            checked.warnings.push(format!("the token is a {kind}: {ANALYSIS_TOKEN}; {USER_TOKEN}"));
+        }
         checked.facts.push(server.shown.clone());
         let mode = if server.mqr { "MQR mode: severities of the security impact" } else { "standard severities" };
         checked.facts.push(mode.to_owned());
@@ -213,7 +233,7 @@ impl Connector for SonarQube {
         };
         self.prove(cx, server, &first, None).await?;
         for hotspots in [false, true].into_iter().take(1 + usize::from(self.settings.include_hotspots)) {
-            let list = List { project: &first, named: None, hotspots };
+            let list = List { project: &first, named: None, hotspots, filtered: true };
             match self.search(server, list, None, &Slice::default()).query("p", Some(1)).query("ps", Some(1)).send::<Rows>(cx).await {
                 Ok(_) => {}
                 Err(error) if hotspots && is_retired(&error) => {
@@ -228,13 +248,33 @@ impl Connector for SonarQube {
 
 impl SonarQube {
     /// Fails unless the project, and its branch, can be read: a search does not tell "nothing there" from "not for you".
-    async fn prove(&self, cx: &Cx, server: &Server, project: &str, branch: Option<&str>) -> Result<()> {
+    async fn prove(&self, cx: &Cx, server: &Server, project: &str, branch: Option<&str>) -> Result<wire::About> {
         let request = self.get(server, "/api/components/show").query("component", Some(project)).query("branch", branch);
-        match request.send::<serde::de::IgnoredAny>(cx).await {
-            Ok(_) => Ok(()),
+        match request.send::<Shown>(cx).await {
+            Ok(answer) => Ok(answer.body.component),
             Err(error) if matches!(error.kind, Kind::Refused { status: 404, .. }) => {
-                Err(error.with_hint("the project was deleted or renamed: the next discover will say so"))
+                Err(error.with_hint("the project was deleted or renamed: a discover says so"))
             }
+            Err(error) => Err(self.hinted(error)),
+        }
+    }
+
+    /// The date of the last analysis of which everything is listed, so that an issue of it can be missed no more. `None` while
+    /// another one waits or is worked off, and where the server does not tell.
+    async fn analysed(&self, cx: &Cx, server: &Server, project: &str, branch: Option<&str>) -> Result<Option<String>> {
+        let shown = match self.prove(cx, server, project, branch).await {
+            Ok(shown) => shown,
+            // Analysis tokens may not ask, and may list.
+            Err(error) if matches!(error.kind, Kind::Forbidden(_)) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        if shown.need_issue_sync {
+            return Ok(None);
+        }
+        // Asked after the date: what was worked off by then is listed now.
+        match self.get(server, "/api/ce/component").query("component", Some(project)).send::<Tasks>(cx).await {
+            Ok(answer) => Ok(shown.analysis_date.filter(|_| answer.body.queue.is_empty())),
+            Err(error) if matches!(error.kind, Kind::Refused { .. } | Kind::Forbidden(_)) => Ok(None),
             Err(error) => Err(self.hinted(error)),
         }
     }
@@ -250,17 +290,26 @@ impl SonarQube {
     }
 }
 
-/// Whether the server has no such call (any more), as opposed to no such project.
-fn is_retired(error: &Error) -> bool {
-    match &error.kind {
-        Kind::Refused { status: 410, .. } => true,
-        Kind::Refused { status: 404, body } => body.to_string().contains("Unknown url"),
-        _ => false,
+/// The end of a list of a branch that is not there. It was there when a pass came to its end before: then it was renamed or
+/// deleted, and what it had is not known to be gone.
+fn without_branch(cx: &Cx, list: List<'_>, mark: Option<&str>) -> Next<Cursor> {
+    let (project, branch) = (text::line(list.project), text::line(list.named.unwrap_or_default()));
+    if mark.is_none() {
+        cx.warn(format!("project {project} has no branch `{branch}`, which `branches` names"));
+        return Next::FULL;
     }
+    cx.incomplete(format!("project {project} has no branch `{branch}` any more: name the branch that replaced it in `branches`"));
+    Next::Done(Coverage::Delta, None)
+}
+
+/// Whether the server has no such call (any more), as opposed to no such project. A server that starts has none either.
+fn is_retired(error: &Error) -> bool {
+    matches!(error.kind, Kind::Refused { status: 410, .. }) || is_unknown_url(error)
 }
 
 #[derive(Deserialize)]
 pub(super) struct Branches {
+    #[serde(default, deserialize_with = "or_default")]
     pub(super) branches: Vec<Branch>,
 }
 

@@ -2,7 +2,9 @@
 //!
 //! What is faithful where it hurts: a query reads at most 10,000 results; Cloud's totals stop there; a parameter that the
 //! version does not know is ignored (so a wrong name for the project brings the issues of all projects), a value that it
-//! does not know is refused; `issues/search` answers an unknown or unreadable project with an empty list.
+//! does not know is refused; `issues/search` answers an unknown or unreadable project with an empty list. While it starts or
+//! migrates its database it knows no call but its status; at the end of a start it knows no token. The texts of a rule come in
+//! another order each time.
 //! Faults that cannot occur here and are ignored: expired and repeated cursors (pages are numbers).
 
 mod data;
@@ -31,7 +33,7 @@ use self::{
     data::{Edition, Project, World},
     hotspots::{hotspot, hotspots},
     issues::{issues, issues_list, rule, rules},
-    projects::{branches, component, components_search, projects_search, search_projects},
+    projects::{branches, component, components_search, files, projects_search, search_projects, tasks},
 };
 use crate::{Change, Fault, Faults, Oracle, Size, Vendor};
 
@@ -45,6 +47,19 @@ const ORGANIZATION: &str = "acme-org";
 type Params = HashMap<String, String>;
 type Answer = Result<Response, Refused>;
 
+/// How far a server has started: its status, and what it answers to everything else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// It is up.
+    Up,
+    /// It says this status and knows no other call.
+    Unrouted(&'static str),
+    /// It knows no call at all.
+    Dumb,
+    /// It says this status and takes everybody for a stranger.
+    Strange(&'static str),
+}
+
 /// A simulated server.
 #[derive(Debug)]
 pub struct SonarQube {
@@ -55,6 +70,7 @@ pub struct SonarQube {
     is_admin: bool,
     expires: Option<&'static str>,
     context: &'static str,
+    start: Mutex<Start>,
     world: Mutex<World>,
 }
 
@@ -71,6 +87,7 @@ impl SonarQube {
             is_admin: false,
             expires: Some("2099-01-31T00:00:00+0000"),
             context: "",
+            start: Mutex::new(Start::Up),
             world: Mutex::new(World::new(size, edition)),
         }
     }
@@ -119,7 +136,7 @@ impl SonarQube {
         self.edit(|edition| edition.hotspots = false)
     }
 
-    /// Gives out a token that is made for analyzing one project: it is valid, and may browse nothing.
+    /// Gives out a token that is made for analyzing one project: it is valid and lists issues, and may open no project.
     #[must_use]
     pub fn with_project_token(mut self) -> Self {
         self.token = PROJECT;
@@ -147,6 +164,32 @@ impl SonarQube {
         self
     }
 
+    /// Makes it a server that is so far with its start.
+    pub fn is_at(&self, start: Start) {
+        *self.start.lock().unwrap_or_else(PoisonError::into_inner) = start;
+    }
+
+    /// Analyses the project with the most issues: so many percent of them change, all at the date of the analysis an hour ago.
+    pub fn analyse(&self, percent: f64) {
+        self.world().analyse(percent);
+    }
+
+    /// Renames a branch in all projects.
+    pub fn rename_branch(&self, from: &str, to: &'static str) {
+        let mut world = self.world();
+        world.found.clear();
+        for (name, _) in world.projects.iter_mut().flat_map(|project| &mut project.branches).filter(|(name, _)| *name == from) {
+            *name = to;
+        }
+    }
+
+    /// The issues of the project with the most of them become alike: one rule, severity and second, on so many files.
+    #[must_use]
+    pub fn alike(self, files: usize) -> Self {
+        self.world().make_alike(files);
+        self
+    }
+
     fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -160,8 +203,14 @@ impl SonarQube {
         }
     }
 
+    /// Whether a list shows the project: by the rights of the token's user.
     fn sees(&self, project: &Project) -> bool {
-        !project.hidden && self.token != PROJECT
+        !project.hidden
+    }
+
+    /// Whether the project itself may be opened: by the rights of the token, and those of an analysis token end at sending analyses.
+    fn opens(&self, project: &Project) -> bool {
+        self.sees(project) && self.token != PROJECT
     }
 
     /// Refuses a call of Cloud that does not name the organization.
@@ -211,6 +260,8 @@ impl Vendor for SonarQube {
             .route("/api/components/search_projects", get(search_projects))
             .route("/api/components/search", get(components_search))
             .route("/api/components/show", get(component))
+            .route("/api/components/tree", get(files))
+            .route("/api/ce/component", get(tasks))
             .route("/api/projects/search", get(projects_search))
             .route("/api/project_branches/list", get(branches))
             .route("/api/issues/search", get(issues))
@@ -229,6 +280,8 @@ impl Vendor for SonarQube {
             .layer(from_fn_with_state(server.clone(), guard))
             .route("/api/server/version", get(version))
             .route("/api/authentication/validate", get(validate))
+            .layer(from_fn_with_state(server.clone(), started))
+            .route("/api/system/status", get(status))
             .with_state(server);
         if context.is_empty() { router } else { Router::new().nest(context, router) }
     }
@@ -303,6 +356,28 @@ async fn guard(State(server): State<Server>, request: Request, next: Next) -> Re
         response.headers_mut().insert("SonarQube-Authentication-Token-Expiration", HeaderValue::from_static(expires));
     }
     response
+}
+
+/// Answers in place of a server that is not up.
+async fn started(State(server): State<Server>, request: Request, next: Next) -> Response {
+    let start = *server.tool.start.lock().unwrap_or_else(PoisonError::into_inner);
+    match start {
+        Start::Up => next.run(request).await,
+        Start::Strange(_) if request.headers().contains_key(header::AUTHORIZATION) => {
+            Refused(StatusCode::UNAUTHORIZED, "User is not authenticated".to_owned()).into_response()
+        }
+        Start::Strange(_) => next.run(request).await,
+        Start::Unrouted(_) | Start::Dumb => Refused::not_found(format!("Unknown url : {}", request.uri().path())).into_response(),
+    }
+}
+
+async fn status(State(server): State<Server>) -> Response {
+    let status = match *server.tool.start.lock().unwrap_or_else(PoisonError::into_inner) {
+        Start::Up => "UP",
+        Start::Unrouted(status) | Start::Strange(status) => status,
+        Start::Dumb => return Refused::not_found("Unknown url : /api/system/status".to_owned()).into_response(),
+    };
+    Json(json!({ "id": "20150504120436", "version": server.tool.version, "status": status })).into_response()
 }
 
 async fn unknown(uri: Uri) -> Response {

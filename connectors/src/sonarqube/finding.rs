@@ -3,7 +3,10 @@
 use std::{collections::HashMap, sync::Arc};
 
 use super::{List, Server, rule::Rule};
-use crate::{kit::Location, prelude::*};
+use crate::{
+    kit::{Location, Loose},
+    prelude::*,
+};
 
 /// What the rows of a page have in common.
 pub(super) struct About<'a> {
@@ -49,17 +52,21 @@ pub(super) fn text_key(rule: Option<&str>, category: Option<&str>, message: Opti
 
 pub(super) fn issue(issue: Issue, about: &About<'_>, cx: &Cx) -> Item {
     let (project, server) = (about.list.project, about.server);
-    let of_security = |impact: &&Impact| impact.software_quality == "SECURITY";
+    let of_security = |impact: &&Impact| impact.software_quality.eq_ignore_ascii_case("SECURITY");
     let other = match issue.project.as_deref() {
         Some(other) if other != project => Some(("components", "of another project")),
         _ if about.everything => None,
         _ if server.mqr => {
             issue.impacts.iter().flatten().all(|impact| !of_security(&impact)).then_some(("impactSoftwareQualities", "no security issue"))
         }
-        _ => issue.kind.as_deref().is_some_and(|kind| kind != "VULNERABILITY").then_some(("types", "no security issue")),
+        _ => {
+            issue.kind.as_deref().is_some_and(|kind| !kind.eq_ignore_ascii_case("VULNERABILITY")).then_some(("types", "no security issue"))
+        }
     };
     if let Some((filter, reason)) = other {
-        cx.filter_ignored(filter);
+        if about.list.filtered {
+            cx.filter_ignored(filter);
+        }
         return Item::Skipped { key: issue.key.into(), reason };
     }
     let word = if server.mqr {
@@ -82,12 +89,14 @@ pub(super) fn issue(issue: Issue, about: &About<'_>, cx: &Cx) -> Item {
     let category = match issue.rule.split(':').next().unwrap_or_default() {
         _ if !cve.is_empty() || !identifiers.is_empty() => Category::Sca,
         "secrets" => Category::Secret,
+        _ if rule.is_some_and(|rule| rule.is_secret) => Category::Secret,
         "terraform" | "cloudformation" | "kubernetes" | "docker" | "azureresourcemanager" | "ansible" => Category::Iac,
         _ => Category::Sast,
     };
     let kind = issue.kind.filter(|_| about.everything).map(|kind| kind.to_lowercase());
-    let range = issue.text_range.unwrap_or_default();
-    let tags = issue.tags.unwrap_or_default();
+    let (line_start, line_end) = lines_of(issue.text_range, &issue.line);
+    let mut tags = issue.tags.unwrap_or_default();
+    tags.sort_unstable();
     let migrated = tags.iter().any(|tag| tag == "former-hotspot");
     let url = about.link(
         "/project/issues",
@@ -110,8 +119,8 @@ pub(super) fn issue(issue: Issue, about: &About<'_>, cx: &Cx) -> Item {
         cwe: text::distinct(cwe),
         identifiers,
         file_path: about.path(issue.component.as_deref()),
-        line_start: range.start_line.or(issue.line),
-        line_end: range.end_line.or(issue.line),
+        line_start,
+        line_end,
         reference_urls: rule.map(|rule| rule.links.clone()).unwrap_or_default(),
         tags: text::distinct(tags),
         url: Some(url),
@@ -123,15 +132,16 @@ pub(super) fn issue(issue: Issue, about: &About<'_>, cx: &Cx) -> Item {
 pub(super) fn hotspot(hotspot: Hotspot, about: &About<'_>, cx: &Cx) -> Item {
     let project = about.list.project;
     let word = hotspot.vulnerability_probability.as_deref();
-    let state = match (hotspot.status.as_deref().unwrap_or_default(), hotspot.resolution.as_deref()) {
+    let (status, resolution) = (capitals(hotspot.status.as_deref()), capitals(hotspot.resolution.as_deref()));
+    let state = match (status.as_str(), resolution.as_str()) {
         ("TO_REVIEW", _) => State::Open,
-        ("REVIEWED", Some("FIXED")) => State::Fixed,
-        ("REVIEWED", Some("SAFE")) => State::FalsePositive,
-        ("REVIEWED", Some("ACKNOWLEDGED" | "EXCEPTION")) => State::RiskAccepted,
-        ("REVIEWED", other) => cx.unknown("hotspot resolution", other.unwrap_or_default(), State::Suppressed),
+        ("REVIEWED", "FIXED") => State::Fixed,
+        ("REVIEWED", "SAFE") => State::FalsePositive,
+        ("REVIEWED", "ACKNOWLEDGED" | "EXCEPTION") => State::RiskAccepted,
+        ("REVIEWED", other) => cx.unknown("hotspot resolution", other, State::Suppressed),
         (other, _) => cx.unknown("hotspot status", other, State::Open),
     };
-    let range = hotspot.text_range.unwrap_or_default();
+    let (line_start, line_end) = lines_of(hotspot.text_range, &hotspot.line);
     let text_key = text_key(hotspot.rule_key.as_deref(), hotspot.security_category.as_deref(), hotspot.message.as_deref());
     let rule = about.texts.get(&text_key).map(|rule| &**rule);
     let vendor_state = [hotspot.status.as_deref(), hotspot.resolution.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(" ");
@@ -148,8 +158,8 @@ pub(super) fn hotspot(hotspot: Hotspot, about: &About<'_>, cx: &Cx) -> Item {
         vendor_state: text::keep(&vendor_state),
         cwe: rule.map(|rule| rule.cwe.clone()).unwrap_or_default(),
         file_path: about.path(hotspot.component.as_deref()),
-        line_start: range.start_line.or(hotspot.line),
-        line_end: range.end_line.or(hotspot.line),
+        line_start,
+        line_end,
         reference_urls: rule.map(|rule| rule.links.clone()).unwrap_or_default(),
         tags: ["hotspot"].into_iter().chain(hotspot.security_category.as_deref()).filter_map(text::keep).collect(),
         url: Some(url),
@@ -158,15 +168,23 @@ pub(super) fn hotspot(hotspot: Hotspot, about: &About<'_>, cx: &Cx) -> Item {
     }))
 }
 
+fn capitals(word: Option<&str>) -> String {
+    word.unwrap_or_default().trim().to_ascii_uppercase()
+}
+
+/// Lines of the range, else the one line.
+fn lines_of(range: Option<TextRange>, line: &Loose) -> (Option<u32>, Option<u32>) {
+    let range = range.unwrap_or_default();
+    lines(range.start_line.whole().or_else(|| line.whole()), range.end_line.whole().or_else(|| line.whole()))
+}
+
+/// In Standard Experience `CRITICAL` is the second of five words.
 fn severity(word: &str) -> Option<Severity> {
-    Some(match word {
-        "BLOCKER" => Severity::Critical,
-        "CRITICAL" | "HIGH" => Severity::High,
-        "MAJOR" | "MEDIUM" => Severity::Medium,
-        "MINOR" | "LOW" => Severity::Low,
-        "INFO" => Severity::Info,
-        _ => return None,
-    })
+    match capitals(Some(word)).as_str() {
+        "CRITICAL" => Some(Severity::High),
+        "MAJOR" => Some(Severity::Medium),
+        _ => Severity::of_word(word),
+    }
 }
 
 fn severity_or_unknown(word: Option<&str>, cx: &Cx) -> Severity {
@@ -174,13 +192,13 @@ fn severity_or_unknown(word: Option<&str>, cx: &Cx) -> Severity {
 }
 
 fn issue_state(issue: &Issue, cx: &Cx) -> State {
-    let status = issue.issue_status.as_deref().or(issue.simple_status.as_deref()).or(issue.status.as_deref()).unwrap_or_default();
-    match (status, issue.resolution.as_deref()) {
+    let status = capitals(issue.issue_status.as_deref().or(issue.simple_status.as_deref()).or(issue.status.as_deref()));
+    match (status.as_str(), capitals(issue.resolution.as_deref()).as_str()) {
         ("OPEN" | "REOPENED" | "CONFIRMED" | "IN_SANDBOX", _) => State::Open,
-        ("FALSE_POSITIVE" | "FALSE-POSITIVE", _) | ("RESOLVED", Some("FALSE-POSITIVE" | "FALSE_POSITIVE")) => State::FalsePositive,
-        ("ACCEPTED" | "WONTFIX", _) | ("RESOLVED", Some("WONTFIX" | "ACCEPTED")) => State::RiskAccepted,
-        ("FIXED" | "REMOVED" | "CLOSED", _) | ("RESOLVED", Some("FIXED" | "REMOVED")) => State::Fixed,
-        ("RESOLVED", other) => cx.unknown("resolution", other.unwrap_or_default(), State::Suppressed),
+        ("FALSE_POSITIVE" | "FALSE-POSITIVE", _) | ("RESOLVED", "FALSE-POSITIVE" | "FALSE_POSITIVE") => State::FalsePositive,
+        ("ACCEPTED" | "WONTFIX", _) | ("RESOLVED", "WONTFIX" | "ACCEPTED") => State::RiskAccepted,
+        ("FIXED" | "REMOVED" | "CLOSED", _) | ("RESOLVED", "FIXED" | "REMOVED") => State::Fixed,
+        ("RESOLVED", other) => cx.unknown("resolution", other, State::Suppressed),
         (other, _) => cx.unknown("issue status", other, State::Open),
     }
 }
@@ -213,7 +231,8 @@ pub(super) struct Issue {
     issue_status: Option<String>,
     simple_status: Option<String>,
     component: Option<String>,
-    line: Option<u32>,
+    #[serde(default)]
+    line: Loose,
     text_range: Option<TextRange>,
     message: Option<String>,
     tags: Option<Vec<String>>,
@@ -233,8 +252,8 @@ struct Impact {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct TextRange {
-    start_line: Option<u32>,
-    end_line: Option<u32>,
+    start_line: Loose,
+    end_line: Loose,
 }
 
 #[derive(Deserialize)]
@@ -246,7 +265,8 @@ pub(super) struct Hotspot {
     vulnerability_probability: Option<String>,
     status: Option<String>,
     resolution: Option<String>,
-    line: Option<u32>,
+    #[serde(default)]
+    line: Loose,
     message: Option<String>,
     creation_date: Option<String>,
     text_range: Option<TextRange>,

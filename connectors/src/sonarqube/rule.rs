@@ -11,6 +11,7 @@ use super::{
     List, SonarQube,
     finding::{self, About, hotspot_key},
     server::Server,
+    slice::Slice,
     wire::{Key, Peek, Rows},
 };
 use crate::prelude::*;
@@ -20,7 +21,7 @@ const AT_ONCE: usize = 8;
 
 impl SonarQube {
     /// A page's rows as findings, with the texts of their rules.
-    pub(super) async fn read(&self, cx: &Cx, server: &Server, list: List<'_>, rows: Rows) -> Result<Decoded> {
+    pub(super) async fn read(&self, cx: &Cx, server: &Server, list: List<'_>, branch: Option<&str>, mut rows: Rows) -> Result<Decoded> {
         let mut wanted = BTreeMap::new();
         for row in rows.rows.iter().map(|raw| Peek::at(raw)) {
             if let (Some(rule), Some(key)) = (row.text_key(list.hotspots), row.key) {
@@ -29,14 +30,17 @@ impl SonarQube {
         }
         let texts: HashMap<String, Arc<Rule>> = stream::iter(wanted)
             .map(|(rule, finding)| async move {
-                let text =
-                    if list.hotspots { self.hotspot_rule(cx, server, &rule, finding).await } else { self.rule(cx, server, &rule).await };
+                let text = if list.hotspots {
+                    self.hotspot_rule(cx, server, &rule, finding).await
+                } else {
+                    self.rule(cx, server, list, branch, &rule).await
+                };
                 text.map(|text| (rule, text))
             })
             .buffer_unordered(AT_ONCE)
             .try_collect()
             .await?;
-        let paths = rows.components.into_iter().filter_map(|component| Some((component.key?, component.path?))).collect();
+        let paths = rows.take_paths();
         let everything = self.settings.include_bugs_and_code_smells;
         let about = About { location: self.bearer.location(), server, list, everything, texts, paths };
         Ok(if list.hotspots {
@@ -46,17 +50,46 @@ impl SonarQube {
         })
     }
 
-    async fn rule(&self, cx: &Cx, server: &Server, key: &str) -> Result<Arc<Rule>> {
+    async fn rule(&self, cx: &Cx, server: &Server, list: List<'_>, branch: Option<&str>, key: &str) -> Result<Arc<Rule>> {
         let ask = async {
             let request = self.get(server, "/api/rules/show").query("key", Some(key)).query("organization", server.organization.as_ref());
-            match request.send::<Shown>(cx).await {
-                Ok(answer) => Ok(answer.body.read(cx)),
+            let mut rule = match request.send::<Shown>(cx).await {
+                Ok(answer) => answer.body.read(cx),
                 // Rules of other tools are not always known as rules, and those of deleted plugins are not any more.
-                Err(error) if matches!(error.kind, Kind::Refused { .. }) => Ok(Rule::default()),
-                Err(error) => Err(self.hinted(error)),
+                Err(error) if matches!(error.kind, Kind::Refused { .. }) => return Ok(Rule::default()),
+                Err(error) => return Err(self.hinted(error)),
+            };
+            if let Some(cwe) = self.weaknesses(cx, server, list, branch, key).await? {
+                rule.cwe = cwe;
             }
+            Ok(rule)
         };
         self.rules.get_or_fetch("rule", key, ask).await
+    }
+
+    /// The CWE ids that the server itself knows a rule by: no field has them, but its issues are counted by them. `None` when it
+    /// counts none, as for rules of other tools.
+    async fn weaknesses(
+        &self,
+        cx: &Cx,
+        server: &Server,
+        list: List<'_>,
+        branch: Option<&str>,
+        rule: &str,
+    ) -> Result<Option<Vec<Box<str>>>> {
+        if rule.starts_with("external_") {
+            return Ok(None);
+        }
+        let request = self.search(server, list, branch, &Slice::default().with("rules", rule));
+        match request.query("facets", Some("cwe")).query("p", Some(1)).query("ps", Some(1)).send::<Rows>(cx).await {
+            Ok(answer) => {
+                let mut numbers: Vec<Option<i64>> = answer.body.facet("cwe").map(|(value, _)| value.parse().ok()).collect();
+                numbers.sort_unstable();
+                Ok((!numbers.is_empty()).then(|| numbers.into_iter().flatten().filter_map(ids::cwe).collect()))
+            }
+            Err(error) if matches!(error.kind, Kind::Refused { .. }) => Ok(None),
+            Err(error) => Err(self.hinted(error)),
+        }
     }
 
     /// The rule of a hotspot has its texts in the details of any hotspot that it raised.
@@ -82,8 +115,10 @@ pub(super) struct Rule {
     pub(super) description: Option<Box<str>>,
     /// How to mend it, by the framework that the code uses where the vendor distinguishes.
     fixes: Vec<(Option<Box<str>>, Box<str>)>,
-    /// `CWE-n` ids that the texts name: there is no field for them.
+    /// `CWE-n` ids, by the server's own word, else those that the texts name.
     pub(super) cwe: Vec<Box<str>>,
+    /// Whether it finds secrets, by its tags.
+    pub(super) is_secret: bool,
     /// Links in the texts.
     pub(super) links: Vec<Box<str>>,
 }
@@ -118,6 +153,8 @@ pub(super) struct Wire {
     risk_description: Option<String>,
     vulnerability_description: Option<String>,
     fix_recommendations: Option<String>,
+    tags: Option<Vec<String>>,
+    sys_tags: Option<Vec<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -140,9 +177,14 @@ impl From<Wire> for Rule {
         let mut sections = wire.description_sections.unwrap_or_default();
         // The order in which the web interface shows them; what is new comes before the links.
         const ORDER: [&str; 4] = ["introduction", "default", "root_cause", "assess_the_problem"];
-        sections.sort_by_key(|section| match section.key.as_str() {
-            "resources" => ORDER.len() + 1,
-            key => ORDER.iter().position(|known| *known == key).unwrap_or(ORDER.len()),
+        // The server gives sections, and the contexts of one, in any order, another one each time.
+        sections.sort_by_cached_key(|section| {
+            let place = match section.key.as_str() {
+                "resources" => ORDER.len() + 1,
+                key => ORDER.iter().position(|known| *known == key).unwrap_or(ORDER.len()),
+            };
+            let context = section.context.as_ref().map(|context| (context.key.clone(), context.display_name.clone()));
+            (place, section.key.clone(), context)
         });
         let (fixes, what): (Vec<Section>, Vec<Section>) = sections.into_iter().partition(|section| section.key == "how_to_fix");
         let mut html: Vec<&str> = what.iter().filter_map(|section| section.content.as_deref()).collect();
@@ -165,7 +207,9 @@ impl From<Wire> for Rule {
         html.extend(fixes.iter().filter_map(|section| section.content.as_deref()));
         html.extend(wire.fix_recommendations.as_deref());
         let all = html.join("\n");
+        let is_secret = [&wire.tags, &wire.sys_tags].into_iter().flatten().flatten().any(|tag| tag.eq_ignore_ascii_case("secret"));
         Rule {
+            is_secret,
             key: wire.key.map(Into::into),
             description: text::keep(&paragraphs.join("\n\n")),
             fixes: mends,

@@ -1,5 +1,7 @@
 //! Which server answers, how it wants to be asked, and what helps when it refuses.
 
+use std::sync::atomic::Ordering;
+
 use reqwest::header::HeaderMap;
 
 use super::{PAGE, SonarQube, WINDOW};
@@ -22,6 +24,11 @@ impl Server {
         !self.cloud && self.version >= Some((major, minor))
     }
 
+    /// Whether it may list the issues of a project from its database, where no search engine counts to 10,000 only.
+    pub(super) fn lists_issues(&self) -> bool {
+        self.since(10, 2)
+    }
+
     /// Whether there may be more rows than a search shows: Cloud, and who else may, does not count further than that.
     pub(super) fn cuts(total: u64) -> bool {
         total >= WINDOW
@@ -29,6 +36,7 @@ impl Server {
 }
 
 pub(super) const USER_TOKEN: &str = "make a token of type User: My Account > Security > Generate Token, as the account that syncs";
+pub(super) const ANALYSIS_TOKEN: &str = "an analysis token lists issues, but may neither open a project nor list hotspots";
 const BROWSE: &str = "give the token's account the permission Browse on the project (Project Settings > Permissions)";
 const ORGANIZATION: &str = "set `organization` to the key in the address https://sonarcloud.io/organizations/KEY";
 
@@ -43,8 +51,7 @@ impl SonarQube {
 
     /// What decides how the server is spoken to.
     async fn meet(&self, cx: &Cx) -> Result<Server> {
-        let host = self.bearer.location().host();
-        let mut cloud = ["sonarcloud.io", "sonarqube.us"].iter().any(|known| host.strip_suffix(known).is_some_and(is_subdomain));
+        let mut cloud = self.is_at_cloud();
         let mut server = Server { cloud, version: None, shown: "SonarQube Cloud".into(), mqr: true, basic: false, organization: None };
         if !cloud {
             let text = self.bearer.get("/api/server/version", &[]).anonymous().text(cx).await.map_err(|error| match error.kind {
@@ -53,6 +60,10 @@ impl SonarQube {
                 }
                 _ => error,
             })?;
+            // Until it is up it knows neither tokens nor most calls.
+            if let Some(why) = self.starting(cx).await {
+                return Err(Error::new("reading GET /api/system/status", Kind::Pending(why)));
+            }
             server.version = version(&text.body);
             server.shown = format!("SonarQube {}", text::line(&text.body));
             // Cloud behind another name: it says 8.0 for ever, and it alone has organizations.
@@ -77,7 +88,7 @@ impl SonarQube {
                 match self.bearer.get("/api/authentication/validate", &[]).send::<Valid>(cx).await {
                     Ok(answer) => !answer.body.valid,
                     Err(error) if matches!(error.kind, Kind::Unauthorized(_)) => true,
-                    Err(error) => return Err(error),
+                    Err(error) => return Err(self.hinted(error)),
                 }
             }
         };
@@ -94,6 +105,38 @@ impl SonarQube {
                 Err(error) => return Err(self.hinted(error)),
             };
         Ok(server)
+    }
+
+    fn is_at_cloud(&self) -> bool {
+        let host = self.bearer.location().host();
+        ["sonarcloud.io", "sonarqube.us"].iter().any(|known| host.strip_suffix(known).is_some_and(is_subdomain))
+    }
+
+    /// Why the server is not up, by its own word: every server of one's own tells, to everybody.
+    pub(super) async fn starting(&self, cx: &Cx) -> Option<Box<str>> {
+        if self.is_at_cloud() {
+            return None;
+        }
+        let why = match self.bearer.get("/api/system/status", &[]).anonymous().send::<Status>(cx).await {
+            Ok(answer) => match answer.body.status.as_str() {
+                "UP" => return None,
+                "STARTING" => "SonarQube starts".to_owned(),
+                "RESTARTING" => "SonarQube restarts".to_owned(),
+                "DB_MIGRATION_NEEDED" => {
+                    format!(
+                        "SonarQube was updated and its database has to be migrated: open {} and start it",
+                        self.bearer.location().join("/setup", &[])
+                    )
+                }
+                "DB_MIGRATION_RUNNING" => "SonarQube migrates its database".to_owned(),
+                "DOWN" => "SonarQube says that it is down: its log tells why".to_owned(),
+                other => format!("SonarQube says that its status is `{}`", text::line(other)),
+            },
+            // What every server knows, this one does not know yet.
+            Err(error) if is_unknown_url(&error) => "SonarQube starts and knows no call yet".to_owned(),
+            Err(_) => return None,
+        };
+        Some(why.into())
     }
 
     /// The organization of an account that has one only.
@@ -126,11 +169,28 @@ impl SonarQube {
 
     pub(super) fn hinted(&self, error: Error) -> Error {
         match &error.kind {
-            Kind::Forbidden(_) | Kind::Unauthorized(_) if self.analysis_token().is_some() => error.with_hint(USER_TOKEN),
+            Kind::Unauthorized(body) if self.is_of_a_start(&body.to_string()) => Error::new(
+                error.doing,
+                Kind::Pending("SonarQube is at the end of its start and knows no token yet; if it stays so, make a new token".into()),
+            ),
+            Kind::Forbidden(_) | Kind::Unauthorized(_) if self.analysis_token().is_some() => {
+                error.with_hint(format!("{ANALYSIS_TOKEN}; {USER_TOKEN}"))
+            }
             Kind::Forbidden(_) => error.with_hint(BROWSE),
             Kind::Unauthorized(_) => error.with_hint(format!("the token is wrong, expired or revoked; {USER_TOKEN}")),
             _ => error,
         }
+    }
+
+    /// Whether a refusal is one of the seconds at the end of a start. Wrong tokens are refused without a body; this one says that
+    /// nobody has logged in, to good tokens too.
+    fn is_of_a_start(&self, body: &str) -> bool {
+        if body.contains("User is not authenticated") {
+            self.refused_by_start.store(true, Ordering::Relaxed);
+            return true;
+        }
+        // Refused twice, a credential is not sent again in the same run.
+        body.contains("was not sent again") && self.refused_by_start.load(Ordering::Relaxed)
     }
 
     pub(super) fn list_hinted(&self, server: &Server, error: Error) -> Error {
@@ -150,6 +210,11 @@ pub(super) fn expiry(headers: &HeaderMap, cx: &Cx) -> Option<(String, Option<Str
     Some((fact.clone(), soon.then(|| format!("{fact}: make a new one"))))
 }
 
+/// Whether the server does not know the call. While it starts it knows none.
+pub(super) fn is_unknown_url(error: &Error) -> bool {
+    matches!(&error.kind, Kind::Refused { status: 404, body } if body.to_string().contains("Unknown url"))
+}
+
 /// What stands before a domain that it is part of: nothing, or more labels.
 fn is_subdomain(before: &str) -> bool {
     before.is_empty() || before.ends_with('.')
@@ -164,6 +229,11 @@ fn version(text: &str) -> Option<(u32, u32)> {
 #[derive(Deserialize)]
 pub(super) struct Valid {
     pub(super) valid: bool,
+}
+
+#[derive(Deserialize)]
+struct Status {
+    status: String,
 }
 
 #[derive(Deserialize)]

@@ -19,6 +19,8 @@ pub(super) enum Step {
     Values(&'static str, &'static [&'static str]),
     /// By the time of creation: halves, as often as it takes.
     Dates,
+    /// By the project's files, some at a time, and what is on no file.
+    Files,
 }
 
 /// What of a list is asked for.
@@ -31,6 +33,8 @@ pub(super) struct Slice {
     to: Option<i64>,
     /// How many of the list's steps are used up.
     pub(super) step: usize,
+    /// It is what is left of a slice after so many pages of the project's list of files.
+    pub(super) files_read: Option<u64>,
 }
 
 impl Slice {
@@ -67,6 +71,26 @@ impl Slice {
         let mut slice = self.clone().next_step();
         slice.filters.push((name.to_owned(), value.to_owned()));
         slice
+    }
+
+    /// The part with what is on these files (paths without commas). It can be halved, so the step is not used up.
+    pub(super) fn on(&self, files: &[&str]) -> Slice {
+        let mut slice = Slice { files_read: None, ..self.clone() };
+        slice.filters.retain(|(name, _)| name != "files");
+        slice.filters.push(("files".to_owned(), files.join(",")));
+        slice
+    }
+
+    /// What is left of the slice after so many pages of the project's list of files.
+    pub(super) fn after_files(&self, pages: u64) -> Slice {
+        Slice { files_read: Some(pages), ..self.clone() }
+    }
+
+    /// The two halves of the files of the slice; `None` when it is one.
+    pub(super) fn halves_of_files(&self) -> Option<[Slice; 2]> {
+        let files: Vec<&str> = self.value("files")?.split(',').collect();
+        let (first, second) = files.split_at(files.len() / 2);
+        (!first.is_empty()).then(|| [self.on(first), self.on(second)])
     }
 
     /// The two halves of the time between the first and the last creation in it, both in seconds; `None` when that is one
@@ -130,5 +154,19 @@ mod tests {
         assert_eq!(again, slice);
         assert_eq!(slice.to_string(), "severities=MAJOR, createdAfter=1970-01-01T00:00:00+0000, createdBefore=1970-01-01T00:01:00+0000");
         assert!(!slice.is_whole() && Slice::default().next_step().is_whole());
+    }
+
+    #[test]
+    fn files_are_halved_until_there_is_one() {
+        let (mut open, mut single) = (vec![Slice::default().on(&["a", "b", "c", "d", "e"])], Vec::new());
+        while let Some(slice) = open.pop() {
+            match slice.halves_of_files() {
+                Some(halves) => open.extend(halves),
+                None => single.push(slice.value("files").expect("a file").to_owned()),
+            }
+        }
+        single.sort_unstable();
+        assert_eq!(single, ["a", "b", "c", "d", "e"]);
+        assert_eq!(Slice::default().halves_of_files(), None);
     }
 }

@@ -1,5 +1,7 @@
 //! What SonarQube's lists send.
 
+use std::collections::HashMap;
+
 use super::finding::text_key;
 use crate::{
     kit::{count, or_default},
@@ -15,6 +17,7 @@ pub(super) struct Paging {
 #[derive(Deserialize)]
 pub(super) struct Components {
     pub(super) paging: Paging,
+    #[serde(default, deserialize_with = "or_default")]
     pub(super) components: Vec<Box<RawValue>>,
 }
 
@@ -39,28 +42,80 @@ pub(super) struct Rows {
     #[serde(rename = "issues", alias = "hotspots")]
     pub(super) rows: Vec<Box<RawValue>>,
     #[serde(default, deserialize_with = "or_default")]
-    pub(super) components: Vec<Component>,
-    pub(super) facets: Option<Vec<Facet>>,
-}
-
-#[derive(Deserialize)]
-pub(super) struct Component {
-    pub(super) key: Option<String>,
-    pub(super) path: Option<String>,
-}
-
-#[derive(Deserialize)]
-pub(super) struct Facet {
-    pub(super) property: String,
+    components: Vec<Box<RawValue>>,
     #[serde(default, deserialize_with = "or_default")]
-    pub(super) values: Vec<Value>,
+    facets: Vec<Facet>,
+}
+
+impl Rows {
+    /// Paths of the files, by component key.
+    pub(super) fn take_paths(&mut self) -> HashMap<String, String> {
+        let components = std::mem::take(&mut self.components);
+        let read = components.iter().filter_map(|raw| serde_json::from_str::<Component>(raw.get()).ok());
+        read.filter_map(|component| Some((component.key?, component.path?))).collect()
+    }
+
+    /// The values of a facet that some row has, with how many have each.
+    pub(super) fn facet(&self, name: &str) -> impl Iterator<Item = (&str, u64)> {
+        let found = self.facets.iter().filter(move |facet| facet.property == name).flat_map(|facet| &facet.values);
+        found.map(|value| (value.val.as_str(), value.count)).filter(|(_, count)| *count > 0)
+    }
 }
 
 #[derive(Deserialize)]
-pub(super) struct Value {
-    pub(super) val: String,
+struct Component {
+    key: Option<String>,
+    path: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Facet {
+    property: String,
+    #[serde(default, deserialize_with = "or_default")]
+    values: Vec<Value>,
+}
+
+#[derive(Deserialize)]
+struct Value {
+    val: String,
     #[serde(deserialize_with = "count")]
-    pub(super) count: u64,
+    count: u64,
+}
+
+/// A page of `api/components/tree`: the files of a project.
+#[derive(Deserialize)]
+pub(super) struct Tree {
+    pub(super) paging: Paging,
+    #[serde(default, deserialize_with = "or_default")]
+    components: Vec<Component>,
+}
+
+impl Tree {
+    pub(super) fn paths(self) -> impl Iterator<Item = String> {
+        self.components.into_iter().filter_map(|file| file.path)
+    }
+}
+
+/// What `api/components/show` says of a project or branch.
+#[derive(Deserialize)]
+pub(super) struct Shown {
+    pub(super) component: About,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct About {
+    pub(super) analysis_date: Option<String>,
+    /// Whether the search engine does not hold all of its issues yet.
+    #[serde(deserialize_with = "or_default")]
+    pub(super) need_issue_sync: bool,
+}
+
+/// What `api/ce/component` says of a project: analyses that wait or are being worked off.
+#[derive(Deserialize)]
+pub(super) struct Tasks {
+    #[serde(default, deserialize_with = "or_default")]
+    pub(super) queue: Vec<serde::de::IgnoredAny>,
 }
 
 /// What has to be known of a row before it is mapped.

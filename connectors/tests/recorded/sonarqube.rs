@@ -28,6 +28,14 @@ impl Script {
     fn of(version: &str, answers: &[(&'static str, u16, Value)]) -> Arc<Self> {
         let mut all: BTreeMap<_, _> = answers.iter().map(|(path, status, body)| (*path, (*status, body.to_string()))).collect();
         all.insert("/api/server/version", (200, version.to_owned()));
+        // What every server of that time has, unless the test says otherwise.
+        for (path, body) in [
+            ("/api/system/status", json!({ "status": "UP" })),
+            ("/api/components/show", json!({ "component": { "key": "p" } })),
+            ("/api/ce/component", json!({ "queue": [] })),
+        ] {
+            all.entry(path).or_insert((200, body.to_string()));
+        }
         Arc::new(Script { answers: all, ..Script::default() })
     }
 
@@ -35,8 +43,10 @@ impl Script {
         Router::new().fallback(get(answer)).with_state(Arc::clone(self))
     }
 
+    /// What was asked for at a path, but for the weaknesses of rules.
     fn asked(&self, path: &str) -> Vec<String> {
-        self.asked.lock().unwrap().iter().filter(|target| target.starts_with(path)).cloned().collect()
+        let all = self.asked.lock().unwrap();
+        all.iter().filter(|target| target.starts_with(path) && !target.contains("facets=cwe")).cloned().collect()
     }
 }
 
@@ -368,7 +378,7 @@ async fn an_issue_of_a_new_server_is_mapped_field_by_field() {
     let text = first.description.as_deref().unwrap();
     assert!(text.starts_with("SQL <injection>\n\nWhat it is.\n\nWhy it is **bad**.\n\n") && !text.contains("alert"), "{text}");
     assert_eq!(first.remediation.as_deref(), Some("**JDBC**\n\nUse JDBC."), "the issue's own context");
-    assert_eq!(by_key(&read, "i-2").remediation.as_deref(), Some("**JPA**\n\nUse JPA.\n\n**JDBC**\n\nUse JDBC."));
+    assert_eq!(by_key(&read, "i-2").remediation.as_deref(), Some("**JDBC**\n\nUse JDBC.\n\n**JPA**\n\nUse JPA."));
     assert_eq!(texts(&first.cwe), ["CWE-89"]);
     assert_eq!(texts(&first.reference_urls), ["https://cwe.mitre.org/data/definitions/89"]);
     assert_eq!((first.file_path.as_deref(), first.line_start, first.line_end), (Some("src/A.java"), Some(3), Some(5)));
@@ -404,6 +414,18 @@ async fn a_named_branch_is_sent_unless_it_is_the_main_one_or_missing() {
     assert_eq!(found[0].as_ref().unwrap().0, Box::<str>::from("trunk"));
     assert!(found[1].as_ref().unwrap().1.ends_with("&open=i-1&branch=release"));
     assert_eq!(found[2], None, "the project has no such branch");
+    // It was there once: then what it had is not known to be gone.
+    for (mark, complete) in [(None, true), (Some(""), false)] {
+        let (_tool, source) = open(&script, settings.clone(), false).await;
+        let activity = Arc::new(Activity::without_waits());
+        let cx = Cx::new(Arc::clone(&activity));
+        let ask = RawAsk { scope: &scopes[2], since: None, full: true, mark, cursor: None, stored: &Nothing };
+        let page = source.unwrap().page(&cx, ask).await.unwrap();
+        let coverage = if complete { Coverage::Full } else { Coverage::Delta };
+        assert!(matches!(page.next, Next::Done(ended, _) if ended == coverage), "{:?}", page.next);
+        let told = if complete { activity.warnings().remove(0) } else { cx.why_incomplete().unwrap().to_owned() };
+        assert!(told.contains("project p has no branch `gone`") && cx.why_incomplete().is_none() == complete, "{told}");
+    }
     let sent = script.asked("/api/issues/search");
     assert_eq!(sent.len(), 2);
     assert!(!sent[0].contains("branch=") && sent[1].contains("branch=release"), "{sent:?}");
@@ -451,20 +473,24 @@ async fn check_says_what_it_saw_and_names_what_is_missing() {
     assert_eq!(checked.warnings, Vec::<String>::new());
 
     let refused = json!({ "errors": [{ "msg": "Insufficient privileges" }] });
+    let nothing_here = |path| (path, (404, "nothing here".to_owned()));
+    let elsewhere = ["/api/server/version", "/api/system/status"].map(nothing_here);
+    let elsewhere = Script { answers: BTreeMap::from(elsewhere), ..Script::default() };
     for (script, token, wanted) in [
-        (Script::of("10.8.1.101195", &good), "sqp_x", "token of type User"),
-        (Script::of("10.8.1.101195", &good), "sqa_x", "token of type User"),
+        (with("/api/components/show", 403, refused.clone()), "sqp_x", "token of type User"),
         (with("/api/authentication/validate", 200, json!({ "valid": false })), "squ_x", "token of type User"),
         (with("/api/authentication/validate", 401, json!("")), "squ_x", "wrong, expired or revoked"),
         (with("/api/components/show", 403, refused.clone()), "squ_x", "permission Browse"),
         (with("/api/hotspots/search", 403, refused.clone()), "squ_x", "permission Browse"),
-        (with("/api/server/version", 404, refused), "squ_x", "the address at which SonarQube opens"),
+        (Arc::new(elsewhere), "squ_x", "the address at which SonarQube opens"),
     ] {
-        // The last one is no server at all.
-        let script = if wanted.starts_with("the address") { Arc::new(Script::default()) } else { script };
         let error = check(&script, json!({ "secret": token }), false).await.unwrap_err();
         assert!(error.hint().unwrap().contains(wanted), "{wanted}: {error} {:?}", error.hint());
         assert!(!format!("{error:?}").contains(token), "{error:?}");
+    }
+    for token in ["sqp_x", "sqa_x"] {
+        let checked = check(&Script::of("10.8.1.101195", &good), json!({ "secret": token }), false).await.unwrap();
+        assert!(checked.warnings[0].contains("analysis token lists issues") && checked.warnings[0].contains("token of type User"));
     }
     let nothing = with("/api/components/search_projects", 200, json!({ "paging": { "total": 0 }, "components": [] }));
     let checked = check(&nothing, secret(), false).await.unwrap();
@@ -544,8 +570,13 @@ async fn alike(Query(query): Query<BTreeMap<String, String>>) -> String {
 
 #[tokio::test]
 async fn a_slice_that_cannot_be_cut_is_named_and_ends_the_pass_as_not_complete() {
-    let router =
-        Router::new().route("/api/server/version", get(|| std::future::ready("9.9.8.100196"))).route("/api/issues/search", get(alike));
+    let text = |body: Value| move || std::future::ready(body.to_string());
+    let file = json!({ "key": "p:a.c", "path": "a.c" });
+    let router = Router::new()
+        .route("/api/server/version", get(|| std::future::ready("9.9.8.100196")))
+        .route("/api/components/show", get(text(json!({ "component": {} }))))
+        .route("/api/components/tree", get(text(json!({ "paging": { "total": 1 }, "components": [file] }))))
+        .route("/api/issues/search", get(alike));
     let tool = start(Canned(router), 0).await.unwrap();
     let link = Link {
         location: Location::parse(&tool.url, false).unwrap(),
@@ -569,11 +600,81 @@ async fn a_slice_that_cannot_be_cut_is_named_and_ends_the_pass_as_not_complete()
             Next::Done(coverage, _) => break coverage,
         }
     };
-    assert_eq!((coverage, delivered, declared), (tributary_connectors::Coverage::Delta, 20, Some(20_000)));
-    let slice = "(severities=the-severities, directories=the-directories, files=the-files)";
-    assert!(
-        activity.warnings()[0].contains("p: more than 10,000 issues") && activity.warnings()[0].contains(slice),
-        "{:?}",
-        activity.warnings()
-    );
+    assert_eq!((coverage, delivered, declared), (Coverage::Delta, 40, Some(20_000)));
+    for slice in ["(severities=the-severities, files=a.c)", "(severities=the-severities, onComponentOnly=true)"] {
+        let named = |warning: &String| warning.contains("p: more than 10,000 issues") && warning.contains(slice);
+        assert!(activity.warnings().iter().any(named), "{slice}: {:?}", activity.warnings());
+    }
+}
+
+#[tokio::test]
+async fn lines_and_totals_are_read_in_whatever_form_they_come() {
+    let range = |start: Value, end: Value| json!({ "textRange": { "startLine": start, "endLine": end } });
+    let rows = [
+        (json!({ "line": -1 }), None, None),
+        (json!({ "line": "3" }), Some(3), Some(3)),
+        (json!({ "line": 3.0 }), Some(3), Some(3)),
+        (json!({ "line": null, "textRange": null }), None, None),
+        (range(json!("7"), json!(9.0)), Some(7), Some(9)),
+        (range(json!(7), json!(2)), Some(7), None),
+    ];
+    let issues: Vec<Value> = rows.iter().enumerate().map(|(number, (more, ..))| issue(&format!("i-{number}"), more)).collect();
+    for total in [json!(6), json!("6"), json!(6.0)] {
+        let body = json!({ "paging": { "total": total }, "issues": issues, "components": null, "facets": null });
+        let script = Script::of("9.9.8.100196", &[("/api/issues/search", 200, body)]);
+        let read = walk(&script, secret(), &scope("issues", "p")).await;
+        assert_eq!((read.rejects.len(), read.total), (0, Some(6)));
+        for (finding, (more, start, end)) in read.findings().into_iter().zip(&rows) {
+            assert_eq!((finding.line_start, finding.line_end), (*start, *end), "{more}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn words_are_read_in_any_case() {
+    let issues = json!([issue("i-1", json!({ "severity": "critical", "issueStatus": "accepted", "type": "vulnerability" }))]);
+    let script = Script::of("9.9.8.100196", &[("/api/issues/search", 200, page("issues", &issues))]);
+    let read = walk(&script, secret(), &scope("issues", "p")).await;
+    assert_eq!((read.findings()[0].severity, read.findings()[0].state), (Severity::High, Shown::RiskAccepted));
+    let hotspots =
+        json!([{ "key": "h", "component": "p:a", "vulnerabilityProbability": "high", "status": "reviewed", "resolution": "safe" }]);
+    let script = Script::of("9.9.8.100196", &[("/api/hotspots/search", 200, page("hotspots", &hotspots))]);
+    let read = walk(&script, secret(), &scope("hotspots", "p")).await;
+    assert_eq!((read.findings()[0].severity, read.findings()[0].state), (Severity::High, Shown::FalsePositive));
+}
+
+#[tokio::test]
+async fn weaknesses_are_those_that_the_server_counts_a_rule_by_and_those_of_its_texts_where_it_counts_none() {
+    let rule = json!({ "rule": { "key": "java:S2077", "htmlDesc": "<p>CWE-943 is not it.</p>" } });
+    let value = |val: &str| json!({ "val": val, "count": 1 });
+    for (values, expected) in
+        [(json!([value("564"), value("89")]), vec!["CWE-89", "CWE-564"]), (json!([value("unknown")]), vec![]), (json!([]), vec!["CWE-943"])]
+    {
+        let mut body = page("issues", &json!([issue("i-1", json!({}))]));
+        body["facets"] = json!([{ "property": "cwe", "values": values }]);
+        let script = Script::of("9.9.8.100196", &[("/api/issues/search", 200, body), ("/api/rules/show", 200, rule.clone())]);
+        let read = walk(&script, secret(), &scope("issues", "p")).await;
+        assert_eq!(texts(&read.findings()[0].cwe), expected);
+        let asked = script.asked.lock().unwrap();
+        let facets = asked.iter().find(|target| target.contains("facets=cwe")).unwrap();
+        assert_eq!(facets, "/api/issues/search?componentKeys=p&types=VULNERABILITY&rules=java%3AS2077&facets=cwe&p=1&ps=1");
+    }
+}
+
+#[tokio::test]
+async fn the_order_of_what_is_a_set_changes_nothing_and_a_rule_tagged_secret_finds_secrets() {
+    let fix = |context: &str| json!({ "key": "how_to_fix", "content": format!("<p>Use {context}.</p>"), "context": { "key": context, "displayName": context } });
+    let mut shown = Vec::new();
+    for (contexts, tags) in [(["b", "a", "c"], ["x", "y"]), (["c", "b", "a"], ["y", "x"])] {
+        let sections: Vec<Value> = contexts.iter().map(|context| fix(context)).collect();
+        let rule = json!({ "rule": { "key": "java:S2077", "name": "n", "descriptionSections": sections, "sysTags": ["cwe", "secret"] } });
+        let issues = page("issues", &json!([issue("i-1", json!({ "tags": tags }))]));
+        let script = Script::of("9.9.8.100196", &[("/api/issues/search", 200, issues), ("/api/rules/show", 200, rule)]);
+        let read = walk(&script, secret(), &scope("issues", "p")).await;
+        let finding = read.findings()[0];
+        assert_eq!(finding.category, Category::Secret);
+        shown.push((finding.remediation.clone().unwrap(), finding.tags.clone()));
+    }
+    assert_eq!(shown[0], shown[1]);
+    assert_eq!(&*shown[0].0, "**a**\n\nUse a.\n\n**b**\n\nUse b.\n\n**c**\n\nUse c.");
 }

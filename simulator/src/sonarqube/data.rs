@@ -77,6 +77,8 @@ pub(super) struct World {
     pub(super) rules: Vec<Rule>,
     /// What the last few queries found, so that their further pages need no search.
     pub(super) found: HashMap<String, Arc<Vec<(u32, u32)>>>,
+    /// How many rules were shown.
+    pub(super) rules_shown: u64,
 }
 
 #[derive(Debug)]
@@ -171,7 +173,8 @@ pub(super) fn now() -> i64 {
 
 impl World {
     pub(super) fn new(size: crate::Size, edition: Edition) -> Self {
-        let mut world = World { seed: size.seed, step: 0, edition, projects: Vec::new(), rules: rules(), found: HashMap::new() };
+        let mut world =
+            World { seed: size.seed, step: 0, edition, projects: Vec::new(), rules: rules(), found: HashMap::new(), rules_shown: 0 };
         let records = size.records.max(3);
         // After them comes one that the token's user may not browse.
         for (number, findings) in spread(size.findings, records).chain([7]).enumerate() {
@@ -193,7 +196,8 @@ impl World {
         let now = now();
         for number in 0..issues + closed + noise + branched {
             let mut seed = Seed::of(&[self.seed, 21, project as u64, step, number as u64]);
-            let wanted = number < issues + closed;
+            // On the main branch the noise is of no interest.
+            let wanted = !(issues + closed..issues + closed + noise).contains(&number);
             let state = match number {
                 n if n < issues => match n % 40 {
                     7 => CONFIRMED,
@@ -293,6 +297,48 @@ impl World {
         self.projects[last].analysis = Some(day_of(step));
         self.fill(last, share(change.new));
         self.projects.iter_mut().for_each(Project::sort);
+    }
+
+    /// The project with the most issues.
+    fn largest(&mut self) -> &mut Project {
+        self.found.clear();
+        let seen = self.projects.iter_mut().filter(|project| !project.hidden);
+        seen.max_by_key(|project| project.rows.len()).expect("a project")
+    }
+
+    pub(super) fn analyse(&mut self, percent: f64) {
+        let (edition, at) = (self.edition, now() - 3600);
+        let project = self.largest();
+        project.analysis = Some(at);
+        let open = project.rows.iter().filter(|row| row.is_open()).count();
+        for row in project.rows.iter_mut().filter(|row| row.is_open()).take(share(open, percent)) {
+            row.set(edition, 0, |row| row.rate(edition));
+            row.updated = at;
+            row.repaint(edition);
+        }
+        project.sort();
+    }
+
+    pub(super) fn make_alike(&mut self, files: usize) {
+        let (edition, rules) = (self.edition, rules());
+        let rule = rules.iter().position(|rule| rule.kind == VULNERABILITY && rule.hotspot.is_none()).unwrap_or(0);
+        let project = self.largest();
+        let key = project.key.clone();
+        for (number, row) in project.rows.iter_mut().enumerate().filter(|(_, row)| row.wanted && row.branch == 0) {
+            // Every hundredth is on the project itself.
+            let file = if number % 100 == 99 { 0 } else { 1 + number % files.min(project.files.len() - 1) };
+            (row.rule, row.file, row.severity, row.created) =
+                (u16::try_from(rule).unwrap_or(0), u32::try_from(file).unwrap_or(0), 2, IMPORT);
+            row.impacts = row.impacts.iter().map(|(quality, _)| (*quality, 2)).collect();
+            let mut body: Value = serde_json::from_str(&row.body).expect("our own JSON");
+            body["rule"] = json!(rules[rule].key);
+            body["creationDate"] = json!(date(IMPORT));
+            let path = &project.files[file].path;
+            body["component"] = json!(if path.is_empty() { key.clone() } else { format!("{key}:{path}") });
+            row.body = body.to_string();
+            row.repaint(edition);
+        }
+        project.sort();
     }
 
     pub(super) fn oracle(&self) -> crate::Oracle {
@@ -495,6 +541,11 @@ impl Row {
         edit(self);
         self.updated = now();
         self.closed = (self.state >= CLOSED_FIXED).then_some(day_of(step));
+        self.repaint(edition);
+    }
+
+    /// Writes what can change into the body.
+    fn repaint(&mut self, edition: Edition) {
         let mut body: Value = serde_json::from_str(&self.body).expect("our own JSON");
         self.paint(&mut body, edition);
         self.body = body.to_string();
@@ -664,7 +715,9 @@ impl Rule {
             body["descriptionSections"] = json!([
                 { "key": "root_cause", "content": risk },
                 { "key": "how_to_fix", "content": cure, "context": { "key": "others", "displayName": "Others" } },
-                { "key": "resources", "content": format!("<ul><li>CWE-{}</li></ul>", self.cwe) },
+                { "key": "how_to_fix", "content": format!("<p>Spring: {cure}</p>"), "context": { "key": "spring", "displayName": "Spring" } },
+                // The text names a weakness that the server does not count the rule by.
+                { "key": "resources", "content": format!("<ul><li>CWE-{}</li><li>See also CWE-1000</li></ul>", self.cwe) },
             ]);
         }
         if !edition.old {

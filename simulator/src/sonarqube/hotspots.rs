@@ -77,7 +77,7 @@ pub(super) async fn hotspot(State(server): State<Server>, Query(params): Query<P
     let Some((project, spot)) = all.find(|(_, spot)| spot.key == key && spot.listed) else {
         return Err(Refused::not_found(format!("Hotspot '{key}' does not exist")));
     };
-    if !server.tool.sees(project) || server.lost_role("GET /api/hotspots/show") {
+    if !server.tool.opens(project) || server.lost_role("GET /api/hotspots/show") {
         return Err(Refused::forbidden());
     }
     let mut body: Value = serde_json::from_str(&spot.body).expect("our own JSON");

@@ -114,10 +114,16 @@ pub(super) async fn issues_list(State(server): State<Server>, Query(params): Que
 pub(super) async fn rule(State(server): State<Server>, Query(params): Query<Params>) -> Answer {
     server.tool.organization(&params)?;
     let key = required(&params, "key")?;
-    let world = server.tool.world();
+    let mut world = server.tool.world();
+    world.rules_shown += 1;
+    let in_turn = world.rules_shown.is_multiple_of(2);
     let rule = world.rules.iter().find(|rule| rule.key == key);
     let rule = rule.ok_or_else(|| Refused::not_found(format!("Rule not found: {key}")))?;
-    Ok(Json(json!({ "rule": rule.show(server.tool.edition), "actives": [] })).into_response())
+    let mut shown = rule.show(server.tool.edition);
+    if let Some(sections) = shown["descriptionSections"].as_array_mut().filter(|_| in_turn) {
+        sections.reverse();
+    }
+    Ok(Json(json!({ "rule": shown, "actives": [] })).into_response())
 }
 
 pub(super) async fn rules(State(server): State<Server>, Query(params): Query<Params>) -> Answer {

@@ -106,7 +106,7 @@ pub(super) fn browse<'a>(server: &Server, world: &'a World, key: &str, route: &s
     let Some(project) = world.projects.iter().find(|project| project.key == key) else {
         return Err(Refused::not_found(format!("{missing} '{key}' not found")));
     };
-    if !server.tool.sees(project) || server.lost_role(route) { Err(Refused::forbidden()) } else { Ok(project) }
+    if !server.tool.opens(project) || server.lost_role(route) { Err(Refused::forbidden()) } else { Ok(project) }
 }
 
 pub(super) fn required<'a>(params: &'a Params, name: &str) -> Result<&'a str, Refused> {
@@ -137,6 +137,32 @@ pub(super) async fn component(State(server): State<Server>, Query(params): Query
         body["version"] = json!("1.4-SNAPSHOT");
     }
     Ok(Json(json!({ "component": body, "ancestors": [] })).into_response())
+}
+
+/// The files of a project.
+pub(super) async fn files(State(server): State<Server>, Query(params): Query<Params>) -> Answer {
+    let key = required(&params, "component")?;
+    for word in params.get("qualifiers").iter().flat_map(|text| text.split(',')) {
+        known("qualifiers", word, &["BRC", "DIR", "FIL", "TRK", "UTS"])?;
+    }
+    let page = Page::read(&params, 100, 500)?;
+    let world = server.tool.world();
+    let project = browse(&server, &world, key, "GET /api/components/tree", "Component key")?;
+    if branch(&server, &params, project).is_none() {
+        return Err(Refused::not_found(format!("Component '{key}' on branch not found")));
+    }
+    let rows: Vec<Option<Value>> = project.files[1..].iter().map(|file| serde_json::from_str(&file.component).ok()).collect();
+    let shown: Vec<&Value> = page.of(&rows, None).iter().flatten().collect();
+    let base = summary(&server, project);
+    Ok(Json(json!({ "paging": page.paging(rows.len()), "baseComponent": base, "components": shown })).into_response())
+}
+
+/// The analyses of a project that wait or are worked off: none, as this tool works them off at once.
+pub(super) async fn tasks(State(server): State<Server>, Query(params): Query<Params>) -> Answer {
+    let key = required(&params, "component")?;
+    let world = server.tool.world();
+    browse(&server, &world, key, "GET /api/ce/component", "Component key")?;
+    Ok(Json(json!({ "queue": [], "current": { "type": "REPORT", "status": "SUCCESS", "componentKey": key } })).into_response())
 }
 
 pub(super) async fn branches(State(server): State<Server>, Query(params): Query<Params>) -> Answer {

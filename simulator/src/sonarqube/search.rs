@@ -55,6 +55,8 @@ pub(super) struct Filter {
     directories: Option<HashSet<String>>,
     keys: Option<HashSet<String>>,
     is_test: Option<bool>,
+    /// Only what is on the components themselves, not on their files.
+    own: bool,
 }
 
 fn list<'a>(params: &'a Params, name: &str) -> Option<Vec<&'a str>> {
@@ -158,6 +160,7 @@ impl Filter {
         if !edition.cloud {
             filter.files = texts(params, "files");
             filter.directories = texts(params, "directories");
+            filter.own = params.get("onComponentOnly").is_some_and(|word| word == "true");
             filter.is_test = bits(params, "scopes", &["MAIN", "TEST"])?.filter(|bits| *bits < 3).map(|bits| bits == 2);
         }
         if let Some(asked) = list(params, "rules") {
@@ -241,6 +244,7 @@ impl Filter {
             && self.created_after.is_none_or(|after| row.created >= after)
             && self.created_before.is_none_or(|before| row.created < before)
             && self.created_at.is_none_or(|at| row.created == at)
+            && (!self.own || row.file == 0)
             && self.is_test.is_none_or(|is_test| row.test == is_test)
             && self.rules.as_ref().is_none_or(|rules| rules.contains(&row.rule))
             && has_text(&self.languages, rule.language)

@@ -26,7 +26,7 @@ use self::{
 };
 use crate::{
     Excerpt,
-    kit::{Cache, Request, oauth},
+    kit::{Cache, Request, entry, oauth},
     prelude::*,
 };
 
@@ -212,7 +212,7 @@ impl Connector for Checkmarx {
         if let Err(error) = one("/api/applications").send::<Listing>(cx).await {
             checked.warnings.push(format!("applications cannot be read (role view-applications), findings go without: {error}"));
         }
-        let Some(project) = projects.rows.iter().flatten().find_map(|raw| serde_json::from_str::<Project>(raw.get()).ok()) else {
+        let Some(project) = projects.rows.iter().flatten().find_map(|raw| entry::<Project>(raw)) else {
             checked
                 .warnings
                 .push("no project is visible: the account or OAuth client has to be in a group that is assigned to projects".into());

@@ -27,7 +27,7 @@ pub use cores::on_all_cores;
 pub use cx::{Activity, Cx};
 pub use http::{Answer, Http, HttpOptions, Link, Request};
 pub(crate) use items::retain;
-pub use items::{Decoded, Loose, count, count_if_any, items, or_default, strip};
+pub use items::{Decoded, Loose, count, count_if_any, entry, items, or_default, strip};
 pub use limit::Limiters;
 pub use location::Location;
 pub use numbers::Numbers;

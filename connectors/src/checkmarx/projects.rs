@@ -8,7 +8,7 @@ use super::{
     repeated,
     wire::{Application, Listed, Listing, Named, Project},
 };
-use crate::{Excerpt, prelude::*};
+use crate::{Excerpt, kit::entry, prelude::*};
 
 impl Checkmarx {
     /// The rows of a list that is needed as a whole before anything else can be read.
@@ -20,7 +20,7 @@ impl Checkmarx {
             let (total, rows) = (listing.declared(), listing.rows.unwrap_or_default());
             (place, _) = at.after(&ids(&rows), rows.len() as u64, total, ROWS).ok_or_else(|| repeated(route))?;
             // What has no id is rejected where it is listed.
-            all.extend(rows.iter().filter_map(|raw| serde_json::from_str::<T>(raw.get()).ok()));
+            all.extend(rows.iter().filter_map(|raw| entry::<T>(raw)));
         }
         Ok(all)
     }
@@ -56,7 +56,7 @@ impl Checkmarx {
         }
         let sent = self.list("/api/projects", 0, 1).query("ids", Some(key)).send::<Listing>(cx).await;
         let rows = sent.map_err(|error| self.told(error, "view-projects"))?.body.rows.unwrap_or_default();
-        let found = rows.iter().find_map(|raw| serde_json::from_str::<Project>(raw.get()).ok().filter(|project| project.id == key));
+        let found = rows.iter().find_map(|raw| entry::<Project>(raw).filter(|project| project.id == key));
         let gone = || {
             let body = Excerpt::new("it is not listed");
             let error = Error::new("looking for the project", Kind::Refused { status: 404, body });
@@ -80,7 +80,7 @@ impl Checkmarx {
             None => Next::FULL,
         };
         let mut names = HashMap::new();
-        for project in rows.iter().filter_map(|raw| serde_json::from_str::<Project>(raw.get()).ok()) {
+        for project in rows.iter().filter_map(|raw| entry::<Project>(raw)) {
             names.insert(project.id.clone(), self.names(&project).await.join(", "));
         }
         let read = items(rows, &[], |project: Listed| Ok(self.record(project, &names)), |named: Named| named.id);

@@ -7,7 +7,7 @@ use super::{
     place::Place,
     wire::{Engine, Listing, Project, Scan},
 };
-use crate::{Excerpt, prelude::*};
+use crate::{kit::entry, prelude::*};
 
 /// A scan to be read.
 #[derive(Debug, Serialize, Deserialize)]
@@ -50,9 +50,8 @@ impl Checkmarx {
         let request = request.query("sort", Some("-created_at")).query("branches", branch);
         let rows = request.send::<Listing>(cx).await.map_err(|error| self.told(error, "view-scans"))?.body.rows.unwrap_or_default();
         let read = |raw: &RawValue| {
-            serde_json::from_str(raw.get()).map_err(|error| {
-                let kind = Kind::Shape { path: "scans".into(), reason: Excerpt::new(&error.to_string()).to_string().into() };
-                Error::new("reading GET /api/scans", kind)
+            entry(raw).ok_or_else(|| {
+                Error::new(["reading GET ", ROUTE].concat(), Kind::Shape { path: "scans".into(), reason: "a scan has no id".into() })
             })
         };
         let listed: Vec<Scan> = rows.iter().map(|raw| read(raw)).collect::<Result<_>>()?;

@@ -6,10 +6,12 @@ use serde::de::{DeserializeOwned, Deserializer, IgnoredAny};
 use sha2::{Digest, Sha256};
 
 use super::scans::Origin;
-use crate::{kit::Loose, prelude::*};
+use crate::{
+    kit::{Loose, count_if_any},
+    prelude::*,
+};
 
-/// For `deserialize_with`: a member that is not of the expected form counts as absent. For what has to be read of an entry
-/// whatever else is in it.
+/// For `deserialize_with`: a member that is not of the expected form counts as absent, so that a key can be read all the same.
 fn lenient<'de, T: DeserializeOwned, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     Ok(serde_json::from_str(Box::<RawValue>::deserialize(deserializer)?.get()).ok())
 }
@@ -297,17 +299,16 @@ pub(super) struct Metrics {
 pub(super) struct Listing {
     #[serde(alias = "projects", alias = "applications", alias = "scans", alias = "results", deserialize_with = "Option::deserialize")]
     pub(super) rows: Option<Vec<Box<RawValue>>>,
-    #[serde(rename = "totalCount", default)]
-    total: Loose,
-    #[serde(rename = "filteredTotalCount", default)]
-    filtered: Loose,
+    #[serde(rename = "totalCount", default, deserialize_with = "count_if_any")]
+    total: Option<u64>,
+    #[serde(rename = "filteredTotalCount", default, deserialize_with = "count_if_any")]
+    filtered: Option<u64>,
 }
 
 impl Listing {
     /// How many rows the list has, as the vendor says.
     pub(super) fn declared(&self) -> u64 {
-        let count = |count: &Loose| count.whole().and_then(|count| u64::try_from(count).ok());
-        count(&self.filtered).or(count(&self.total)).unwrap_or_default()
+        self.filtered.or(self.total).unwrap_or_default()
     }
 }
 
@@ -336,16 +337,13 @@ pub(super) struct Listed {
     pub(super) tags: Option<BTreeMap<String, Loose>>,
 }
 
-/// What reading a project's findings needs of it. An entry with an id is one, whatever else is in it.
+/// What reading a project's findings needs of it.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Project {
     pub(super) id: String,
-    #[serde(default, deserialize_with = "lenient")]
     pub(super) name: Option<String>,
-    #[serde(default, deserialize_with = "lenient")]
     pub(super) main_branch: Option<String>,
-    #[serde(default, deserialize_with = "lenient")]
     pub(super) application_ids: Option<Vec<String>>,
 }
 
@@ -360,15 +358,10 @@ impl Project {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Scan {
     pub(super) id: Box<str>,
-    #[serde(default, deserialize_with = "lenient")]
     pub(super) project_id: Option<String>,
-    #[serde(default, deserialize_with = "lenient")]
     pub(super) status: Option<String>,
-    #[serde(default, deserialize_with = "lenient")]
     pub(super) branch: Option<Box<str>>,
-    #[serde(default, deserialize_with = "lenient")]
     pub(super) engines: Option<Vec<String>>,
-    #[serde(default, deserialize_with = "lenient")]
     pub(super) status_details: Option<Vec<StatusDetail>>,
 }
 

@@ -56,6 +56,15 @@ where
     decoded
 }
 
+/// An entry of a list that is needed for the items of another one (a project's branch, a repository's id), read as items are:
+/// without the members that do not fit. `None` when it lacks what is required.
+pub fn entry<W: DeserializeOwned>(raw: &RawValue) -> Option<W> {
+    if !raw.get().starts_with('{') {
+        return None;
+    }
+    mend::read(raw.get()).ok().map(|read| read.wire)
+}
+
 /// What is made of one item, and what was left out of it.
 type One = (Result<Item, Box<Reject>>, Vec<Mended>);
 
@@ -571,6 +580,20 @@ mod tests {
             assert!(read.iter().all(|envelope| envelope.components.is_empty()));
             assert_eq!(read.map(|envelope| (envelope.total, envelope.filtered)), expected, "{json}");
         }
+    }
+
+    #[test]
+    fn an_entry_is_read_without_what_does_not_fit_and_only_with_what_is_required() {
+        #[derive(Deserialize)]
+        struct Project {
+            id: String,
+            branch: Option<String>,
+            tags: Option<Vec<String>>,
+        }
+        let read = |text: &str| entry::<Project>(&RawValue::from_string(text.to_owned()).expect("JSON"));
+        let project = read(r#"{"id":"p","branch":7,"tags":["a",null]}"#).expect("a project");
+        assert_eq!((&*project.id, project.branch, project.tags), ("p", None, Some(vec!["a".to_owned()])));
+        assert!(read(r#"{"branch":"main"}"#).is_none() && read(r#"["p","main",null]"#).is_none());
     }
 
     #[test]

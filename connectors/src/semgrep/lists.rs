@@ -6,7 +6,7 @@ use super::{
     Branches, PROJECTS, Product, Semgrep,
     wire::{Deployment, Deployments, Findings, Named, Projects, Secrets},
 };
-use crate::{Excerpt, prelude::*};
+use crate::{Excerpt, kit::entry, prelude::*};
 
 /// The parts of a list that is longer than that: each severity, and of one that still is too long each status.
 const SEVERITIES: [&str; 4] = ["critical", "high", "medium", "low"];
@@ -81,7 +81,7 @@ impl Semgrep {
                     break;
                 }
                 let page: Vec<(Option<String>, Option<String>)> =
-                    projects.iter().filter_map(|raw| Some(serde_json::from_str::<Named>(raw.get()).ok()?.parts())).collect();
+                    projects.iter().filter_map(|raw| Some(entry::<Named>(raw)?.parts())).collect();
                 if page == before {
                     return Err(Error::new("reading GET /api/v1/deployments/{}/projects", Kind::PagingLoop));
                 }

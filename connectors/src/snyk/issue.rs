@@ -13,7 +13,7 @@ use super::{
     told,
     wire::{Issue, Key, Listing, Peek, Project},
 };
-use crate::prelude::*;
+use crate::{kit::entry, prelude::*};
 
 /// Projects that V1 is asked about at once.
 const AT_ONCE: usize = 4;
@@ -22,7 +22,7 @@ impl Snyk {
     /// Issues as findings, with what their projects and V1 say of them.
     pub(super) async fn read(&self, cx: &Cx, org: &Scope, data: Vec<Box<RawValue>>) -> Result<Decoded> {
         let mut wanted: BTreeMap<String, (bool, bool)> = BTreeMap::new();
-        for peek in data.iter().filter_map(|raw| serde_json::from_str::<Peek>(raw.get()).ok()) {
+        for peek in data.iter().filter_map(|raw| entry::<Peek>(raw)) {
             let item = peek.relationships.scan_item.data;
             if item.kind != "project" {
                 continue;
@@ -67,7 +67,7 @@ impl Snyk {
         if !missing.is_empty() {
             let request = self.rest("/rest/orgs/{}/projects", &[org]).query("limit", Some(LIMIT)).query("ids", Some(missing.join(",")));
             let answer = request.send::<Listing>(cx).await.map_err(|error| told(error, "org.project.read"))?;
-            let found = answer.body.data.iter().filter_map(|raw| serde_json::from_str::<Project>(raw.get()).ok());
+            let found = answer.body.data.iter().filter_map(|raw| entry::<Project>(raw));
             let mut found: HashMap<String, Project> = found.map(|project| (project.id.clone(), project)).collect();
             for id in missing {
                 known.insert(id.to_owned(), self.projects.put(org, id, found.remove(id)).await);

@@ -4,7 +4,7 @@ use super::{
     Cursor, Snyk, told,
     wire::{Org, OrgAttributes},
 };
-use crate::{Excerpt, prelude::*};
+use crate::{Excerpt, kit::entry, prelude::*};
 
 impl Snyk {
     /// The organizations to be read: all that the token sees, or those that the settings name.
@@ -19,8 +19,8 @@ impl Snyk {
                 return Err(Error::new("reading GET /rest/orgs", Kind::PagingLoop));
             }
             for raw in data {
-                let org: Org = serde_json::from_str(raw.get()).map_err(|error| {
-                    Error::new("reading GET /rest/orgs", Kind::Shape { path: "data".into(), reason: error.to_string().into() })
+                let org: Org = entry(&raw).ok_or_else(|| {
+                    Error::new("reading GET /rest/orgs", Kind::Shape { path: "data".into(), reason: "an organization has no id".into() })
                 })?;
                 if !orgs.iter().any(|known| known.id == org.id) {
                     orgs.push(org);
@@ -38,7 +38,7 @@ impl Snyk {
         if self.orgs.is_empty() {
             return Ok(orgs);
         }
-        let is = |org: &Org, wanted: &String| org.id == *wanted || org.attributes.slug.text() == Some(wanted);
+        let is = |org: &Org, wanted: &String| org.id == *wanted || org.attributes.slug.as_ref() == Some(wanted);
         // One that is not visible stays in the list: asking for it tells what is wrong, and stops no other.
         let named = |wanted: &String| {
             orgs.iter()

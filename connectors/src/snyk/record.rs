@@ -6,7 +6,7 @@ use super::{
     told,
     wire::{Environment, Issue, Key, Project},
 };
-use crate::prelude::*;
+use crate::{kit::entry, prelude::*};
 
 impl Snyk {
     pub(super) async fn project_page(&self, cx: &Cx, ask: Ask<'_, Cursor>) -> Result<Page<Cursor>> {
@@ -52,7 +52,7 @@ impl Snyk {
         let (data, next) = self.list(cx, first, ROUTE, &ask.cursor).await.map_err(|error| told(error, "org.project.snapshot.read"))?;
         let mut met = ask.cursor.environments;
         let mut records: Vec<Item> = Vec::new();
-        for issue in data.iter().filter_map(|raw| serde_json::from_str::<Issue>(raw.get()).ok()) {
+        for issue in data.iter().filter_map(|raw| entry::<Issue>(raw)) {
             let item = issue.relationships.scan_item.data;
             if item.kind != "environment" || met.get(&item.id) == Some(&true) {
                 continue;

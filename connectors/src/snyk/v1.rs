@@ -8,7 +8,7 @@ use std::{
 
 use super::{finding::parts, told};
 use crate::{
-    kit::{Cache, Loose},
+    kit::{Cache, Loose, entry},
     prelude::*,
 };
 
@@ -95,7 +95,7 @@ pub(super) async fn ask_fixes(http: &Http, cx: &Cx, org: &str, project: &str) ->
     let body = serde_json::json!({ "includeDescription": true, "includeIntroducedThrough": false });
     let request = http.post("/v1/org/{}/project/{}/aggregated-issues", &[org, project], &body);
     let answer = request.send::<Aggregated>(cx).await.map_err(|error| told(error, "org.project.snapshot.read"))?;
-    let issues = answer.body.issues.iter().filter_map(|raw| serde_json::from_str::<AggregatedIssue>(raw.get()).ok());
+    let issues = answer.body.issues.iter().filter_map(|raw| entry::<AggregatedIssue>(raw));
     let fix = |issue: AggregatedIssue| {
         let (data, info) = (issue.issue_data.unwrap_or_default(), issue.fix_info.unwrap_or_default());
         let nearest = info.nearest_fixed_in_version.or(data.nearest_fixed_in_version);

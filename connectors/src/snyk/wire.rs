@@ -56,8 +56,7 @@ pub(super) struct Org {
 
 #[derive(Clone, Default, Deserialize)]
 pub(super) struct OrgAttributes {
-    #[serde(default)]
-    pub(super) slug: Loose,
+    pub(super) slug: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -214,6 +214,24 @@ async fn absent_and_odd_members_are_read_leniently() {
     assert_eq!(&*found[1].title, "d-2");
     let cwes: Vec<_> = found[1..].iter().map(|finding| texts(&finding.cwe)).collect();
     assert_eq!(cwes, [vec!["CWE-79", "CWE-89"], vec!["CWE-352"], vec![], vec![], vec![]]);
+
+    let windows = json!({ "fix": "One.\r\nTwo.\r\n", "definition": { "name": "X\r\nY", "desc": "a\r\n\r\nb" }, "last_found": "0001-01-01T00:00:00Z",
+        "cvss_vector": "(CVSS:3.1/AV:N/AC:H/PR:N/UI:N/S:U/C:H/I:L/A:N/)", "cvss_score": 6.500000095 });
+    let read = findings(listing(&[finding(windows)])).await;
+    let found = read.findings()[0];
+    assert_eq!((found.remediation.as_deref(), found.description.as_deref()), (Some("One.\nTwo."), Some("a\n\nb")));
+    assert_eq!((&*found.title, found.vendor_last_seen), ("X Y", None));
+    let cvss = found.cvss.as_ref().unwrap();
+    assert_eq!((cvss.score, cvss.vector.as_deref()), (Some(6.5), Some("CVSS:3.1/AV:N/AC:H/PR:N/UI:N/S:U/C:H/I:L/A:N")));
+}
+
+#[tokio::test]
+async fn totals_as_text_and_odd_targets_lose_nothing() {
+    let page = json!({ "count": "2", "page_total": "1", "page": 1, "length": 128, "results": [
+        { "id": "t-1", "labels": "red", "site": { "name": "shop" }, "teams": [{ "name": 7 }] }, { "id": "t-2", "site": null } ] });
+    let read = targets(page).await;
+    assert_eq!((read.total, read.rejects.as_slice()), (Some(2), &[][..]));
+    assert_eq!(records(&read).iter().map(|record| (&*record.key, &*record.name)).collect::<Vec<_>>(), [("t-1", "shop"), ("t-2", "t-2")]);
 }
 
 #[tokio::test]

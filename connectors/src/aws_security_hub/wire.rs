@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use serde_json::Value;
+
 use super::finding::{Identity, Known};
 use crate::{kit::Loose, prelude::*};
 
@@ -68,13 +70,16 @@ pub(super) struct Key {
     aws_account_id: Option<String>,
     region: Option<String>,
     #[serde(default)]
-    resources: Many<Resource>,
+    resources: Value,
 }
 
 impl Key {
     pub(super) fn identify(&self) -> Option<Identity> {
         let Key { product_arn, id, aws_account_id: account, region, resources } = self;
-        Known { product_arn, id, account, region, resources: &resources.0 }.identify().ok()
+        // They only count where account or region are missing: one that is odd hides no key.
+        let resources: Vec<Resource> =
+            resources.as_array().into_iter().flatten().filter_map(|one| Resource::deserialize(one).ok()).collect();
+        Known { product_arn, id, account, region, resources: &resources }.identify().ok()
     }
 }
 

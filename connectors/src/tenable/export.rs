@@ -9,7 +9,11 @@ use super::{
     AGENT, Cursor, EVER, EXPORTING, Tenable,
     wire::{Started, Status},
 };
-use crate::{Excerpt, kit::Numbers, prelude::*};
+use crate::{
+    Excerpt,
+    kit::{Loose, Numbers},
+    prelude::*,
+};
 
 /// Assets per chunk of findings: the API's own default and least, as one host may have some megabytes of findings.
 const HOSTS: u32 = 50;
@@ -129,7 +133,7 @@ impl Tenable {
             other => cx.unknown("state of an export", other, false),
         };
         let before = std::mem::replace(&mut cursor.finished, finished);
-        cursor.ready = status.chunks_available.iter().filter_map(|chunk| chunk.parse().ok()).collect();
+        cursor.ready = chunks(&status)?;
         if cursor.ready.first_not_in(&cursor.done).is_some() {
             return Ok(Next::More(Cursor { asked: 0, ..cursor }));
         }
@@ -185,11 +189,20 @@ fn later(cursor: Cursor, word: &str) -> Result<Next<Cursor>> {
     Ok(Next::Wait(Cursor { asked: cursor.asked + 1, ..cursor }, wait))
 }
 
-/// How many chunks there are, where they are listed or counted.
+/// The chunks that are ready.
+fn chunks(status: &Status) -> Result<Numbers> {
+    let number = |chunk: &Loose| chunk.whole().and_then(|chunk| u64::try_from(chunk).ok());
+    let all: Option<Numbers> = status.chunks_available.iter().flatten().map(number).collect();
+    let shape = || Kind::Shape { path: "chunks_available".into(), reason: "what is no number of a chunk is among them".into() };
+    all.ok_or_else(|| Error::new("reading the status of an export", shape()))
+}
+
+/// How many chunks are listed or counted; whatever else stands there is no word of none.
 fn lost(chunks: &Value) -> usize {
     match chunks {
+        Value::Null => 0,
         Value::Array(chunks) => chunks.len(),
-        Value::Number(count) => count.as_u64().and_then(|count| usize::try_from(count).ok()).unwrap_or(0),
-        _ => 0,
+        Value::Number(count) => count.as_u64().and_then(|count| usize::try_from(count).ok()).unwrap_or(1),
+        _ => 1,
     }
 }

@@ -1,6 +1,7 @@
 //! Findings: the wire form and what it means.
 
-use serde::de::IgnoredAny;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -32,20 +33,31 @@ pub(super) struct Vulnerability {
     software_vulns: Option<Vec<Software>>,
 }
 
-/// What its key is made of, from an item that could not be read.
+/// What its key is made of, from an item that could not be read: the members beside the id only count where there is no id.
 #[derive(Deserialize)]
 pub(super) struct Known {
     finding_id: Option<String>,
-    asset: Option<OnAsset>,
-    plugin: Option<KnownPlugin>,
-    port: Option<Port>,
+    #[serde(default)]
+    asset: Value,
+    #[serde(default)]
+    plugin: Value,
+    #[serde(default)]
+    port: Value,
 }
 
 impl Known {
     pub(super) fn key(self) -> Option<String> {
-        let plugin = self.plugin.unwrap_or_default();
-        key(self.finding_id, &self.asset.unwrap_or_default(), &plugin.id, &self.port.unwrap_or_default())
+        if self.finding_id.as_ref().is_some_and(|id| !id.is_empty()) {
+            return self.finding_id;
+        }
+        let plugin: KnownPlugin = part(self.plugin)?;
+        key(None, &part(self.asset)?, &plugin.id, &part(self.port)?)
     }
+}
+
+/// A member that may be missing; `None` when it is there and cannot be read.
+fn part<T: Default + DeserializeOwned>(member: Value) -> Option<T> {
+    if member.is_null() { Some(T::default()) } else { serde_json::from_value(member).ok() }
 }
 
 #[derive(Default, Deserialize)]
@@ -201,7 +213,7 @@ fn key(id: Option<String>, asset: &OnAsset, plugin: &Loose, port: &Port) -> Opti
 fn lineage(asset: &OnAsset, plugin: &Loose, port: &Port) -> Option<Box<str>> {
     let asset = asset.uuid.as_deref().filter(|asset| !asset.is_empty())?;
     let protocol = port.protocol.as_deref().unwrap_or_default().trim().to_ascii_uppercase();
-    Some([asset, plugin.text()?, port.port.text().unwrap_or("0"), &protocol].join("/").into())
+    Some([asset, plugin.text()?, port.port.text()?, &protocol].join("/").into())
 }
 
 pub(super) fn finding(wire: Vulnerability, container: &str, cx: &Cx) -> Result<Item, String> {

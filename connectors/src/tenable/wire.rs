@@ -3,10 +3,7 @@
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
-use crate::{
-    kit::{Loose, Texts},
-    prelude::*,
-};
+use crate::{kit::Loose, prelude::*};
 
 #[derive(Deserialize)]
 pub(super) struct Session {
@@ -60,8 +57,8 @@ pub(super) enum Started {
 pub(super) struct Status {
     pub(super) status: String,
     pub(super) reason: Option<String>,
-    #[serde(default)]
-    pub(super) chunks_available: Texts,
+    /// Numbers, each of which has to be read: a chunk that is passed over would make a part look whole.
+    pub(super) chunks_available: Option<Vec<Loose>>,
     #[serde(default)]
     pub(super) chunks_failed: Value,
     #[serde(default)]

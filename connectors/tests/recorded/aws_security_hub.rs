@@ -654,6 +654,14 @@ async fn an_aggregator_that_cannot_be_read_stops_nothing() {
     assert!(matches!(error.kind, Kind::Vendor { status: 500, .. }), "{error}");
 }
 
+/// An odd resource hides no key where account and region are named.
+#[tokio::test]
+async fn an_odd_resource_costs_no_finding() {
+    let read =
+        page(json!([with(json!({ "Resources": "arn:aws:s3:::bucket" })), with(json!({ "Id": "f-2", "Resources": [{ "Id": 7 }] }))])).await;
+    assert_eq!((read.findings().len(), read.rejects.len(), read.left_out().len()), (2, 0, 2), "{:?}", read.rejects);
+}
+
 #[tokio::test]
 async fn one_id_in_two_accounts_is_two_findings() {
     let copies = json!([

@@ -12,7 +12,10 @@ use axum::{
     routing::{get, post},
 };
 use serde_json::json;
-use tributary_connectors::model::{Asset, Category, Record, Severity, State};
+use tributary_connectors::{
+    Kind,
+    model::{Asset, Category, Record, Severity, State},
+};
 
 use super::*;
 
@@ -338,6 +341,53 @@ async fn a_job_is_followed_whatever_the_form_of_its_numbers() {
     let answers = export("findings", statuses, json!([least(json!({}))]));
     let read = read("tenable", keys(), &Scope::account("findings"), answers).await;
     assert_eq!((read.items.len(), read.rejects.len()), (2, 0));
+}
+
+/// A list of chunks that cannot be read whole, or a word of lost ones that cannot be read at all, never looks like a whole job.
+#[tokio::test]
+async fn a_status_that_cannot_be_read_is_no_whole_job() {
+    for odd in [
+        json!({ "chunks_available": { "1": true } }),
+        json!({ "chunks_available": [1, "two"] }),
+        json!({ "chunks_available": [1, -2] }),
+        json!({ "chunks_available": [1], "chunks_failed": "2" }),
+        json!({ "chunks_available": [1], "chunks_cancelled": { "2": "why" } }),
+        json!({ "chunks_available": [1], "chunks_failed": 1 }),
+    ] {
+        let mut status = odd.clone();
+        status["status"] = json!("FINISHED");
+        let tool = start(Canned(export("findings", vec![status], json!([least(json!({}))]))), 0).await.unwrap();
+        let link = Link {
+            location: Location::parse(&tool.url, false).unwrap(),
+            options: HttpOptions::default(),
+            limiters: Arc::new(Limiters::default()),
+        };
+        let source = Entry::find("tenable").unwrap().open(keys(), link).unwrap();
+        let (cx, scope) = (Cx::new(Arc::new(Activity::without_waits())), Scope::account("findings"));
+        let mut cursor = None::<Box<str>>;
+        let error = loop {
+            let ask =
+                RawAsk { scope: &scope, since: None, full: true, mark: None, cursor: cursor.as_deref().map(Into::into), stored: &Nothing };
+            match source.page(&cx, ask).await.map(|page| page.next) {
+                Ok(Next::More(next) | Next::Wait(next, _)) => cursor = Some(next),
+                Ok(Next::Done(..)) => panic!("{odd}: it ends as whole"),
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(error.kind, Kind::Shape { .. } | Kind::Export(_)), "{odd}: {error}");
+    }
+}
+
+/// An odd member beside the id hides no key: the finding is stored without it.
+#[tokio::test]
+async fn an_odd_port_or_plugin_hides_no_key() {
+    let read = findings(vec![least(json!({ "port": "443/tcp" })), least(json!({ "finding_id": "f-2", "asset": "a" }))]).await;
+    let seen: Vec<_> = read.findings().iter().map(|finding| (&*finding.key, finding.lineage.as_deref())).collect();
+    assert_eq!((seen, read.rejects.len()), (vec![("f-1", None), ("f-2", None)], 0));
+    assert_eq!(read.left_out(), [("f-1", "port"), ("f-2", "asset")]);
+    // Without an id they are what it is known by.
+    let read = findings(vec![least(json!({ "finding_id": null, "port": "443/tcp" }))]).await;
+    assert_eq!((read.items.len(), read.rejects[0].key.as_deref()), (0, None));
 }
 
 #[tokio::test]

@@ -338,7 +338,9 @@ fn word(connection: &Connection, known: &Known<'_>, now: Timestamp) -> (Word, Op
     if let Some(line) = of(&["partial", "interrupted"], "") {
         return (Word::Partial, line.last_end, line.error.clone());
     }
-    if let Some(line) = of(&["held"], "").or((*held > 0).then_some(sync)) {
+    // Not after the outcome of the last operation: an operator may have approved meanwhile.
+    if *held > 0 {
+        let line = of(&["held"], "").unwrap_or(sync);
         let why = "more would be closed or lost at once than usual: look at the tool, then `tributary operations approve ID`";
         return (Word::Held, line.last_end, Some(line.error.clone().unwrap_or_else(|| why.to_owned())));
     }

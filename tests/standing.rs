@@ -242,6 +242,8 @@ async fn g3_a_connection_without_records_or_without_a_sync_is_not_ok() {
     assert_eq!(status(&bench).await["status"], "new", "it was never synced");
     assert_eq!(run(&bench, &["sync"]).await.0, 0);
     assert_eq!(status(&bench).await["status"], "ok");
+    write(&bench, "update operations set outcome = 'held'");
+    assert_eq!(status(&bench).await["status"], "ok", "what it held was approved, or came back");
     write(&bench, "update record_rows set state = 'missing'");
     let seen = status(&bench).await;
     assert!(seen["status"] == "empty" && seen["reason"].as_str().unwrap().contains("check"), "{seen:#}");

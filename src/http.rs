@@ -6,7 +6,7 @@ mod server;
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
-    Json, Router,
+    Router,
     body::Body,
     extract::{MatchedPath, Request, State},
     http::{HeaderValue, StatusCode, Version, header},
@@ -18,6 +18,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
+use tributary_connectors::model::text::visible;
 
 pub use metrics::{ALL as METRICS, Sort};
 
@@ -99,7 +100,10 @@ async fn full_status(State(shared): State<Arc<Shared>>) -> Response {
             findings: shared.findings(),
         })
     });
-    answer(read.await, Json)
+    answer(read.await, |status| {
+        let told = serde_json::to_string(&status).unwrap_or_default();
+        ([(header::CONTENT_TYPE, "application/json")], visible(&told, &[]).into_owned())
+    })
 }
 
 async fn scrape(State(shared): State<Arc<Shared>>) -> Response {

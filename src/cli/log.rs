@@ -22,6 +22,9 @@ use tracing_subscriber::{
     },
     registry::LookupSpan,
 };
+use tributary_connectors::model::text::visible;
+
+use super::output::LAYOUT;
 
 /// Starts the log of this process. `verbose` counts `-v`.
 pub(super) fn start(verbose: u8, daemon: bool, json: bool) {
@@ -35,12 +38,27 @@ pub(super) fn start(verbose: u8, daemon: bool, json: bool) {
     if daemon {
         let _ = QUEUE.set(Queue::new(ROOM, io::stderr()));
     }
-    let terminal = io::stderr().is_terminal();
-    let log = fmt().with_env_filter(EnvFilter::new(level)).with_writer(stderr).with_ansi(terminal);
+    // Without colours: they are escape sequences, which could not be told from those that a vendor wrote.
+    let log = fmt().with_env_filter(EnvFilter::new(level)).with_writer(|| Visible(stderr())).with_ansi(false);
     match json {
         true => log.json().init(),
         false if reads_journal() => log.event_format(Journal(Format::default().with_target(false).with_level(false).without_time())).init(),
         false => log.with_target(false).init(),
+    }
+}
+
+/// Shows what is hidden in lines of the log, whoever wrote what they tell.
+struct Visible<W>(W);
+
+impl<W: Write> Write for Visible<W> {
+    /// Takes a whole line with each call, as the log gives it.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.write_all(visible(&String::from_utf8_lossy(line), LAYOUT).as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
     }
 }
 
@@ -164,6 +182,8 @@ where
 mod tests {
     use std::sync::Mutex;
 
+    use tributary_connectors::model::text::is_hidden;
+
     use super::*;
 
     /// Takes a line only while its gate is open.
@@ -198,5 +218,23 @@ mod tests {
         queue.push(b"more\n");
         queue.finish();
         assert!(written.lock().expect("a lock").ends_with(b"more\n"));
+    }
+
+    #[test]
+    fn g3_a_line_of_the_log_shows_what_is_hidden_in_it() {
+        const HOSTILE: &str = "a\u{1b}[2J\u{9b}1m\u{7}b\u{202e}c\u{200b}";
+        for json in [false, true] {
+            let written = Arc::new(Mutex::new(Vec::new()));
+            let to = Arc::clone(&written);
+            let log = fmt().with_writer(move || Visible(Gated(Arc::clone(&to)))).with_ansi(false);
+            let tell = || tracing::warn!(name = HOSTILE, error = %HOSTILE, debug = ?HOSTILE, "{HOSTILE}");
+            match json {
+                true => tracing::subscriber::with_default(log.json().finish(), tell),
+                false => tracing::subscriber::with_default(log.finish(), tell),
+            }
+            let line = String::from_utf8(written.lock().expect("a lock").clone()).expect("text");
+            assert!(!line.trim_end_matches('\n').contains(is_hidden), "{line:?}");
+            assert!(line.contains("\\u202e"), "{line}");
+        }
     }
 }

@@ -34,3 +34,15 @@ async fn a_bom_that_is_not_analysed_yet_closes_nothing() {
     assert!(bench.number(&open) > before, "what is listed already is there");
     assert_eq!(bench.number("select count(*) from findings where state = 'gone'"), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_project_is_no_failure_and_its_findings_stay() {
+    let (tool, bench) = bench().await;
+    let project = bench.text("select record_key from findings where state = 'open' group by 1 order by count(*) limit 1");
+    let open = format!("select count(*) from findings where state = 'open' and record_key = '{project}'");
+    let before = bench.number(&open);
+    tool.delete(&project);
+    assert_outcome(&bench.sync(true).await, Outcome::Success);
+    assert_eq!(bench.text(&format!("select state from records where key = '{project}'")), "missing");
+    assert_eq!((before > 0, bench.number(&open)), (true, before));
+}

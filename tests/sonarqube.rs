@@ -276,3 +276,16 @@ async fn a_branch_that_was_renamed_is_named_and_closes_nothing() {
     }
     assert_eq!(bench.number(open), before);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fixed_issue_is_closed_at_the_date_that_the_server_gives() {
+    let (tool, bench) = with(SonarQube::new(SIZE)).await;
+    bench.sync(false).await;
+    tributary_simulator::Vendor::step(&*tool, &Change { fixed: 1.0, changed: 1.0, new: 0.0, vanished: 0.0 });
+    assert_outcome(&bench.sync(false).await, Outcome::Success);
+    // The analysis of the first step was on 2026-01-05 at 02:14:35. What a person decided is closed when it is met.
+    let closed = |more: &str| bench.number(&format!("select count(*) from findings where closed_at {more} and key not like 'hotspot:%'"));
+    assert!(closed("= 1767579275000000 and state = 'fixed'") >= 10);
+    assert!(closed("is not null and state in ('false_positive', 'risk_accepted')") >= 5);
+    assert_eq!(closed("= 1767579275000000 and state in ('false_positive', 'risk_accepted', 'gone')"), 0);
+}

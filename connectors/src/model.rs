@@ -128,6 +128,8 @@ pub struct Finding {
     pub vendor_first_seen: Option<Timestamp>,
     /// When the vendor last saw it.
     pub vendor_last_seen: Option<Timestamp>,
+    /// When it was closed, where the vendor dates that; else it is closed when it is met closed.
+    pub vendor_closed_at: Option<Timestamp>,
     /// The vendor's item as it came; set by [`crate::kit::items`].
     pub raw: Option<Box<RawValue>>,
 }
@@ -172,6 +174,7 @@ impl Finding {
             url: None,
             vendor_first_seen: None,
             vendor_last_seen: None,
+            vendor_closed_at: None,
             raw: None,
         }
     }

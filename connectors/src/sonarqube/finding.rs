@@ -125,6 +125,7 @@ pub(super) fn issue(issue: Issue, about: &About<'_>, cx: &Cx) -> Item {
         tags: text::distinct(tags),
         url: Some(url),
         vendor_first_seen: issue.creation_date.as_deref().and_then(text::time),
+        vendor_closed_at: issue.close_date.as_deref().and_then(text::time),
         ..Finding::new(issue.key, project, category)
     }))
 }
@@ -237,6 +238,7 @@ pub(super) struct Issue {
     message: Option<String>,
     tags: Option<Vec<String>>,
     creation_date: Option<String>,
+    close_date: Option<String>,
     external_rule_engine: Option<String>,
     rule_description_context_key: Option<String>,
     branch: Option<String>,

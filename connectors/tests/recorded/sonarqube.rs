@@ -385,6 +385,7 @@ async fn an_issue_of_a_new_server_is_mapped_field_by_field() {
     assert_eq!(texts(&first.tags), ["sql", "eslint"]);
     assert!(first.url.as_deref().unwrap().ends_with("/project/issues?id=p&issues=i-1&open=i-1"));
     assert_eq!(first.vendor_first_seen.unwrap().to_string(), "2024-03-01T09:00:00Z");
+    assert_eq!(first.vendor_closed_at.unwrap().to_string(), "2024-04-01T00:00:00Z");
     assert_eq!(first.alternate_key, None);
     let migrated = by_key(&read, "i-2");
     assert_eq!(migrated.alternate_key.as_deref(), Some("hotspot:i-2"), "it was a hotspot, and is the same finding");

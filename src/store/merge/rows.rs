@@ -1,7 +1,7 @@
 //! The rows of findings: what is inserted, moved and kept as history.
 
 use rusqlite::{Transaction, params};
-use tributary_connectors::model::State;
+use tributary_connectors::model::{Finding, State};
 use uuid::Uuid;
 
 use super::{Before, Merge, TextCache};
@@ -52,7 +52,7 @@ impl Merge<'_, '_> {
         let (text_id, cve_list_id) = (self.text(row)?, self.cves(row)?);
         let (finding, lists) = (&row.finding, &row.lists);
         let cvss = finding.cvss.as_ref();
-        let closed_at = (finding.state != State::Open).then_some(self.at);
+        let closed_at = (finding.state != State::Open).then(|| self.closed_at(finding));
         let inserted = self
             .tx
             .prepare_cached(
@@ -148,6 +148,11 @@ impl Merge<'_, '_> {
         if before.light_digest != row.light_digest { self.raw(before.seq, row) } else { Ok(()) }
     }
 
+    /// Since when a finding that is met closed is closed: by the vendor's word, which may not lie ahead.
+    fn closed_at(&self, finding: &Finding) -> i64 {
+        finding.vendor_closed_at.map_or(self.at, |at| at.as_microsecond().min(self.at))
+    }
+
     pub(super) fn update(&mut self, before: &Before, row: &Row, record_id: i64) -> Result<()> {
         self.history(before, row, record_id)?;
         let (text_id, cve_list_id) = (self.text(row)?, self.cves(row)?);
@@ -162,7 +167,7 @@ impl Merge<'_, '_> {
                  fix_available = ?23, component_name = ?24, component_version = ?25, component_purl = ?26, fixed_version = ?27, file_path = ?28,
                  line_start = ?29, line_end = ?30, endpoint = ?31, asset_key = ?32, tags = ?33, url = ?34, vendor_first_seen = ?35,
                  vendor_last_seen = ?36, updated_at = ?37, fingerprint = ?38, gone_seen = null,
-                 closed_at = case when ?39 then null when ?40 then ?37 else closed_at end
+                 closed_at = case when ?39 then null else coalesce(?40, closed_at) end
                  where seq = ?1",
             )?
             .execute(params![
@@ -205,7 +210,7 @@ impl Merge<'_, '_> {
                 self.at,
                 row.fingerprint,
                 finding.state == State::Open,
-                was_open,
+                was_open.then(|| self.closed_at(finding)),
             ])?;
         if before.light_digest != row.light_digest { self.raw(before.seq, row) } else { Ok(()) }
     }

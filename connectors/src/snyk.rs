@@ -270,11 +270,12 @@ impl Snyk {
         });
         let Some(link) = next else { return Ok((data, None)) };
         let empty = if data.is_empty() { cursor.empty + 1 } else { 0 };
-        if empty > EMPTY_PAGES {
+        // An empty page that names itself is the end of the list; another one would come for ever.
+        let itself = cursor.link.as_ref() == Some(&link);
+        if empty > EMPTY_PAGES || (itself && empty == 0) {
             return Err(Error::new(["reading GET ", route].concat(), Kind::PagingLoop));
         }
-        // An empty page that names itself is the end of the list.
-        let ended = empty > 0 && cursor.link.as_ref() == Some(&link);
+        let ended = itself && empty > 0;
         Ok((data, (!ended).then_some(Cursor { link: Some(link), empty, ..Cursor::default() })))
     }
 

@@ -469,6 +469,27 @@ async fn links_are_followed_as_the_vendor_gives_them() {
 }
 
 #[tokio::test]
+async fn a_page_that_names_itself_ends_the_walk_when_it_is_empty_and_fails_it_when_not() {
+    use tributary_connectors::{Job, Kind};
+    for rows in [0, 1] {
+        let row = json!({ "id": "o-1", "type": "org", "attributes": { "slug": "one" } });
+        let answer = move |uri: Uri| {
+            let next = format!("{}?version=2024-10-15&starting_after=a", uri.path());
+            std::future::ready(json!({ "data": vec![row.clone(); rows], "links": { "next": next } }).to_string())
+        };
+        let (_tool, source, cx) = connect(token(), Router::new().fallback(answer)).await;
+        let error = source.scopes(&cx, Job::Discover).await.map(|_| ()).unwrap_err();
+        assert_eq!(matches!(error.kind, Kind::PagingLoop), rows == 1, "{error:?}");
+
+        let scope = Scope { list: "projects", key: "o-1".into(), title: "acme".into(), record: None };
+        let ask = |cursor| RawAsk { scope: &scope, since: None, full: true, mark: None, cursor, stored: &Nothing };
+        let Next::More(cursor) = source.page(&cx, ask(None)).await.unwrap().next else { panic!("a next page is named") };
+        let second = source.page(&cx, ask(Some((&*cursor).into()))).await;
+        assert_eq!(second.is_err_and(|error| matches!(error.kind, Kind::PagingLoop)), rows == 1);
+    }
+}
+
+#[tokio::test]
 async fn a_project_is_a_record_with_its_target_and_a_cloud_environment_is_one_too() {
     let project = json!({ "id": "p-1", "type": "project", "attributes": { "name": "acme/shop:package.json", "type": "npm", "origin": "github",
         "created": "2026-01-01T00:00:00Z", "status": "inactive", "read_only": false, "settings": {}, "target_file": "package.json",

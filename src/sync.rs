@@ -5,6 +5,7 @@
 
 mod detail;
 mod progress;
+mod repeats;
 mod run;
 mod walk;
 

@@ -166,7 +166,11 @@ impl Connector for AwsSecurityHub {
         };
         let listed = self.findings(cx, filters.build(), PAGE, walk.token.as_deref()).await?;
         let more = |stage, token, after| Next::More(Cursor::Walk(Walk { stage, until: walk.until.clone(), token, after }));
-        let next = match (walk.stage, listed.next_token.filter(|token| !token.is_empty())) {
+        let token = listed.next_token.filter(|token| !token.is_empty());
+        if token.is_none() {
+            cx.another_part();
+        }
+        let next = match (walk.stage, token) {
             (stage, Some(token)) => more(stage, Some(token), walk.after),
             (Stage::Changed, None) => more(if ask.full { Stage::Active } else { Stage::Closed }, None, None),
             (Stage::Active, None) => Next::FULL,

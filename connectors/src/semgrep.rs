@@ -177,7 +177,10 @@ impl Connector for Semgrep {
                     let cut = rows == WINDOW;
                     let lost = lost || (cut && part.status.is_some());
                     let next = match part.next(cut) {
-                        Some(part) => Next::More(Cursor { part, lost, ..Cursor::default() }),
+                        Some(part) => {
+                            cx.another_part();
+                            Next::More(Cursor { part, lost, ..Cursor::default() })
+                        }
                         None if lost => {
                             cx.incomplete(format!(
                                 "more than {WINDOW} findings have the same severity and status, and this server lists no more"

@@ -290,6 +290,9 @@ impl Snyk {
         let first = if main { first.query("updated_after", since) } else { first.query("ignored", Some(true)) };
         let (data, next) = self.list(cx, first, ROUTE, &ask.cursor).await.map_err(|error| told(error, "org.project.snapshot.read"))?;
         let read = self.read(cx, ask.scope, data).await?;
+        if next.is_none() {
+            cx.another_part();
+        }
         // The mark is when all ignored issues were listed last.
         let ignored_at = ask.mark.and_then(text::time);
         let next = match next {

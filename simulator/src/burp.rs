@@ -454,6 +454,7 @@ async fn query(State((tool, faults)): State<(Arc<Burp>, Arc<Faults>)>, headers: 
                 let (mut start, count) = (number("start", 0), number("count", 0));
                 match fault {
                     Some(Fault::DuplicatePage) => start = start.saturating_sub(count),
+                    Some(Fault::RepeatedCursor) => start = 0,
                     Some(Fault::ShiftedPage) if start > 0 => start += 1,
                     _ => {}
                 }

@@ -6,7 +6,7 @@
 //! failed there are those of the last scan in which it did not. Decisions of people need no new scan.
 //!
 //! Keys of the [`Oracle`]: the project's id, the type, and what tells results of the type apart, with `/` between all parts.
-//! Lists have offsets and no cursors, so [`Fault::ExpiredCursor`] and [`Fault::RepeatedCursor`] are ignored. The endpoints of single
+//! Lists have offsets and no cursors, so [`Fault::ExpiredCursor`] is ignored. The endpoints of single
 //! engines and of API risks do not exist here.
 
 #[cfg(test)]
@@ -405,6 +405,7 @@ impl Asked {
         let from = match fault {
             Some(Fault::NoRole) => return Vec::new(),
             Some(Fault::DuplicatePage) => window.from.saturating_sub(window.limit),
+            Some(Fault::RepeatedCursor) => 0,
             Some(Fault::ShiftedPage) if window.from > 0 => window.from + 1,
             _ => window.from,
         };

@@ -430,6 +430,7 @@ fn list(server: &Server, route: &str, mut rows: Vec<&str>, (mut from, size): (us
     match &fault {
         Some(Fault::NoRole) => (rows, total) = (Vec::new(), 0),
         Some(Fault::DuplicatePage) => from = from.saturating_sub(size),
+        Some(Fault::RepeatedCursor) => from = 0,
         Some(Fault::ShiftedPage) if from > 0 => from += 1,
         _ => {}
     }

@@ -101,7 +101,8 @@ pub enum Fault {
     ShiftedPage,
     /// The cursor is refused as expired. Decided by the vendor's handler; vendors without cursors ignore it.
     ExpiredCursor,
-    /// The answer names the cursor it was asked with as the next one. Decided by the vendor's handler.
+    /// The list does not get on: the answer names the cursor it was asked with as the next one or, where pages and chunks have
+    /// numbers, is the first one again. Decided by the vendor's handler.
     RepeatedCursor,
     /// One item of the page carries enum values nobody has seen before (severity and state). Decided by the handler.
     UnknownEnum,

@@ -4,8 +4,7 @@
 //! A fixed finding stays in the list; one that is deleted is in none. What people decide moves `changed` of the finding, and
 //! no scan. Unknown parameters, and orders that do not exist, are ignored; an unknown value of a choice is refused.
 //!
-//! Keys of the [`Oracle`] are `target/finding`. Pages have numbers, so [`Fault::ExpiredCursor`] and [`Fault::RepeatedCursor`]
-//! are ignored.
+//! Keys of the [`Oracle`] are `target/finding`. Pages have numbers, so [`Fault::ExpiredCursor`] is ignored.
 
 #[cfg(test)]
 mod tests;
@@ -278,6 +277,7 @@ impl Asked<'_> {
         let mut from = (page - 1) * length;
         match fault {
             Some(Fault::DuplicatePage) => from = from.saturating_sub(length),
+            Some(Fault::RepeatedCursor) => from = 0,
             Some(Fault::ShiftedPage) if from > 0 => from += 1,
             _ => {}
         }

@@ -200,6 +200,7 @@ async fn projects(State(server): State<Server>, Path(slug): Path<String>, Query(
 fn start(from: usize, size: usize, fault: Option<&Fault>) -> usize {
     match fault {
         Some(Fault::DuplicatePage) => from.saturating_sub(size),
+        Some(Fault::RepeatedCursor) => 0,
         Some(Fault::ShiftedPage) if from > 0 => from + 1,
         _ => from,
     }

@@ -3,7 +3,7 @@
 //! Jobs advance by requests, never by time: each look at a job's status moves it from QUEUED over PROCESSING, with half of its
 //! chunks there, to FINISHED, and each new job moves all others, so that jobs nobody looks at end too. Chunks come out of
 //! order and their numbers have a gap; the last one is empty, where there is more than one. An export is a fixed set of
-//! numbered chunks, so pages cannot shift or come twice, nor cursors repeat: these faults are ignored. An expired cursor is a job, or a chunk of it, that is gone.
+//! numbered chunks, so pages cannot shift or come twice: these faults are ignored. An expired cursor is a job, or a chunk of it, that is gone.
 //! Not simulated, and refused with 400: filters by tag, address and score; exports in the form of assets version 1 are 404.
 
 mod export;

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Transaction, params};
 use tributary_connectors::{Coverage, Scope};
 
-use super::{Error, Lease, Result, Store, lease, now};
+use super::{Error, Lease, Result, Store, close, lease, now};
 use crate::{clock, failpoint};
 
 /// What the store knows of a scope.
@@ -234,6 +234,19 @@ impl Store {
             one_row(opened)?;
             failpoint::pass("pass.open");
             Ok(Pass { id, scope_id: scope.id, full, since, cursor: None, seq_at, started, pages: 0, resumed: false })
+        })
+        .await
+    }
+
+    /// Gives up a pass that cannot be gone on with: the next one begins anew.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub(crate) async fn give_up(&self, lease: &Lease, pass: &Pass) -> Result<()> {
+        let (lease, pass) = (lease.clone(), pass.clone());
+        self.write(move |tx, _| {
+            lease.extend(tx)?;
+            close::forget(tx, &pass)
         })
         .await
     }

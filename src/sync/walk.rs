@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use tokio::sync::OnceCell;
 use tributary_connectors::{Coverage, Cx, Item, Kind, Mended, Next, RawAsk, RawPage, Reject, Remedy, Scope, Stored, kit::on_all_cores};
 
-use super::{Error, detail::clip, run::Run};
+use super::{Error, detail::clip, repeats::Repeats, run::Run};
 use crate::{
     clock, failpoint,
     store::{
@@ -125,6 +125,18 @@ struct Ready {
     next: Next<Box<str>>,
 }
 
+impl Ready {
+    /// What each item of the page is known by; of those that could not be read and have no key, their text.
+    fn keys(&self) -> Vec<i64> {
+        let records = self.records.iter().map(|(hash, _)| *hash);
+        let findings = self.rows.iter().map(|row| row.id.hash);
+        let assets = self.assets.iter().map(|asset| asset.id.hash);
+        let skipped = self.skipped.iter().map(|(hash, _)| *hash);
+        let rejects = self.rejects.iter().map(|(hash, reject)| hash.unwrap_or_else(|| hash_of("", "text", &reject.raw)));
+        records.chain(findings).chain(assets).chain(skipped).chain(rejects).collect()
+    }
+}
+
 impl Walk {
     pub(super) fn new(run: Arc<Run>, scope: Scope, row: ScopeRow) -> Self {
         Walk { run, scope, row }
@@ -158,6 +170,10 @@ impl Walk {
             let mut walked = self.walk(pass).await?;
             // A cursor that the vendor no longer knows, an export that it gave up: that costs one new pass, not the sync.
             let expired = matches!(&walked.error, Some(Error::Vendor(error)) if error.kind.remedy() == Remedy::Restart);
+            // Where the list went round in circles some of it was never shown: what follows there is no end of it.
+            if matches!(&walked.error, Some(Error::Vendor(error)) if matches!(error.kind, Kind::PagingLoop)) {
+                store.give_up(&self.run.lease, &walked.pass).await?;
+            }
             if !expired || restarted {
                 if expired {
                     walked.coverage = None;
@@ -196,7 +212,7 @@ impl Walk {
             took: Duration::ZERO,
             pass: pass.clone(),
         };
-        let mut cursors = HashSet::new();
+        let (mut cursors, mut repeats) = (HashSet::new(), Repeats::default());
         let mut cursor = pass.cursor.clone();
         let mut fetched = self.fetch(&cx, &pass, cursor.as_deref(), &known).await;
         loop {
@@ -221,7 +237,8 @@ impl Walk {
                 }
             };
             let wait = if let Next::Wait(_, time) = &ready.next { Some(*time) } else { None };
-            if wait.is_none() && next.as_ref().is_some_and(|next| Some(next) == cursor.as_ref() || !cursors.insert(next.clone())) {
+            let stands = wait.is_none() && next.as_ref().is_some_and(|next| Some(next) == cursor.as_ref() || !cursors.insert(next.clone()));
+            if stands || (wait.is_none() && repeats.met(ready.keys(), cx.took_another_part())) {
                 walked.error = Some(tributary_connectors::Error::new(format!("reading {}", self.scope.list), Kind::PagingLoop).into());
                 return Ok(walked);
             }

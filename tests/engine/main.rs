@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::needless_pass_by_value, reason = "a number, a text or a borrowed text is written where it is used")]
 
+mod loops;
 mod outcomes;
 mod quarantine;
 mod records;

@@ -115,6 +115,7 @@ impl Cursor {
     /// What comes after a scan that was read to its end; `mark` is what the last pass left behind.
     pub(super) fn after_scan(mut self, cx: &Cx, mark: Option<&str>) -> Next<Cursor> {
         self.scans.remove(0);
+        cx.another_part();
         if !self.scans.is_empty() {
             return Next::More(Cursor { place: Place::default(), ..self });
         }

@@ -4,7 +4,7 @@ use std::{
     borrow::Cow,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -95,6 +95,7 @@ pub struct Cx {
     vendor_clock: OnceLock<Timestamp>,
     incomplete: OnceLock<String>,
     explained: OnceLock<String>,
+    another_part: AtomicBool,
 }
 
 impl Cx {
@@ -133,6 +134,17 @@ impl Cx {
     /// What explains a large change of this list.
     pub fn why_changed(&self) -> Option<&str> {
         self.explained.get().map(String::as_str)
+    }
+
+    /// Notes that this page is the last one of a part of the list (a window that was too long and is read in slices, a severity, a
+    /// scan): the next part may bring again what this one brought. Within one part, pages that bring nothing new are a loop.
+    pub fn another_part(&self) {
+        self.another_part.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether [`Cx::another_part`] was noted since this was last asked; for the engine.
+    pub fn took_another_part(&self) -> bool {
+        self.another_part.swap(false, Ordering::Relaxed)
     }
 
     /// Notes something that works but should be looked at; the operation shows it.

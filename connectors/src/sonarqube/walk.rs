@@ -125,7 +125,10 @@ impl SonarQube {
         walk.pages = page;
         let next = match () {
             () if ended => done(Coverage::Delta, walk.analysed.as_deref(), mark),
-            () if (page + 1) * PAGE > WINDOW => Next::More(Cursor::Slices(Slices::of(walk.branch, walk.analysed))),
+            () if (page + 1) * PAGE > WINDOW => {
+                cx.another_part();
+                Next::More(Cursor::Slices(Slices::of(walk.branch, walk.analysed)))
+            }
             () => Next::More(Cursor::Changes(walk)),
         };
         Ok(Page::new(read, None, next))
@@ -197,10 +200,12 @@ impl SonarQube {
         if (page == 1 && Server::cuts(total)) || (full && page * PAGE >= WINDOW) {
             if slice.is_whole() && self.is_in_database(cx, server, list, &walk, total).await? {
                 let Slices { branch, analysed, .. } = walk;
+                cx.another_part();
                 return quiet(declared, Next::More(Cursor::Database(Database { branch, pages: 0, analysed })));
             }
             if slice.step < self.steps(server, list).len() {
                 walk.cut = true;
+                cx.another_part();
                 return quiet(declared, Next::More(Cursor::Slices(walk)));
             }
             walk.left_out = true;
@@ -216,6 +221,7 @@ impl SonarQube {
         if none || page * PAGE >= WINDOW || (!full && page * PAGE >= total) {
             walk.pages = 0;
             walk.slices.pop();
+            cx.another_part();
         }
         let next = if walk.slices.is_empty() { end_of_slices(cx, &walk, mark) } else { Next::More(Cursor::Slices(walk)) };
         Ok(Page::new(read, declared, next))

@@ -83,6 +83,8 @@ impl Tenable {
             Started::Own { export_uuid } => export_uuid,
             Started::UnderWay { active_job_id } => active_job_id,
         };
+        // A job that is asked for anew brings again what the one before brought.
+        cx.another_part();
         Ok(Cursor { job: Some(job), container, part, ..Cursor::default() })
     }
 

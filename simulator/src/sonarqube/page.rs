@@ -53,6 +53,7 @@ impl Page {
         let from = (self.number - 1).saturating_mul(self.size);
         let from = match fault {
             Some(Fault::DuplicatePage) => from.saturating_sub(self.size),
+            Some(Fault::RepeatedCursor) => 0,
             Some(Fault::ShiftedPage) if from > 0 => from + 1,
             Some(Fault::NoRole) => rows.len(),
             _ => from,

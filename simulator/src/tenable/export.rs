@@ -188,6 +188,7 @@ pub(super) async fn chunk(Extract(server): Extract<Server>, Path((uuid, number))
     }
     job.expired |= fault == Some(Fault::ExpiredCursor);
     let Some(position) = job.chunks.iter().position(|(known, _)| *known == number).filter(|_| !job.expired) else { return not_found() };
+    let position = if fault == Some(Fault::RepeatedCursor) { 0 } else { position };
     if position >= job.available() {
         return *bad("The chunk is not ready.");
     }

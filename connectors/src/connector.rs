@@ -324,6 +324,9 @@ pub struct Checked {
     pub warnings: Vec<String>,
 }
 
+/// Items of one page that may be unreadable: of more, none is worth being kept.
+const MOST_REJECTS: usize = 10_000;
+
 type Future_<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 
 /// [`Ask`] with the cursor as JSON text.
@@ -343,7 +346,7 @@ pub trait Source: Send + Sync {
 
 impl<T: Connector> Source for T {
     fn scopes<'a>(&'a self, cx: &'a Cx, job: Job<'a>) -> Future_<'a, Vec<Scope>> {
-        Box::pin(async move { unless_starting(self, cx, Connector::scopes(self, cx, job).await).await })
+        Box::pin(async move { unless_starting(self, cx, Connector::scopes(self, cx, job)).await })
     }
 
     fn page<'a>(&'a self, cx: &'a Cx, ask: RawAsk<'a>) -> Future_<'a, RawPage> {
@@ -351,8 +354,12 @@ impl<T: Connector> Source for T {
             let expired = |_| Error::new("reading the stored cursor", Kind::CursorExpired);
             let cursor = ask.cursor.as_deref().map(serde_json::from_str).transpose().map_err(expired)?.unwrap_or_default();
             let Ask { scope, since, full, mark, stored, .. } = ask;
-            let page = Connector::page(self, cx, Ask { scope, since, full, mark, cursor, stored }).await;
+            let page = Connector::page(self, cx, Ask { scope, since, full, mark, cursor, stored });
             let mut page = unless_starting(self, cx, page).await?;
+            if page.rejects.len() > MOST_REJECTS {
+                let kind = Kind::TooLarge { limit: MOST_REJECTS, unit: "items that cannot be read" };
+                return Err(Error::new(format!("reading {}", ask.scope.list), kind));
+            }
             // Here and not in the vendor files, so that none can forget it.
             retain(T::META.keep, &mut page.items, &mut page.rejects, &mut page.mended);
             let text = |cursor: T::Cursor| serde_json::to_string(&cursor).expect("a cursor is plain data").into_boxed_str();
@@ -366,17 +373,26 @@ impl<T: Connector> Source for T {
     }
 
     fn check<'a>(&'a self, cx: &'a Cx) -> Future_<'a, Checked> {
-        Box::pin(async move { unless_starting(self, cx, Connector::check(self, cx).await).await })
+        Box::pin(async move { unless_starting(self, cx, Connector::check(self, cx)).await })
     }
 }
 
 /// The same result, unless the tool failed in a way in which it also fails while it starts, and says that it does.
-async fn unless_starting<C: Connector, T>(connector: &C, cx: &Cx, result: Result<T>) -> Result<T> {
-    let Err(error) = result else { return result };
+async fn unless_starting<C: Connector, T>(connector: &C, cx: &Cx, result: impl Future<Output = Result<T>> + Send) -> Result<T> {
+    if let Some(why) = cx.starting() {
+        return Err(Error::new("preparing the request", Kind::Pending(why)));
+    }
+    let error = match result.await {
+        Ok(done) => return Ok(done),
+        Err(error) => error,
+    };
     let doubtful =
         matches!(error.kind, Kind::Unauthorized(_) | Kind::Forbidden(_) | Kind::Elsewhere(_) | Kind::Refused { status: 404, .. });
     match if doubtful { connector.not_ready(cx).await } else { None } {
-        Some(why) => Err(Error::new(error.doing, Kind::Pending(why))),
+        Some(why) => {
+            cx.is_starting(&why);
+            Err(Error::new(error.doing, Kind::Pending(why)))
+        }
         None => Err(error),
     }
 }

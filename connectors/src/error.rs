@@ -61,11 +61,13 @@ pub enum Kind {
         /// What is wrong with it.
         reason: Box<str>,
     },
-    /// The body is larger than the connector allows.
-    #[error("the answer is larger than {limit} bytes")]
+    /// The answer is larger than the connector allows.
+    #[error("the answer has more than {limit} {unit}")]
     TooLarge {
-        /// The limit in bytes, after decompression.
+        /// The limit.
         limit: usize,
+        /// Of what: bytes after decompression, items.
+        unit: &'static str,
     },
     /// The vendor answers with a redirect; credentials do not follow one.
     #[error("the vendor redirects to {0}, which is not followed")]
@@ -93,6 +95,13 @@ pub enum Kind {
     Settings(Box<str>),
 }
 
+/// What a redirect to where people log in is called.
+pub(crate) const LOG_IN_PAGE: &str = "log-in page";
+/// What a redirect to a page that says "not found" is called.
+pub(crate) const ERROR_PAGE: &str = "error page";
+/// What a port is called that answers to TLS with something else.
+pub(crate) const NO_TLS: &str = "does not speak TLS";
+
 /// What follows from a [`Kind`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remedy {
@@ -109,6 +118,11 @@ pub enum Remedy {
 }
 
 impl Kind {
+    /// A body above its limit in bytes, after decompression.
+    pub fn too_large(limit: usize) -> Self {
+        Kind::TooLarge { limit, unit: "bytes" }
+    }
+
     /// What follows from this kind. The one place where errors decide behaviour.
     pub fn remedy(&self) -> Remedy {
         match self {
@@ -180,7 +194,16 @@ impl Error {
         self.hint.as_deref().or(match &self.kind {
             Kind::Unauthorized(_) => Some("check the secret that the connection refers to: it may be wrong, expired or revoked"),
             Kind::Forbidden(_) => Some("give the credential the permissions that `tributary connectors ID` lists"),
+            Kind::Redirect(to) if to.contains(LOG_IN_PAGE) => Some(
+                "check that `location` is the address of the API, not of the web interface, and the credential: the tool wants a person to log in",
+            ),
+            Kind::Redirect(to) if to.contains(ERROR_PAGE) => {
+                Some("check `location`: the tool, or a proxy in front of it, knows no API at this address")
+            }
             Kind::Redirect(_) => Some("set `location` to the address that the tool redirects to"),
+            Kind::Network(why) if why.contains("invalid HTTP") => {
+                Some("check the scheme and port of `location`: the port may speak https, not http")
+            }
             Kind::Network(_) => Some("check `location`, DNS, firewall, proxy and the tool itself; a private CA goes into `http.ca_file`"),
             Kind::Tls(why) if why.contains("expired") => Some("renew the tool's certificate, or set this machine's clock right"),
             Kind::Tls(why) if why.contains("not valid for name") => {
@@ -189,12 +212,18 @@ impl Error {
             Kind::Tls(why) if why.contains("certificate") => {
                 Some("if the tool's certificate comes from a CA of your own, put that CA's PEM file into `http.ca_file` of the connection")
             }
+            Kind::Tls(why) if why.contains(NO_TLS) => Some(
+                "write the tool's https port into `location`; if it has none, `http://…` in `location` with `http = { allow_http = true }`",
+            ),
             Kind::Tls(_) => Some("let the tool, or the proxy in front of it, speak TLS 1.2 or newer"),
             Kind::Elsewhere(_) => Some("check that `location` is the tool's API address; a log-in page or a proxy may have answered"),
             Kind::Pending(_) => {
                 Some("nothing has to be done here: the daemon looks again within minutes; if it lasts, look at the tool itself")
             }
-            Kind::TooLarge { .. } => Some("the page is larger than this program holds in memory; please report it"),
+            Kind::TooLarge { .. } => Some(
+                "an answer of this size is not held in memory: read less with this connection (its fields name projects and filters), or let \
+                 the tool list less at once",
+            ),
             _ => None,
         })
     }

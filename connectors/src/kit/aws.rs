@@ -35,6 +35,7 @@ use aws_smithy_runtime_api::{
     http::Headers,
 };
 use aws_smithy_types::{body::SdkBody, config_bag::ConfigBag, error::metadata::ProvideErrorMetadata};
+use bytes::Bytes;
 use jiff::Timestamp;
 use reqwest::{
     StatusCode,
@@ -46,12 +47,13 @@ use tracing::{instrument::WithSubscriber, subscriber::NoSubscriber};
 
 use super::{
     auth::fingerprint,
-    http::{date, refusal, retry_after, shape},
+    http::{Attempt, Form, Received, date, refusal, retry_after},
     redact::redact,
 };
 use crate::{
     Error, Excerpt, Kind, Meta, Result,
     kit::{Auth, Cx, Http, Link, Location, Secret},
+    model::text,
 };
 
 /// Every role may be assumed for an hour; its credentials are fetched anew before that is over.
@@ -160,17 +162,18 @@ impl Aws {
         F: Future<Output = Result<O, SdkError<E, HttpResponse>>> + Send,
     {
         let operation = &operation;
-        self.http
-            .retry(cx, move || async move {
+        let mut attempt = || -> Attempt<'_> {
+            Box::pin(async move {
                 let done = self.once(cx, doing, operation).await;
                 done.map_err(|error| error.rewritten(|text| self.without_secrets(text)))
             })
-            .await
+        };
+        let answer = self.http.ask(cx, Some(self.http.standing()), &mut attempt).await;
+        answer.map(|answer| answer.body).map_err(|error| error.rewritten(|text| self.without_secrets(text)))
     }
 
-    async fn once<T, O, E, F>(&self, cx: &Cx, doing: &str, operation: impl Fn(Tap) -> F + Sync) -> Result<T>
+    async fn once<O, E, F>(&self, cx: &Cx, doing: &str, operation: impl Fn(Tap) -> F + Sync) -> Result<Received>
     where
-        T: DeserializeOwned + Send,
         O: Send,
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
         F: Future<Output = Result<O, SdkError<E, HttpResponse>>> + Send,
@@ -187,12 +190,11 @@ impl Aws {
             }
             return Err(error);
         };
-        let body = body.bytes().unwrap_or_default();
+        let body = Bytes::copy_from_slice(body.bytes().unwrap_or_default());
         cx.answered(date(&headers));
         cx.received(body.len());
         tracing::debug!(doing, bytes = body.len(), took_ms = started.elapsed().as_millis(), "request");
-        let told = |body: &[u8]| self.excerpt(&String::from_utf8_lossy(&body[..body.len().min(16 << 10)]));
-        serde_json::from_slice(body).map_err(|error| Error::new(doing, shape(&headers, body, &error, Some(told))))
+        self.http.receive(cx, doing, headers, body, Form::Json)
     }
 
     /// Makes the role's credentials the current ones, unless they are.
@@ -232,12 +234,10 @@ impl Aws {
         let headers = plain(answer.headers());
         let (ours, theirs) = (Timestamp::now(), date(&headers));
         cx.answered(theirs);
-        let message = error.message().unwrap_or_default();
-        let body = match error.code() {
-            Some(code) => self.excerpt(&format!("{code}: {message}")),
-            None => self.excerpt(&String::from_utf8_lossy(answer.body().bytes().unwrap_or_default())),
-        };
-        let code = error.code().unwrap_or_default();
+        let told = String::from_utf8_lossy(answer.body().bytes().unwrap_or_default());
+        let code = error.code().or(xml(&told, "Code")).unwrap_or_default();
+        let message = error.message().or(xml(&told, "Message")).unwrap_or_default();
+        let body = if code.is_empty() { self.excerpt(&told) } else { self.excerpt(&format!("{code}: {}", text::plain(message))) };
         let status = StatusCode::from_u16(answer.status().as_u16()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let error = Error::new(doing, kind(status, code, &headers, body));
         match (&error.kind, theirs) {
@@ -399,6 +399,12 @@ fn quietly<T>(work: impl Future<Output = T> + Send) -> impl Future<Output = T> +
 fn unset_endpoint(mut builder: aws_sdk_sts::config::Builder) -> aws_sdk_sts::config::Builder {
     builder.set_endpoint_url(None);
     builder
+}
+
+/// What an element of an error in XML holds, which AWS's gateways answer with where a service speaks JSON.
+fn xml<'a>(body: &'a str, element: &str) -> Option<&'a str> {
+    let (_, rest) = body.split_once(&format!("<{element}>"))?;
+    rest.split_once('<').map(|(content, _)| content.trim()).filter(|content| !content.is_empty())
 }
 
 /// By how many minutes our clock is ahead.

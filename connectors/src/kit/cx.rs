@@ -2,6 +2,7 @@
 
 use std::{
     borrow::Cow,
+    collections::HashMap,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -12,6 +13,11 @@ use std::{
 use jiff::Timestamp;
 
 use crate::{Kind, model::text};
+
+/// Attempts running without an answer after which a host is taken for silent: what is being asked of it is not tried again.
+const SILENT: u32 = 12;
+/// Requests that are still sent to a silent host, once each. Behind a list that overloads the tool the next one may be answered.
+const LAST_TRIES: u32 = 4;
 
 /// What one operation has done on the wire so far; shared by all its scopes and by whoever shows progress.
 #[derive(Debug, Default)]
@@ -25,6 +31,10 @@ pub struct Activity {
     waits: Mutex<Vec<(Timestamp, Duration)>>,
     warnings: Mutex<Vec<String>>,
     credential_expires: Mutex<Option<Timestamp>>,
+    /// By host: attempts running that got no answer.
+    unanswered: Mutex<HashMap<Box<str>, Unanswered>>,
+    /// Why the tool is not up yet, once it has said so.
+    starting: OnceLock<Box<str>>,
     skips_waits: bool,
     /// The connection's name, for metrics.
     connection: Arc<str>,
@@ -86,6 +96,13 @@ impl Activity {
     pub fn warnings(&self) -> Vec<String> {
         self.warnings.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+/// Attempts running that a host has not answered.
+#[derive(Debug, Default)]
+struct Unanswered {
+    attempts: u32,
+    last: String,
 }
 
 /// The context of one walk over a scope (or of a check).
@@ -179,6 +196,42 @@ impl Cx {
         if attempt > 1 {
             self.activity.retries.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Notes what came of an attempt: whether the host is silent. Any answer but the one that somebody in front of the tool gives
+    /// in its place (5xx) ends that; one that asks to slow down changes nothing.
+    pub(crate) fn heard(&self, host: &str, error: Option<&Kind>) -> bool {
+        let mut hosts = self.activity.unanswered.lock().unwrap_or_else(PoisonError::into_inner);
+        match error {
+            Some(kind @ (Kind::Network(_) | Kind::Vendor { .. })) => {
+                let host = hosts.entry(host.into()).or_default();
+                host.attempts = host.attempts.saturating_add(1);
+                host.last = kind.to_string();
+                host.attempts >= SILENT
+            }
+            Some(Kind::Throttled(_)) => hosts.get(host).is_some_and(|host| host.attempts >= SILENT),
+            _ => {
+                hosts.remove(host);
+                false
+            }
+        }
+    }
+
+    /// Why nothing more is sent to a host in this operation.
+    pub(crate) fn silence(&self, host: &str) -> Option<String> {
+        let hosts = self.activity.unanswered.lock().unwrap_or_else(PoisonError::into_inner);
+        let Unanswered { attempts, last } = hosts.get(host).filter(|host| host.attempts >= SILENT + LAST_TRIES)?;
+        Some(format!("{attempts} attempts running got no answer, so nothing more is sent in this run (the last: {last})"))
+    }
+
+    /// Why the tool is not up yet, if it said so in this operation.
+    pub(crate) fn starting(&self) -> Option<Box<str>> {
+        self.activity.starting.get().cloned()
+    }
+
+    /// Notes why the tool is not up yet: what is left of the operation waits for the next one.
+    pub(crate) fn is_starting(&self, why: &str) {
+        let _ = self.activity.starting.set(why.into());
     }
 
     pub(crate) fn answered(&self, date: Option<Timestamp>) {

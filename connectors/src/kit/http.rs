@@ -1,12 +1,14 @@
 //! The one HTTP client: base URL, authentication, budget, retries, caps, address rules, clean errors.
 
 mod answer;
+mod body;
 mod client;
 #[cfg(test)]
 mod tests;
 
 use std::{
     path::PathBuf,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -33,10 +35,15 @@ use client::{Resolver, client};
 
 #[cfg(any(test, feature = "aws"))]
 pub(crate) use answer::retry_after;
-pub(crate) use answer::{date, network, refusal, shape};
+pub(crate) use answer::{date, network, refusal};
+pub(crate) use body::is_page;
 
 /// How often one request is sent at most.
 const ATTEMPTS: u32 = 6;
+/// How often an answer is taken that cannot be used: a second one is seldom better.
+const UNUSABLE: u32 = 2;
+/// How long to wait before an answer that cannot be used is asked for again.
+const BEFORE_ANOTHER: Duration = Duration::from_secs(5);
 /// Refused credentials running after which nothing more is sent: a tool may lock the account of one that keeps trying.
 const REFUSALS: u32 = 2;
 /// Waits longer than this are the next run's business.
@@ -91,6 +98,7 @@ impl Link {
         let client = client(meta, &self.options, resolver)?;
         Ok(Http(Arc::new(Inner {
             client,
+            host: self.location.url().origin().ascii_serialization().into(),
             location: self.location,
             auth,
             limit,
@@ -111,6 +119,8 @@ pub struct Http(Arc<Inner>);
 struct Inner {
     client: reqwest::Client,
     location: Location,
+    /// The location's scheme, host and port.
+    host: Box<str>,
     auth: Auth,
     limit: Arc<Limit>,
     standing: Standing,
@@ -124,7 +134,7 @@ struct Inner {
 
 /// What the tool has made of the credential so far. Until it has accepted it once, requests go one by one.
 #[derive(Debug, Default)]
-struct Standing {
+pub(crate) struct Standing {
     accepted: AtomicBool,
     first: tokio::sync::Mutex<()>,
     refusals: AtomicU32,
@@ -196,25 +206,95 @@ impl Http {
         Request { http: self, method, route, url, headers: HeaderMap::new(), body: None, anonymous: false, also: None }
     }
 
-    /// Sends until it succeeds, as the error's kind allows: full-jitter exponential back-off, the vendor's `Retry-After`,
-    /// the shared budget. A credential that is refused is not sent again and again.
+    /// Asks for JSON with the connection's credential until it can be read: see [`Http::attempts`]. JSON of another shape is asked
+    /// for once more.
     ///
     /// # Errors
-    /// The last error, with the number of attempts.
-    pub async fn retry<T, F: Future<Output = Result<T>> + Send>(&self, cx: &Cx, attempt: impl FnMut() -> F) -> Result<T> {
-        self.attempts(cx, Some(&self.0.standing), attempt).await
-    }
-
-    async fn attempts<T, F: Future<Output = Result<T>> + Send>(
+    /// The last error.
+    pub(crate) async fn ask<'a, T: DeserializeOwned>(
         &self,
         cx: &Cx,
         standing: Option<&Standing>,
-        mut attempt: impl FnMut() -> F,
-    ) -> Result<T> {
+        attempt: &mut (dyn FnMut() -> Attempt<'a> + Send),
+    ) -> Result<Answer<T>> {
+        for time in 1.. {
+            let Received { doing, headers, text } = self.attempts(cx, standing, attempt).await?;
+            match serde_json::from_str(&text) {
+                Ok(body) => return Ok(Answer { body, headers }),
+                Err(error) => self.asks_again(cx, time, Error::new(doing, self.shape(&headers, &text, &error))).await?,
+            }
+        }
+        unreachable!("the loop returns at the last answer")
+    }
+
+    /// Waits before JSON that cannot be used is asked for again.
+    ///
+    /// # Errors
+    /// The given one, when it was asked for often enough.
+    async fn asks_again(&self, cx: &Cx, time: u32, error: Error) -> Result<()> {
+        if time >= UNUSABLE {
+            return Err(error.after(time).rewritten(|text| self.without_secrets(text)));
+        }
+        cx.tries_again(&error.kind);
+        cx.sleep(BEFORE_ANOTHER.mul_f64(0.75 + 0.25 * fastrand::f64())).await;
+        Ok(())
+    }
+
+    /// What a good answer is that does not have the expected form.
+    fn shape(&self, headers: &HeaderMap, text: &str, error: &serde_json::Error) -> Kind {
+        answer::shape(headers, text, error, self.0.quotes.then(|| self.excerpt(text.as_bytes())))
+    }
+
+    /// What a good status brought: a text, of JSON only what is whole and bounded.
+    ///
+    /// # Errors
+    /// `Kind::Elsewhere` for a web page, `Kind::Shape` for what is no JSON, `Kind::TooLarge`.
+    pub(crate) fn receive(&self, cx: &Cx, doing: &str, headers: HeaderMap, body: Bytes, form: Form) -> Result<Received> {
+        let fail = |kind| Error::new(doing, kind);
+        let body::Text { text, odd } = body::read(body, self.0.body_limit).map_err(fail)?;
+        match form {
+            Form::Json => {
+                body::is_whole(&text).map_err(|error| fail(self.shape(&headers, &text, &error)))?;
+                if !body::is_bounded(&text) {
+                    return Err(fail(Kind::TooLarge { limit: body::MOST_IN_A_LIST, unit: "items in one list" }));
+                }
+            }
+            Form::Plain if is_page(text.as_bytes()) => return Err(fail(Kind::Elsewhere("a web page came instead of plain text".into()))),
+            Form::Plain if text.trim().is_empty() => {
+                return Err(fail(Kind::Shape { path: ".".into(), reason: "no text came".into() }));
+            }
+            Form::Plain => {}
+        }
+        for what in odd {
+            cx.warn(format!("the answer to {} {what}", doing.strip_prefix("reading ").unwrap_or(doing)));
+        }
+        Ok(Received { doing: doing.into(), headers, text })
+    }
+
+    /// The credential's standing, for what is asked with it.
+    pub(crate) fn standing(&self) -> &Standing {
+        &self.0.standing
+    }
+
+    /// Sends until it succeeds, as the error's kind allows: full-jitter exponential back-off, the vendor's `Retry-After`,
+    /// the shared budget. A credential that is refused is not sent again and again, and a host that has gone silent is left alone.
+    ///
+    /// # Errors
+    /// The last error, with the number of attempts.
+    async fn attempts<'a>(
+        &self,
+        cx: &Cx,
+        standing: Option<&Standing>,
+        attempt: &mut (dyn FnMut() -> Attempt<'a> + Send),
+    ) -> Result<Received> {
+        let host = &*self.0.host;
         let mut delays = Delays::new();
-        let mut refreshed = false;
+        let (mut refreshed, mut unusable) = (false, 0);
         for number in 1.. {
             self.wait_for_budget(cx).await;
+            if let Some(silence) = cx.silence(host) {
+                return Err(Error::new("preparing the request", Kind::Network(silence.into())));
+            }
             let alone = match standing {
                 Some(standing) => standing.leave("preparing the request").await?,
                 None => None,
@@ -224,12 +304,15 @@ impl Http {
             let error = match attempt().await {
                 Ok(done) => {
                     cx.measured(self.0.connector, None, sent.elapsed());
+                    cx.heard(host, None);
                     standing.inspect(|standing| standing.accepted());
                     return Ok(done);
                 }
                 Err(error) => error.after(number).rewritten(|text| self.without_secrets(text)),
             };
             cx.measured(self.0.connector, Some(&error.kind), sent.elapsed());
+            let silent = cx.heard(host, Some(&error.kind));
+            unusable += u32::from(matches!(error.kind, Kind::Shape { .. } | Kind::Elsewhere(_)));
             let refused = matches!(error.kind, Kind::Unauthorized(_));
             if refused && !refreshed && self.0.auth.refresh(sent).await {
                 refreshed = true;
@@ -241,7 +324,7 @@ impl Http {
             }
             drop(alone);
             let wait = match error.kind.remedy() {
-                _ if number >= ATTEMPTS => return Err(error),
+                _ if number >= ATTEMPTS || unusable >= UNUSABLE || silent => return Err(error),
                 Remedy::Wait(Some(time)) if time > LONGEST_WAIT => return Err(error),
                 Remedy::Wait(Some(time)) => {
                     self.0.limit.pause(time);
@@ -252,6 +335,7 @@ impl Http {
                     self.0.limit.pause(time);
                     time
                 }
+                Remedy::Retry if unusable > 0 => BEFORE_ANOTHER.mul_f64(0.75 + 0.25 * fastrand::f64()),
                 Remedy::Retry => delays.failed().mul_f64(fastrand::f64()),
                 Remedy::Fail | Remedy::Operator | Remedy::Restart => return Err(error),
             };
@@ -290,13 +374,31 @@ impl Http {
     }
 }
 
+/// One attempt at a request.
+pub(crate) type Attempt<'a> = Pin<Box<dyn Future<Output = Result<Received>> + Send + 'a>>;
+
+/// What a request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    Json,
+    Plain,
+}
+
+/// A good answer before it is decoded.
+#[derive(Debug)]
+pub(crate) struct Received {
+    doing: Box<str>,
+    headers: HeaderMap,
+    text: String,
+}
+
 /// Reads an answer to its end, under the caps for head and decompressed body.
 pub(crate) async fn receive(doing: &str, mut answer: reqwest::Response, limit: usize) -> Result<(StatusCode, HeaderMap, Bytes)> {
     let head: usize = answer.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     if head > HEADERS {
-        return Err(Error::new(format!("{doing} (its headers)"), Kind::TooLarge { limit: HEADERS }));
+        return Err(Error::new(format!("{doing} (its headers)"), Kind::too_large(HEADERS)));
     }
-    let too_large = || Error::new(doing, Kind::TooLarge { limit });
+    let too_large = || Error::new(doing, Kind::too_large(limit));
     if answer.content_length().is_some_and(|length| length > limit as u64) {
         return Err(too_large());
     }
@@ -397,14 +499,13 @@ impl Request<'_> {
         self
     }
 
-    /// Sends it, with retries, and decodes the JSON answer. An answer of another shape is retried like a failure: half an
-    /// answer or a log-in page must never be taken for "nothing there".
+    /// Sends it, with retries, and decodes the JSON answer. An answer that cannot be used is asked for once more: half an answer
+    /// or a log-in page must never be taken for "nothing there".
     ///
     /// # Errors
     /// See [`Kind`].
     pub async fn send<T: DeserializeOwned>(self, cx: &Cx) -> Result<Answer<T>> {
-        let told = self.http.0.quotes.then_some(|body: &[u8]| self.http.excerpt(body));
-        self.read(cx, |headers, body| serde_json::from_slice(body).map_err(|error| shape(headers, body, &error, told))).await
+        self.http.ask(cx, self.standing(), &mut || Box::pin(self.once(cx, Form::Json))).await
     }
 
     /// Like [`Request::send`], for the few answers that are plain text. A web page is none.
@@ -412,29 +513,16 @@ impl Request<'_> {
     /// # Errors
     /// See [`Kind`].
     pub async fn text(self, cx: &Cx) -> Result<Answer<String>> {
-        self.read(cx, |_, body| match std::str::from_utf8(body).map(str::trim) {
-            Ok(text) if text.starts_with('<') => Err(Kind::Elsewhere("a web page came instead of plain text".into())),
-            Ok(text) if !text.is_empty() => Ok(text.to_owned()),
-            _ => Err(Kind::Shape { path: ".".into(), reason: "no text came".into() }),
-        })
-        .await
+        let received = self.http.attempts(cx, self.standing(), &mut || Box::pin(self.once(cx, Form::Plain))).await?;
+        Ok(Answer { body: received.text.trim().to_owned(), headers: received.headers })
     }
 
-    async fn read<T>(&self, cx: &Cx, decode: impl Fn(&HeaderMap, &[u8]) -> Result<T, Kind> + Send + Sync) -> Result<Answer<T>> {
-        let standing = (!self.anonymous).then_some(&self.http.0.standing);
-        let decode = &decode;
-        let attempt = move || async move {
-            let (doing, headers, body) = self.once(cx).await?;
-            match decode(&headers, &body) {
-                Ok(body) => Ok(Answer { body, headers }),
-                Err(kind) => Err(Error::new(doing, kind)),
-            }
-        };
-        self.http.attempts(cx, standing, attempt).await
+    fn standing(&self) -> Option<&Standing> {
+        (!self.anonymous).then_some(&self.http.0.standing)
     }
 
-    /// One request: the body of a success, with what was being done.
-    async fn once(&self, cx: &Cx) -> Result<(String, HeaderMap, Bytes)> {
+    /// One request: the text of a success.
+    async fn once(&self, cx: &Cx, form: Form) -> Result<Received> {
         let doing = format!("reading {} {}", self.method, self.route);
         let inner = &self.http.0;
         let mut request = reqwest::Request::new(self.method.clone(), self.url.clone());
@@ -457,7 +545,7 @@ impl Request<'_> {
         remaining(&headers).inspect(|remaining| cx.allowed(*remaining));
         tracing::debug!(method = %self.method, route = self.route, status = status.as_u16(), bytes = body.len(), took_ms = started.elapsed().as_millis(), "answer");
         if status.is_success() || self.also == Some(status.as_u16()) {
-            return Ok((doing, headers, body));
+            return self.http.receive(cx, &doing, headers, body, form);
         }
         Err(Error::new(doing, refusal(status, &headers, self.http.excerpt(&body))))
     }

@@ -153,7 +153,7 @@ impl Tokens {
         match serde_json::from_slice::<Granted>(&body) {
             Ok(granted) if !granted.access_token.expose().trim().is_empty() => Ok(granted),
             Ok(_) => Err(shape("the token is empty")),
-            Err(_) if body.first() == Some(&b'<') => {
+            Err(_) if http::is_page(&body) => {
                 Err(Error::new(FETCHING, Kind::Elsewhere("a web page came instead of an access token".into())))
             }
             Err(_) => Err(shape("no token in the answer")),

@@ -1,69 +1,156 @@
 //! Cuts a secret out of a foreign text, in whatever form it may be echoed there.
 
+use std::{collections::HashSet, ops::Range};
+
 use base64::{
     Engine,
     engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD},
 };
 
 use super::Secret;
+use crate::model::text::entity;
 
 /// Shorter ones are no secrets: cutting them would only spoil the text.
 const SHORTEST: usize = 4;
-/// Fewer characters of a base64 text may stand there by chance.
-const SHORTEST_CODED: usize = 6;
+/// Bytes of a longer secret that are a part of it worth cutting out.
+const PART: usize = 8;
+/// How often a text may have been escaped: JSON in JSON in an HTML page.
+const LAYERS: usize = 4;
 const CUT: &str = "…";
 
-/// A foreign text without a secret: as it is, URL- and JSON-escaped, in hexadecimal, and in base64 wherever in a longer text
-/// it was encoded (`user:secret`).
+/// A foreign text without a secret or a part of it of eight bytes: as it is, in hexadecimal, and in base64 wherever in a longer
+/// text it was encoded (`user:secret`); each also escaped up to four times, as in URLs, JSON, HTML.
 pub(crate) fn redact(text: &str, secret: &Secret) -> String {
-    let secret = secret.expose();
+    let secret = secret.expose().as_bytes();
     if secret.len() < SHORTEST {
         return text.to_owned();
     }
-    let json = serde_json::to_string(secret).unwrap_or_default();
-    let json = json.get(1..json.len().saturating_sub(1)).unwrap_or_default();
-    let form: String = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
-    let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
-    let mut text = text.to_owned();
-    // Letters change their case in a host name, and in what an escape is written with.
-    for form in [secret, json, &form, &form.replace('+', "%20"), &hex] {
-        text = cut(&text, form);
+    let forms = forms(secret);
+    let mut found: Vec<Range<usize>> = Vec::new();
+    let mut layer: Vec<Byte> = text.bytes().enumerate().map(|(at, byte)| Byte { byte: plain(byte), from: at, until: at + 1 }).collect();
+    for _ in 0..=LAYERS {
+        for (form, part) in &forms {
+            search(&layer, form, *part, &mut found);
+        }
+        let inner = unescaped(&layer);
+        if inner.len() == layer.len() {
+            break;
+        }
+        layer = inner;
     }
-    for form in coded(secret.as_bytes()) {
-        text = text.replace(&form, CUT);
-    }
-    text
+    without(text, found)
 }
 
-/// The text without any spelling of `form` in large and small letters.
-fn cut(text: &str, form: &str) -> String {
-    if form.is_empty() {
-        return text.to_owned();
+/// One byte of what a text says, and the bytes of the text that say it.
+#[derive(Clone, Copy)]
+struct Byte {
+    byte: u8,
+    from: usize,
+    until: usize,
+}
+
+/// What is compared: letters change their case in a host name and in what an escape is written with, and a form writes a blank
+/// as `+`.
+fn plain(byte: u8) -> u8 {
+    if byte == b'+' { b' ' } else { byte.to_ascii_lowercase() }
+}
+
+/// The secret as it may stand there, and how many bytes of it running are worth cutting out.
+fn forms(secret: &[u8]) -> Vec<(Vec<u8>, usize)> {
+    let part = PART.min(secret.len());
+    let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut forms = vec![(secret.to_vec(), part), (hex.into_bytes(), 2 * part)];
+    // What base64 makes of it behind 0, 1 or 2 other bytes: the characters that depend on nothing else. A character holds six bits.
+    for before in 0..3 {
+        let whole = [vec![0; before], secret.to_vec()].concat();
+        let (first, last) = ((before * 8).div_ceil(6), whole.len() * 8 / 6);
+        for text in [STANDARD_NO_PAD.encode(&whole), URL_SAFE_NO_PAD.encode(&whole)] {
+            let form = text.as_bytes().get(first..last).unwrap_or_default().to_vec();
+            let part = (part * 8 / 6).min(form.len());
+            forms.push((form, part));
+        }
     }
-    let (haystack, needle) = (text.to_ascii_lowercase(), form.to_ascii_lowercase());
+    // Fewer characters may stand there by chance.
+    forms.retain(|(form, part)| !form.is_empty() && *part >= SHORTEST);
+    for (form, _) in &mut forms {
+        form.iter_mut().for_each(|byte| *byte = plain(*byte));
+    }
+    forms
+}
+
+/// Notes where so many bytes running of a form stand.
+fn search(layer: &[Byte], form: &[u8], part: usize, found: &mut Vec<Range<usize>>) {
+    let parts: HashSet<&[u8]> = form.windows(part).collect();
+    let bytes: Vec<u8> = layer.iter().map(|byte| byte.byte).collect();
+    for (at, window) in bytes.windows(part).enumerate() {
+        if parts.contains(window) {
+            found.push(layer[at].from..layer[at + part - 1].until);
+        }
+    }
+}
+
+/// The same with each escape read once: `%2F`, `\\u002f`, `\\"`, `&#47;`.
+fn unescaped(layer: &[Byte]) -> Vec<Byte> {
+    let bytes: Vec<u8> = layer.iter().map(|byte| byte.byte).collect();
+    let (mut inner, mut at) = (Vec::with_capacity(layer.len()), 0);
+    while at < layer.len() {
+        let (length, said) = escape(&bytes[at..]);
+        let (from, until) = (layer[at].from, layer[at + length - 1].until);
+        match said {
+            Some(character) => {
+                inner.extend(character.to_string().bytes().map(|byte| Byte { byte: plain(byte), from, until }));
+            }
+            // A byte of a character that is written in several.
+            None if length == 3 => inner.extend(hex(&bytes[at + 1..at + 3]).map(|byte| Byte { byte: plain(byte as u8), from, until })),
+            None => inner.push(layer[at]),
+        }
+        at += length;
+    }
+    inner
+}
+
+/// How many bytes the first thing of a text takes, and the character that it stands for when it is an escape.
+fn escape(text: &[u8]) -> (usize, Option<char>) {
+    match text {
+        [b'%', digits @ ..] if digits.len() >= 2 && hex(&digits[..2]).is_some() => (3, None),
+        [b'\\', b'u', digits @ ..] if digits.len() >= 4 => match hex(&digits[..4]).and_then(char::from_u32) {
+            Some(character) => (6, Some(character)),
+            None => (1, None),
+        },
+        [b'\\', b'x', digits @ ..] if digits.len() >= 2 => match hex(&digits[..2]).and_then(char::from_u32) {
+            Some(character) => (4, Some(character)),
+            None => (1, None),
+        },
+        [b'\\', b'n' | b'r' | b't', ..] => (2, Some(' ')),
+        [b'\\', other, ..] if other.is_ascii_punctuation() => (2, Some(char::from(*other))),
+        [b'&', ..] => {
+            let end = text.len().min(12);
+            let read = text[..end].iter().position(|byte| *byte == b';').and_then(|end| entity(std::str::from_utf8(&text[..=end]).ok()?));
+            read.map_or((1, None), |(character, length)| (length, Some(character)))
+        }
+        _ => (1, None),
+    }
+}
+
+fn hex(digits: &[u8]) -> Option<u32> {
+    digits.iter().try_fold(0, |number, digit| Some(number * 16 + char::from(*digit).to_digit(16)?))
+}
+
+/// The text without these ranges, which may overlap.
+fn without(text: &str, mut found: Vec<Range<usize>>) -> String {
+    found.sort_unstable_by_key(|range| range.start);
     let (mut kept, mut from) = (String::with_capacity(text.len()), 0);
-    for (at, _) in haystack.match_indices(&needle) {
-        kept.push_str(&text[from..at]);
-        kept.push_str(CUT);
-        from = at + needle.len();
+    for range in found {
+        if range.start > from || kept.is_empty() {
+            kept.push_str(text.get(from..text.floor_char_boundary(range.start)).unwrap_or_default());
+        }
+        if !kept.ends_with(CUT) {
+            kept.push_str(CUT);
+        }
+        from = from.max(text.ceil_char_boundary(range.end));
     }
     kept.push_str(&text[from..]);
     kept
-}
-
-/// What base64 makes of these bytes behind 0, 1 or 2 others: the characters that depend on nothing else.
-fn coded(bytes: &[u8]) -> Vec<String> {
-    let mut forms = Vec::new();
-    for before in 0..3 {
-        let mut whole = vec![0; before];
-        whole.extend_from_slice(bytes);
-        // A character holds six bits: the first that is all ours, and the last.
-        let (first, last) = ((before * 8).div_ceil(6), whole.len() * 8 / 6);
-        for text in [STANDARD_NO_PAD.encode(&whole), URL_SAFE_NO_PAD.encode(&whole)] {
-            forms.extend(text.get(first..last).filter(|text| text.len() >= SHORTEST_CODED).map(str::to_owned));
-        }
-    }
-    forms
 }
 
 #[cfg(test)]
@@ -93,6 +180,22 @@ mod tests {
                 assert!(shown.contains(CUT) && shown.chars().count() <= 2 + (user.len() + after.len()) * 4 / 3 + 3, "{shown}");
             }
         }
+        for (echo, shown) in [
+            ("k=s3cr3t&#x2F;with&#43;signs &quot;q&quot;!", "k=…!"),
+            ("k=s3cr3t&sol;with&plus;signs&#32;&#34;q&#34;!", "k=…!"),
+            ("k=s3cr3t%252Fwith%252Bsigns%2520%2522q%2522!", "k=…!"),
+            (r#"{"k":"{\"k\":\"s3cr3t/with+signs \\\"q\\\"\"}"}"#, r#"{"k":"{\"k\":\"…\"}"}"#),
+            (r"k=s3cr3t\u002fwith\u002Bsigns\u0020\u0022q\u0022!", "k=…!"),
+            (r"k=\u0073\u0033\u0063\u0072\u0033\u0074\u002f\u0077ith+signs", "k=…"),
+            ("%26%2347%3Bs3cr3t%26%2347%3Bwith%26%2343%3Bsigns!", "%26%2347%3B…!"),
+            ("it begins with s3cr3t/w, ends in igns \"q\"", "it begins with …, ends in …"),
+            ("s3cr3t alone is seven", "s3cr3t alone is seven"),
+            ("ns \\\"q\\\" is six", "ns \\\"q\\\" is six"),
+        ] {
+            assert_eq!(redact(echo, &secret), shown, "{echo}");
+        }
+        assert!(!redact("Basic dXNlcjpzM2NyM3Qvd2l0aCtzaWducyAicSI=", &secret).contains("M2NyM3Qvd2l0aCtz"));
+        assert_eq!(redact("&amp;%zz\\u12 \\ud83d &#xffffffff; é%", &secret), "&amp;%zz\\u12 \\ud83d &#xffffffff; é%");
         assert_eq!(redact("nothing here", &secret), "nothing here");
         assert_eq!(redact("an a and a b", &Secret::new("a")), "an a and a b");
         assert_eq!(redact("ÄÖ s3cr3t ß", &Secret::new("s3cr3t")), "ÄÖ … ß");

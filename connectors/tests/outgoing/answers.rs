@@ -33,7 +33,7 @@ async fn ask(router: Router) -> Result<(), Error> {
 async fn o5_headers_above_64_kib_are_refused() {
     ask(Router::new().route("/", get(|| async { (headers(60 << 10), "[]") }))).await.expect("not too large");
     let error = ask(Router::new().route("/", get(|| async { (headers(66 << 10), "[]") }))).await.expect_err("too large");
-    assert!(matches!(error.kind, Kind::TooLarge { limit: 65536 }), "{error}");
+    assert!(matches!(error.kind, Kind::TooLarge { limit: 65536, .. }), "{error}");
     assert!(error.doing.contains("headers") && error.attempts == 1, "{error:?}");
     // One line alone, and so many that the HTTP library gives up by itself.
     let one = || async { ([(header::SERVER, "x".repeat(70 << 10))], "[]") };
@@ -116,5 +116,5 @@ async fn o5_only_gzip_is_asked_for_and_unpacked() {
     };
     let error = ask(Router::new().route("/", get(answer))).await.expect_err("not unpacked");
     assert!(matches!(error.kind, Kind::Shape { .. }), "{error}");
-    assert_eq!(*asked.lock().unwrap(), "gzip".repeat(6));
+    assert_eq!(*asked.lock().unwrap(), "gzip".repeat(2));
 }

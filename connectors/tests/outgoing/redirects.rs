@@ -63,11 +63,14 @@ fn targets(tool: &str, sink: u16) -> Vec<(String, String)> {
         (format!("http://{own}:x@127.0.0.1:{sink}/"), port),
         (format!("//localhost:{sink}/api"), format!("https://localhost:{sink}")),
         (format!("\\\\localhost:{sink}\\api"), format!("https://localhost:{sink}")),
-        (format!("http:/\\localhost:{sink}/api"), other),
+        (format!("http:/\\localhost:{sink}/api"), other.clone()),
         (format!("http://[::ffff:127.0.0.1]:{sink}/"), format!("http://[::ffff:7f00:1]:{sink}")),
         ("file:///etc/passwd".to_owned(), "`file:`".to_owned()),
         (format!("{tool}/elsewhere"), tool.to_owned()),
         ("/elsewhere".to_owned(), "another page of itself".to_owned()),
+        ("/login?next=/api".to_owned(), "its own log-in page".to_owned()),
+        (format!("{other}/auth/realms/x/openid-connect?token=x"), "the log-in page of http://localhost".to_owned()),
+        ("/404.html".to_owned(), "its own error page".to_owned()),
         ("../elsewhere".to_owned(), "another page of itself".to_owned()),
     ]
 }
@@ -75,7 +78,9 @@ fn targets(tool: &str, sink: u16) -> Vec<(String, String)> {
 fn assert_refused(error: &Error, named: &str, case: &str) {
     assert!(matches!(&error.kind, Kind::Redirect(target) if target.contains(named)), "{case}: {error}");
     assert!(!error.to_string().contains("token=x"), "{error}");
-    assert!(error.hint().is_some_and(|hint| hint.contains("`location`")), "{error}");
+    let hint = error.hint().unwrap_or_default();
+    let page = ["log-in page", "error page"].iter().any(|page| named.contains(page));
+    assert!(hint.contains("`location`") && hint.contains("that the tool redirects to") != page, "{error}: {hint}");
     assert_eq!(error.attempts, 1, "{case}");
 }
 

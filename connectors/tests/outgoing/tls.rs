@@ -166,6 +166,12 @@ async fn o4_servers_of_tls_1_1_and_older_are_refused() {
 }
 
 #[tokio::test]
+async fn a_port_that_speaks_plain_http_is_told_as_that() {
+    let url = super::serve(axum::Router::new()).await.replace("http://", "https://");
+    assert_tls(&ask(&url, None).await.unwrap_err(), "plain http", "https port");
+}
+
+#[tokio::test]
 async fn o4_a_ca_file_that_is_none_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ca.pem");

@@ -90,7 +90,7 @@ async fn o1_a_redirect_that_answers_a_signed_request_is_not_followed() {
 async fn o5_a_body_above_the_cap_is_not_read() {
     let body = format!("{{\"HubArn\":\"{}\"}}", "x".repeat(5000));
     let error = describe(&aws(answers(move |_| body.clone().into_response()), false).await).await.expect_err("too much");
-    assert!(matches!(error.kind, Kind::TooLarge { limit: 4000 }), "{error}");
+    assert!(matches!(error.kind, Kind::TooLarge { limit: 4000, .. }), "{error}");
     assert_eq!(&*error.doing, "reading GET /accounts");
 }
 
@@ -99,7 +99,7 @@ async fn an_answer_that_is_no_json_object_is_never_taken_for_an_empty_one() {
     for (body, elsewhere) in [("", false), ("{\"HubArn\":", false), ("<html>log in</html>", true)] {
         let error = describe(&aws(answers(move |_| body.into_response()), false).await).await.expect_err("no answer");
         assert_eq!((matches!(error.kind, Kind::Elsewhere(_)), matches!(error.kind, Kind::Shape { .. })), (elsewhere, !elsewhere), "{body}");
-        assert_eq!(error.attempts, 6);
+        assert_eq!(error.attempts, 2, "asked for once more");
     }
 }
 
@@ -133,6 +133,15 @@ async fn errors_are_told_by_the_name_that_aws_gives_them() {
         let again = matches!(failed.kind.remedy(), Remedy::Retry | Remedy::Wait(_));
         assert_eq!(failed.attempts, if again { 6 } else { 1 }, "{status} {code}");
     }
+}
+
+#[tokio::test]
+async fn errors_in_xml_are_told_by_their_name_too() {
+    let body = "<?xml version=\"1.0\"?>\n<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code>\
+                <Message>no &lt;access&gt;</Message></Error></ErrorResponse>";
+    let failed = describe(&aws(answers(move |_| (axum::http::StatusCode::BAD_REQUEST, body).into_response()), false).await).await;
+    let failed = failed.expect_err("an error");
+    assert_eq!(failed.kind.to_string(), "a permission is missing: AccessDenied: no <access>");
 }
 
 #[tokio::test]

@@ -9,18 +9,25 @@ use reqwest::{
 };
 use url::Url;
 
-use crate::{Error, Excerpt, Kind, kit::items::without_values};
+use super::body::is_page;
+use crate::{
+    Error, Excerpt, Kind,
+    error::{ERROR_PAGE, LOG_IN_PAGE, NO_TLS},
+    kit::{items::without_values, mend::whereabouts},
+};
 
-/// What a good status means whose body is not the expected JSON. Without `excerpt` nothing of the body is told.
-pub(crate) fn shape(headers: &HeaderMap, body: &[u8], error: &serde_json::Error, excerpt: Option<impl FnOnce(&[u8]) -> Excerpt>) -> Kind {
+/// What a good status means whose body is not the expected JSON. Without an excerpt nothing of the body is told.
+pub(super) fn shape(headers: &HeaderMap, text: &str, error: &serde_json::Error, excerpt: Option<Excerpt>) -> Kind {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("nothing said");
-    let reason = match (body.first(), excerpt) {
-        (None, _) => "the body is empty".to_owned(),
-        (Some(b'<'), _) => return Kind::Elsewhere(format!("a web page came instead of JSON ({kind})").into()),
-        (_, Some(excerpt)) => format!("{error} (content type {kind}): {}", excerpt(body)),
-        (_, None) => format!("{} (content type {kind}, {} bytes)", without_values(&error.to_string()), body.len()),
+    // Only in whole JSON is there a place to be named.
+    let (path, why) = if error.is_data() { whereabouts(text, error) } else { (".".to_owned(), error.to_string()) };
+    let (path, reason) = match excerpt {
+        _ if text.trim().is_empty() => (path, "the body is empty".to_owned()),
+        _ if is_page(text.as_bytes()) => return Kind::Elsewhere(format!("a web page came instead of JSON ({kind})").into()),
+        Some(excerpt) => (path, format!("{why} (content type {kind}): {excerpt}")),
+        None => (".".to_owned(), format!("{} (content type {kind}, {} bytes)", without_values(&why), text.len())),
     };
-    Kind::Shape { path: ".".into(), reason: reason.into() }
+    Kind::Shape { path: path.into(), reason: reason.into() }
 }
 
 /// What a status other than success means.
@@ -41,9 +48,21 @@ pub(super) fn target(headers: &HeaderMap) -> String {
     let link = headers.get(header::LOCATION).map(|value| String::from_utf8_lossy(value.as_bytes())).unwrap_or_default();
     let link = link.trim().replace('\\', "/");
     let absolute = if link.starts_with("//") { format!("https:{link}") } else { link };
-    match Url::parse(&absolute) {
-        Ok(url) => Excerpt::new(&shown(&url)).to_string(),
-        Err(_) => "another page of itself".to_owned(),
+    let address = absolute.split(['?', '#']).next().unwrap_or_default().to_ascii_lowercase();
+    let says = |words: &[&str]| words.iter().any(|word| address.contains(word));
+    let page =
+        if says(&["login", "log-in", "log_in", "signin", "sign-in", "sign_in", "/sso", "//sso.", "saml", "oauth", "authorize", "openid"]) {
+            Some(LOG_IN_PAGE)
+        } else if says(&["404", "not-found", "notfound", "not_found", "/error"]) {
+            Some(ERROR_PAGE)
+        } else {
+            None
+        };
+    match (Url::parse(&absolute), page) {
+        (Ok(url), Some(page)) => Excerpt::new(&format!("the {page} of {}", shown(&url))).to_string(),
+        (Ok(url), None) => Excerpt::new(&shown(&url)).to_string(),
+        (Err(_), Some(page)) => format!("its own {page}"),
+        (Err(_), None) => "another page of itself".to_owned(),
     }
 }
 
@@ -63,7 +82,7 @@ pub(super) fn time_in(headers: &HeaderMap, name: &str) -> Option<Timestamp> {
     text.parse().ok().or_else(utc)
 }
 
-/// `Retry-After` in seconds or as an HTTP date, measured against the vendor's own clock; without it, the end of the quota's
+/// `Retry-After` in seconds, as an HTTP date or as a point in time since 1970 (in seconds or milliseconds), measured against the vendor's own clock; without it, the end of the quota's
 /// window (`X-RateLimit-Reset` and its kin) in seconds, or as a point in time since 1970.
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name: &str| Some(headers.get(name)?.to_str().ok()?.trim());
@@ -73,6 +92,10 @@ pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     };
     if let Some(text) = text("retry-after") {
         return match text.parse::<f64>() {
+            #[expect(clippy::cast_possible_truncation, reason = "checked to be within what an i64 holds")]
+            Ok(milliseconds @ 1e12..1e15) => Some(since_now(Timestamp::from_millisecond(milliseconds as i64).ok()?)),
+            #[expect(clippy::cast_possible_truncation, reason = "checked to be within what an i64 holds")]
+            Ok(seconds @ 1e9..1e12) => Some(since_now(Timestamp::from_second(seconds as i64).ok()?)),
             Ok(seconds) => Duration::try_from_secs_f64(seconds).ok(),
             Err(_) => Some(since_now(http_date(text)?)),
         };
@@ -116,6 +139,9 @@ pub(crate) fn network(doing: &str, error: reqwest::Error) -> Error {
     // What rustls says of a server that is not good enough. It has not been sent anything, and trying again changes nothing.
     if let Some(at) = text.find("invalid peer certificate") {
         return Error::new(doing, Kind::Tls(told(&text[at..])));
+    }
+    if text.contains("InvalidContentType") {
+        return Error::new(doing, Kind::Tls(told(&format!("the port {NO_TLS} (https), but something else, such as plain http"))));
     }
     if text.contains("ProtocolVersion") || text.contains("peer is incompatible") {
         return Error::new(doing, Kind::Tls(told(&text)));

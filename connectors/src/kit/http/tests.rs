@@ -22,6 +22,10 @@ fn f1_retry_after_is_read_in_both_forms_against_the_vendors_clock() {
     assert_eq!(retry_after(&both), Some(Duration::from_secs(120)));
     let past = headers(&[("date", "Tue, 24 Nov 2026 10:00:00 GMT"), ("retry-after", "Tue, 24 Nov 2026 09:00:00 GMT")]);
     assert_eq!(retry_after(&past), Some(Duration::ZERO));
+    for until in ["1795514405", "1795514405000", "1795514405.0"] {
+        let told = headers(&[("date", "Tue, 24 Nov 2026 10:00:00 GMT"), ("retry-after", until)]);
+        assert_eq!(retry_after(&told), Some(Duration::from_secs(5)), "{until}");
+    }
     assert_eq!(retry_after(&headers(&[("retry-after", "soon")])), None);
     assert_eq!(retry_after(&headers(&[("retry-after", "1e300")])), None);
     assert_eq!(retry_after(&headers(&[("x-ratelimit-reset", "42")])), Some(Duration::from_secs(42)));
@@ -200,4 +204,98 @@ async fn k1_a_vendor_that_echoes_what_it_was_sent_tells_nobody() {
             assert!(!told.contains(&form.to_lowercase()), "{status} {body}: {form} in {told}");
         }
     }
+}
+
+/// A server that gives these answers one after the other, the last one for ever; and how often it was asked.
+async fn script(answers: Vec<(u16, Vec<u8>)>) -> (Http, Arc<AtomicU32>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let location = format!("http://{}", listener.local_addr().expect("an address"));
+    let asked = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&asked);
+    let router = Router::new().fallback(move || {
+        let number = count.fetch_add(1, Ordering::SeqCst) as usize;
+        let (status, body) = answers[number.min(answers.len() - 1)].clone();
+        std::future::ready((StatusCode::from_u16(status).expect("a status"), body))
+    });
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (reach(&location, plain(), Auth::None, Resolver::system()).expect("a client"), asked)
+}
+
+#[tokio::test]
+async fn e4_a_silent_host_is_left_alone_after_twelve_attempts_and_four_last_tries() {
+    let (http, asked) = script(vec![(503, Vec::new())]).await;
+    let cx = Cx::new(Arc::new(Activity::without_waits()));
+    let mut told = Vec::new();
+    for _ in 0..240 {
+        told.push(http.get("/", &[]).send::<Value>(&cx).await.expect_err("down"));
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), 16);
+    assert!(matches!((&told[0].kind, told[0].attempts), (Kind::Vendor { status: 503, .. }, 6)), "{}", told[0]);
+    assert!(matches!(&told[239].kind, Kind::Network(why) if why.contains("16 attempts") && why.contains("503")), "{}", told[239]);
+    // Another operation begins anew.
+    let cx = Cx::new(Arc::new(Activity::without_waits()));
+    http.get("/", &[]).send::<Value>(&cx).await.expect_err("still down");
+    assert_eq!(asked.load(Ordering::SeqCst), 22);
+}
+
+#[tokio::test]
+async fn e4_any_answer_ends_the_silence() {
+    let down = || (502, Vec::new());
+    let mut answers: Vec<_> = (0..13).map(|_| down()).collect();
+    answers.extend([(404, Vec::new()), down(), (200, b"[1]".to_vec())]);
+    let (http, asked) = script(answers).await;
+    let cx = Cx::new(Arc::new(Activity::without_waits()));
+    for _ in 0..3 {
+        http.get("/", &[]).send::<Value>(&cx).await.expect_err("twice six attempts, and the first of the last tries");
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), 13);
+    let error = http.get("/", &[]).send::<Value>(&cx).await.expect_err("an answer");
+    assert!(matches!(error.kind, Kind::Refused { status: 404, .. }), "{error}");
+    http.get("/", &[]).send::<Value>(&cx).await.expect("tried again as usual");
+    assert_eq!(asked.load(Ordering::SeqCst), 16);
+}
+
+#[tokio::test]
+async fn c2_an_answer_that_cannot_be_used_is_asked_for_once_more() {
+    let page = b"\r\n <html>log in</html>".to_vec();
+    for (body, elsewhere) in [(page, true), (b"{\"a\":1}".to_vec(), false), (b"[1,".to_vec(), false), (Vec::new(), false)] {
+        let (http, asked) = script(vec![(200, body.clone())]).await;
+        let cx = Cx::new(Arc::new(Activity::without_waits()));
+        let error = http.get("/", &[]).send::<Vec<u8>>(&cx).await.expect_err("no list");
+        assert_eq!((error.attempts, asked.load(Ordering::SeqCst)), (2, 2), "{error}");
+        assert_eq!(
+            (matches!(error.kind, Kind::Elsewhere(_)), matches!(error.kind, Kind::Shape { .. })),
+            (elsewhere, !elsewhere),
+            "{error}"
+        );
+        let (http, asked) = script(vec![(200, body), (200, b"[1]".to_vec())]).await;
+        assert_eq!(http.get("/", &[]).send::<Vec<u8>>(&cx).await.expect("a list").body, [1]);
+        assert_eq!(asked.load(Ordering::SeqCst), 2);
+    }
+}
+
+#[tokio::test]
+async fn c2_odd_bytes_are_read_and_named_in_a_warning() {
+    let (http, asked) = script(vec![(200, b"\xef\xbb\xbf[\"caf\xe9\"]".to_vec())]).await;
+    let activity = Arc::new(Activity::without_waits());
+    let cx = Cx::new(Arc::clone(&activity));
+    let answer = http.get("/api/issues", &[]).send::<Vec<String>>(&cx).await.expect("a list");
+    assert_eq!((&*answer.body[0], asked.load(Ordering::SeqCst)), ("caf\u{fffd}", 1));
+    let warnings = activity.warnings();
+    assert_eq!(
+        warnings,
+        [
+            "the answer to GET /api/issues begins with a byte order mark",
+            "the answer to GET /api/issues holds bytes that are not UTF-8, each read as U+FFFD"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn e2_a_list_of_more_than_65536_values_is_too_large() {
+    let (http, asked) = script(vec![(200, format!("{{\"rows\":[{}0]}}", "0,".repeat(1 << 16)).into_bytes())]).await;
+    let error = http.get("/", &[]).send::<Value>(&Cx::default()).await.expect_err("too large");
+    assert_eq!(error.kind.to_string(), "the answer has more than 65536 items in one list");
+    assert!(error.hint().is_some_and(|hint| hint.contains("read less")), "{error}");
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
 }

@@ -1,5 +1,5 @@
-//! O5: an answer that unpacks to ten gibibytes ends as too large, and takes next to no memory. A process of its own, so that
-//! its memory is the test's.
+//! O5: an answer that unpacks to ten gibibytes, or whose values would take as much, ends as too large, and takes next to no
+//! memory. A process of its own, so that its memory is the test's.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -49,8 +49,33 @@ fn link(url: &str) -> Link {
     Link { location: Location::parse(url, false).unwrap(), options: HttpOptions::default(), limiters: Arc::new(Limiters::default()) }
 }
 
+/// Thirty-two mebibytes of `[0,0,…]`, each value of which becomes some hundred bytes, and the same in one finding.
+async fn many_values() {
+    let zeros = format!("[0{}]", ",0".repeat(16 << 20));
+    for body in [format!("{{\"data\":[{{\"tags\":{zeros}}}]}}"), zeros] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let body = Bytes::from(body);
+        let router = Router::new().fallback(move || std::future::ready(body.clone()));
+        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        let http = link(&url).http(&META, Auth::Bearer(Secret::new("canary"))).unwrap();
+        let before = memory("VmRSS");
+        let cx = Cx::new(Arc::new(Activity::without_waits()));
+        let error = http.get("/", &[]).send::<Value>(&cx).await.unwrap_err();
+        assert!(matches!(error.kind, Kind::TooLarge { limit: 65536, .. }) && error.attempts == 1, "{error}");
+        let grown = memory("VmHWM").saturating_sub(before) / 1024;
+        assert!(grown <= 96, "{grown} MiB");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn o5_bombs_end_as_too_large_within_96_mib() {
+    unpacked_bombs().await;
+    // In turn, as the memory is that of the process.
+    many_values().await;
+}
+
+async fn unpacked_bombs() {
     let part = part();
     assert!(part.len() < 2048, "{} bytes", part.len());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -26,11 +26,12 @@ pub(crate) fn redact(text: &str, secret: &Secret) -> String {
         return text.to_owned();
     }
     let forms = forms(secret);
+    let parts: Vec<(usize, HashSet<&[u8]>)> = forms.iter().map(|(form, part)| (*part, form.windows(*part).collect())).collect();
     let mut found: Vec<Range<usize>> = Vec::new();
     let mut layer: Vec<Byte> = text.bytes().enumerate().map(|(at, byte)| Byte { byte: plain(byte), from: at, until: at + 1 }).collect();
     for _ in 0..=LAYERS {
-        for (form, part) in &forms {
-            search(&layer, form, *part, &mut found);
+        for (length, parts) in &parts {
+            search(&layer, *length, parts, &mut found);
         }
         let inner = unescaped(&layer);
         if inner.len() == layer.len() {
@@ -78,13 +79,12 @@ fn forms(secret: &[u8]) -> Vec<(Vec<u8>, usize)> {
     forms
 }
 
-/// Notes where so many bytes running of a form stand.
-fn search(layer: &[Byte], form: &[u8], part: usize, found: &mut Vec<Range<usize>>) {
-    let parts: HashSet<&[u8]> = form.windows(part).collect();
+/// Notes where one of these parts, which all have this length, stands.
+fn search(layer: &[Byte], length: usize, parts: &HashSet<&[u8]>, found: &mut Vec<Range<usize>>) {
     let bytes: Vec<u8> = layer.iter().map(|byte| byte.byte).collect();
-    for (at, window) in bytes.windows(part).enumerate() {
+    for (at, window) in bytes.windows(length).enumerate() {
         if parts.contains(window) {
-            found.push(layer[at].from..layer[at + part - 1].until);
+            found.push(layer[at].from..layer[at + length - 1].until);
         }
     }
 }

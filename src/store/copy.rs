@@ -115,6 +115,7 @@ pub fn restore(path: &Path, backup: &Path) -> Result<Vec<String>> {
     let path = file::real(path);
     let refused = |why: &str| Error::NoBackup { path: backup.to_owned(), reason: why.to_owned() };
     match fs::metadata(backup) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(refused("there is no such file")),
         Err(error) => return Err(refused(&error.to_string())),
         Ok(file) if !file.is_file() => return Err(refused("it is no file")),
         Ok(_) if file::inode(backup) == file::inode(&path) => return Err(refused("it is the database itself")),

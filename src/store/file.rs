@@ -85,6 +85,12 @@ pub(crate) fn make_folder(path: &Path) -> Result<()> {
 pub(super) fn create_private(path: &Path) -> Result<()> {
     make_folder(path)?;
     let error = |reason: String| Error::Open { path: path.to_owned(), reason };
+    let log = beside(path, BESIDE[0]);
+    if !path.exists() && fs::metadata(&log).is_ok_and(|log| log.len() > 0) {
+        // An empty database in its place would destroy what the log holds, and whoever works with the old one its place.
+        let log = log.display();
+        return Err(error(format!("it is not there, but its log {log} is: put it back, or remove the log to begin an empty one")));
+    }
     match fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Ok(_) => return Ok(()),
         Err(why) if why.kind() != io::ErrorKind::AlreadyExists => return Err(error(why.to_string())),

@@ -346,6 +346,29 @@ async fn d12_texts_are_right_after_another_program_restored_into_the_open_file()
     bench.assert_oracle("after the foreign restore");
 }
 
+/// The database was moved away while its log stays: an empty one in its place would destroy the log.
+#[tokio::test(flavor = "multi_thread")]
+async fn d12_no_database_is_begun_beside_the_log_of_another_one() {
+    let bench = small().await;
+    bench.sync(false).await;
+    let (database, away) = (bench.folder.path().join("t.db"), bench.folder.path().join("away"));
+    let log = || fs::read(bench.folder.path().join("t.db-wal")).unwrap();
+    let before = log();
+    assert!(!before.is_empty());
+    fs::rename(&database, &away).unwrap();
+    for arguments in [&["status"][..], &["findings", "list"], &["run", "--once"], &["run"], &["db", "migrate"]] {
+        let (code, _, stderr) = run(bench.command(arguments)).await;
+        assert!(
+            code == Some(1) && stderr.contains("E0505") && stderr.contains("t.db-wal is: put it back"),
+            "{arguments:?}: {code:?} {stderr}"
+        );
+    }
+    assert!(!database.exists() && log() == before);
+    fs::rename(&away, &database).unwrap();
+    bench.sync(true).await;
+    bench.assert_oracle("after it was put back");
+}
+
 /// Deleted or replaced under a process: it is noticed, told, and nothing goes into files that nobody will find.
 #[tokio::test(flavor = "multi_thread")]
 async fn d12_nothing_is_written_into_files_that_were_deleted_or_replaced() {

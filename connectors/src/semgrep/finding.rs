@@ -73,6 +73,7 @@ impl Wire {
             vendor_state,
             cwe: ids::cwes(&rule.cwe_names.0.join(" ")),
             vendor_first_seen: self.created_at.as_deref().and_then(text::time),
+            vendor_closed_at: self.state_updated_at.as_deref().filter(|_| state == State::Fixed).and_then(text::time),
             ..Finding::new(key, record, if product == Product::Sca { Category::Sca } else { Category::Sast })
         };
         let guidance = assistant.guidance.unwrap_or_default();

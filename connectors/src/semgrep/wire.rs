@@ -118,6 +118,7 @@ pub(super) struct Wire {
     #[serde(default, deserialize_with = "or_default")]
     pub(super) categories: Texts,
     pub(super) created_at: Option<String>,
+    pub(super) state_updated_at: Option<String>,
     pub(super) rule_name: Option<String>,
     pub(super) rule_message: Option<String>,
     pub(super) location: Option<Place>,

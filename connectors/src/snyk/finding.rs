@@ -146,7 +146,8 @@ pub(super) fn finding(issue: Issue, org: &Scope, around: &Around, cx: &Cx) -> It
     let (line_start, line_end) = lines(source.and_then(SourceLocation::start), end);
     // A resolved one was seen until then.
     let resolved_at = about.resolution.and_then(|resolution| text::time(&resolution.resolved_at?));
-    let seen = resolved_at.filter(|_| state == State::Fixed).or_else(|| about.updated_at.as_deref().and_then(text::time));
+    let resolved_at = resolved_at.filter(|_| state == State::Fixed);
+    let seen = resolved_at.or_else(|| about.updated_at.as_deref().and_then(text::time));
     let link = match item.kind.as_str() {
         "project" => project_url(around.app.as_deref(), &org.title, &item.id, Some(&about.key)),
         "environment" => cloud_url(around.app.as_deref(), &org.title),
@@ -183,6 +184,7 @@ pub(super) fn finding(issue: Issue, org: &Scope, around: &Around, cx: &Cx) -> It
         url: link,
         vendor_first_seen: about.created_at.as_deref().and_then(text::time),
         vendor_last_seen: seen,
+        vendor_closed_at: resolved_at,
         cve: ids.cve,
         cwe: ids.cwe,
         identifiers: ids.other,

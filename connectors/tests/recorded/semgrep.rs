@@ -255,6 +255,14 @@ async fn the_lineage_is_the_vendors_hash_of_rule_file_and_code() {
 }
 
 #[tokio::test]
+async fn a_fixed_finding_is_closed_when_its_state_changed() {
+    let finding = |status: &str| json!({ "id": 1, "repository": { "name": "semgrep" }, "status": status, "state_updated_at": "2026-01-02 03:04:05+00:00" });
+    let read = page("sast", &json!([finding("fixed"), finding("open"), finding("ignored")])).await;
+    let closed: Vec<_> = read.findings().iter().map(|finding| finding.vendor_closed_at.map(|time| time.to_string())).collect();
+    assert_eq!(closed, [Some("2026-01-02T03:04:05Z".to_owned()), None, None]);
+}
+
+#[tokio::test]
 async fn repositories_are_found_in_any_case() {
     let answer = |name: &str| json!([{ "id": 1, "repository": { "name": name } }]);
     for (name, record) in [("Foo/Bar", "3"), ("foo/bar", "3"), ("SimpsonCorp/sample_repo", "2")] {

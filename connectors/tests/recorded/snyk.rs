@@ -228,11 +228,13 @@ async fn a_cloud_issue_has_its_rule_its_classes_its_dates_and_a_link() {
     );
     assert_eq!(texts(&finding.reference_urls), ["https://security.snyk.io/rules/cloud/SNYK-CC-00181"]);
     assert_eq!(finding.vendor_last_seen.unwrap().to_string(), "2026-02-03T00:00:00Z", "until it was resolved");
+    assert_eq!(finding.vendor_closed_at, finding.vendor_last_seen);
     let custom = json!({ "type": "custom", "updated_at": "2026-03-04T05:06:07Z",
         "problems": [{ "id": "X-1", "source": "acme", "type": "vulnerability" }, { "id": "RULE-9", "source": "acme", "type": "rule" }] });
     let page = Tool::of(issues([custom])).read(token()).await;
     assert_eq!(page.findings()[0].rule.as_deref(), Some("RULE-9"), "whatever its source is called");
-    assert_eq!(page.findings()[0].vendor_last_seen.unwrap().to_string(), "2026-03-04T05:06:07Z");
+    let open = page.findings()[0];
+    assert_eq!((open.vendor_last_seen.unwrap().to_string(), open.vendor_closed_at), ("2026-03-04T05:06:07Z".to_owned(), None));
 }
 
 #[tokio::test]

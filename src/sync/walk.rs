@@ -351,8 +351,9 @@ fn believed(cx: &Cx) -> Option<Timestamp> {
         return Some(told);
     }
     cx.warn(format!(
-        "the tool's clock is at {told:.0}, ours at {now:.0}: one of them is wrong. Changes are read by ours, which may bring some again; \
-         set the wrong clock right"
+        "the tool's clock is {} hours ahead of this machine's: one of them is wrong. Changes are read by this machine's, which may bring \
+         some again; set the wrong clock right",
+        told.duration_since(now).as_hours()
     ));
     Some(now)
 }

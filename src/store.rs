@@ -80,7 +80,9 @@ pub enum Error {
     )]
     Damaged(PathBuf),
     /// The file was written by a newer version.
-    #[error("the database was written by a newer version of tributary: {0}")]
+    #[error(
+        "the database was written by a newer version of tributary, or one that is not finished ({0}): run that version, or restore a backup of this one"
+    )]
     Newer(String),
     /// A backup cannot be written.
     #[error("cannot write the backup {path}: {reason}")]
@@ -446,7 +448,10 @@ fn migrate(path: &Path, connection: &mut Connection) -> Result<()> {
                 failpoint::pass("migration.done");
                 return Ok(());
             }
-            Err(error) if error.to_string().contains("missing from the filesystem") => return Err(Error::Newer(error.to_string())),
+            // Steps that this version does not know, or knows otherwise: trying again changes nothing.
+            Err(error) if ["missing from the filesystem", "is different than"].iter().any(|told| error.to_string().contains(told)) => {
+                return Err(Error::Newer(error.to_string()));
+            }
             Err(error) => {
                 // The other process may have applied the same step meanwhile.
                 last = Some(error.to_string());

@@ -187,13 +187,20 @@ async fn d12_a_backup_of_a_newer_version_or_another_program_changes_nothing() {
     let sql =
         "insert into refinery_schema_history (version, name, applied_on, checksum) values (999, 'later', '2030-01-01T00:00:00Z', '1')";
     Connection::open(&newer).unwrap().execute(sql, []).unwrap();
+    let unfinished = place.beside("unfinished.db");
+    fs::copy(&backup, &unfinished).unwrap();
+    Connection::open(&unfinished).unwrap().execute("update refinery_schema_history set checksum = '5'", []).unwrap();
     let other = place.beside("other.db");
     Connection::open(&other).unwrap().execute_batch("create table t (a); insert into t values (1)").unwrap();
     place.settle();
     let before = fs::read(place.database()).unwrap();
-    for (file, exit, code) in
-        [(&newer, 1, "E0504"), (&other, 2, "E0510"), (&place.beside("no.db"), 2, "E0510"), (&place.beside("t.db"), 2, "E0510")]
-    {
+    for (file, exit, code) in [
+        (&newer, 1, "E0504"),
+        (&unfinished, 1, "E0504"),
+        (&other, 2, "E0510"),
+        (&place.beside("no.db"), 2, "E0510"),
+        (&place.beside("t.db"), 2, "E0510"),
+    ] {
         let (told, _, stderr) = run(place.command(&["db", "restore", file])).await;
         assert!(told == Some(exit) && stderr.contains(code), "{file}: {told:?} {stderr}");
         assert!(fs::read(place.database()).unwrap() == before, "{file}: the database was touched");

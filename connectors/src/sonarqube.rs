@@ -273,7 +273,7 @@ impl SonarQube {
         }
         // Asked after the date: what was worked off by then is listed now.
         match self.get(server, "/api/ce/component").query("component", Some(project)).send::<Tasks>(cx).await {
-            Ok(answer) => Ok(shown.analysis_date.filter(|_| answer.body.queue.is_empty())),
+            Ok(answer) => Ok(shown.analysis_date.filter(|date| !date.is_empty() && answer.body.queue.is_empty())),
             Err(error) if matches!(error.kind, Kind::Refused { .. } | Kind::Forbidden(_)) => Ok(None),
             Err(error) => Err(self.hinted(error)),
         }

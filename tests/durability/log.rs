@@ -26,8 +26,8 @@ async fn d9_a_pinned_reader_is_warned_about_and_the_log_is_short_after_it() {
     for _ in 0..9 {
         foreign
             .execute_batch(
-                "insert into quarantine (operation, connection, scope, path, reason, raw, at) select 'x', 'other', 'x', 'x', 'x',
-                 hex(randomblob(500000)), 0 from (values (1), (2), (3), (4), (5), (6), (7), (8), (9), (10))",
+                "insert into quarantine (operation, connection, scope, outcome, identity, path, reason, raw, items, pass_id, at)
+                 select 'x', 'other', 'x', 'rejected', random(), 'x', 'x', hex(randomblob(500000)), 1, 0, 0 from (values (1), (2), (3), (4), (5), (6), (7), (8), (9), (10))",
             )
             .unwrap();
     }

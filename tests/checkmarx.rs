@@ -14,9 +14,9 @@ fn token_requests(bench: &Bench) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sync_outlives_its_tokens_and_asks_for_one_at_a_time() {
-    let bench = Bench::new(start(Checkmarx::new(SIZE).tokens(Duration::from_secs(1800), 6), 0).await.unwrap());
+    let bench = Bench::new(start(Checkmarx::new(SIZE).tokens(Duration::from_secs(1800), 10), 0).await.unwrap());
     assert_outcome(&bench.sync(false).await, Outcome::Success);
-    bench.assert_oracle("with tokens that serve six requests");
+    bench.assert_oracle("with tokens that serve ten requests");
     let (tokens, all) = (token_requests(&bench), bench.tool.log().len());
     assert!(tokens > 2 && tokens <= all / 4, "{tokens} of {all} requests");
 

@@ -5,6 +5,7 @@
 //! A page, the cursor after it and what it counts are one transaction, so a crash at any moment leaves a prefix of pages.
 
 mod assets;
+mod carry;
 mod close;
 mod copy;
 mod counts;
@@ -49,7 +50,7 @@ pub(crate) use file::{make_folder, real};
 pub(crate) use lease::is_alive;
 pub use lease::{Lease, check_connectors};
 pub use mapping::{RecordAction, RecordChange, RecordFilter};
-pub use merge::{Gate, PageCommit, Stored};
+pub use merge::{Delivered, Gate, PageCommit, Stored};
 pub use operations::{Kind as OperationKind, Outcome, Trigger};
 pub use passes::{Pass, PassEnd, ScopeRow};
 pub use records::Discovered;

@@ -119,6 +119,12 @@ impl Report {
 
     /// What is not wrong, and yet for somebody to look at.
     fn warn(&mut self) {
+        if self.closing.emptied > 0 {
+            self.warnings.push(format!(
+                "{} findings are no longer listed, and nothing else of their lists is: they are closed when the next full pass misses them too; look whether the credential lost a role",
+                self.closing.emptied
+            ));
+        }
         if self.closing.held > 0 {
             self.warnings.push(format!(
                 "{} findings are no longer listed, too many to close unasked: they stay open until they are seen again or an operator approves",
@@ -275,6 +281,7 @@ impl Engine {
             lease: lease.clone(),
             operation,
             kind,
+            delivered: Arc::default(),
             activity: progress.begin(kind, &plan.connection),
             progress: progress.clone(),
         });

@@ -155,30 +155,6 @@ async fn n5_local_decisions_survive_syncs_and_fixed_shows_fixed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_finding_that_comes_back_under_another_key_keeps_triage_and_first_seen() {
-    let bench = bench().await;
-    bench.sync(false).await;
-    // What the store holds was delivered under another key, as before a BOM was uploaded anew.
-    let id = bench.text(
-        "select id from findings f where fingerprint is not null and state = 'open' and 1 =
-         (select count(*) from findings g where g.fingerprint = f.fingerprint and g.record_key = f.record_key) limit 1",
-    );
-    let key = bench.text(&format!("select key from findings where id = '{id}'"));
-    bench.triage(&[&id], Some(Decision::WontFix)).await;
-    bench.write(&format!(
-        "update finding_rows set id = 'old', key = 'old', id_hash = 17, first_seen = 1000000 where id = '{id}'; update scopes set last_seen = null"
-    ));
-    for _ in 0..3 {
-        assert_outcome(&bench.sync(true).await, Outcome::Success);
-    }
-    assert_eq!(bench.text("select state from findings where key = 'old'"), "gone");
-    assert_eq!(
-        bench.text(&format!("select state || ' ' || triage || ' ' || first_seen from findings where key = '{key}'")),
-        "risk_accepted wont_fix 1000000"
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn held_closes_wait_for_an_operator_who_closes_only_what_is_still_unseen() {
     let bench = bench().await;
     bench.sync(false).await;

@@ -1,22 +1,30 @@
 //! Closing: the last step of a sync. Absence closes only when it is proof.
 //!
 //! A finding becomes `gone` only when a full pass of its scope read every page, met nothing unreadable without a key and
-//! delivered as many items as the vendor declared. Where a listing can shift while it is paged, it has to be absent from two
-//! such passes running. And when that would close a large part of a scope, or of the whole operation, the closes are held:
-//! a token that lost its role answers with an empty list, and does so twice.
-
-use std::collections::HashMap;
+//! delivered as many items as the vendor declared. Where a listing can shift while it is paged, and where everything that was in
+//! it is absent at once, it has to be absent from two such passes running; whatever any pass delivers in between was seen. And
+//! when that would close a large part of a scope, or of the whole operation, the closes are held: a token that lost its role
+//! answers with an empty list, and does so twice. Where the connector can explain the change (an import since the last pass) and
+//! the list is not empty, what is missed first then is neither held nor waited for.
 
 use rusqlite::{OptionalExtension, Transaction, params};
 use tributary_connectors::Coverage;
 use uuid::Uuid;
 
-use super::{Counts, Lease, Pass, Result, Store, assets, merge::event_row, now, passes, records};
+use super::{
+    Counts, Lease, Pass, Result, Store, assets,
+    carry::{self, Gone},
+    merge::event_row,
+    now, passes, records,
+};
 use crate::failpoint;
 
 /// More than this many percent of a scope's unclosed findings, and at least [`BRAKE_COUNT`], are not closed unasked.
 const BRAKE_PERCENT: usize = 30;
 const BRAKE_COUNT: usize = 20;
+
+/// When this many findings, or more, are all that is not closed in a scope and none of them is listed, one pass is no proof.
+const EVERYTHING: usize = 3;
 
 /// A scope whose pass ended in this operation.
 #[derive(Clone, Debug)]
@@ -29,6 +37,8 @@ pub struct ScopeClosing {
     pub complete: bool,
     /// Whether the listing may have shifted while it was paged.
     pub shifting: bool,
+    /// Whether the connector can explain a large change.
+    pub explained: bool,
 }
 
 /// What closing did.
@@ -40,23 +50,40 @@ pub struct Closing {
     pub held: u64,
     /// Assets that are gone.
     pub assets_closed: u64,
-    /// Findings absent for the first time from a listing that can shift.
+    /// Findings absent for the first time where that is no proof yet: from a listing that can shift, or with everything else of it.
     pub absent_once: u64,
+    /// Those of them that are all of their list.
+    pub emptied: u64,
 }
 
-/// A finding that is gone, and the last finding row when the pass began that missed it first.
+/// A finding that a complete full pass did not list.
 #[derive(Clone, Copy)]
-struct Gone {
-    seq: i64,
-    seq_at: i64,
+struct Missed {
+    gone: Gone,
+    /// Whether the connector can explain that it was missed first.
+    explained: bool,
 }
 
+/// What a complete full pass did not list.
 struct Absent {
     scope: ScopeClosing,
     unclosed: usize,
-    gone: Vec<Gone>,
-    once: Vec<i64>,
+    /// What is proved to be gone.
+    gone: Vec<Missed>,
+    /// What has to be absent once more.
+    once: Vec<Missed>,
+    /// Whether that is so because everything is absent at once. It counts for the brake, and is held with the rest.
+    emptied: bool,
     assets: Vec<i64>,
+}
+
+impl Absent {
+    /// What counts for the brake: how many are gone without an explanation, and of how many.
+    fn unexplained(&self) -> (usize, usize) {
+        let explained = self.gone.iter().filter(|missed| missed.explained).count();
+        let once = if self.emptied { self.once.len() } else { 0 };
+        if self.scope.explained { (0, 0) } else { (self.gone.len() + once - explained, self.unclosed - explained) }
+    }
 }
 
 fn too_many(gone: usize, of: usize) -> bool {
@@ -73,22 +100,30 @@ impl Store {
         let closed = self.write(move |tx, _| {
             lease.extend(tx)?;
             failpoint::pass("close.begin");
-            let mut absent = Vec::new();
+            let (mut absent, mut arrived) = (Vec::new(), Vec::new());
             for scope in scopes {
+                arrived.extend(carry::arrivals(tx, scope.pass.scope_id)?);
                 if scope.complete && scope.coverage == Coverage::Full {
                     absent.push(find(tx, scope)?);
                 } else {
                     forget(tx, &scope.pass)?;
                 }
             }
-            let hold_all = too_many(absent.iter().map(|scope| scope.gone.len()).sum(), absent.iter().map(|scope| scope.unclosed).sum());
-            let mut closing = Closing::default();
-            for absent in absent {
-                let hold = hold_all || too_many(absent.gone.len(), absent.unclosed);
-                apply(tx, operation, &absent, hold && !absent.gone.is_empty(), &mut closing)?;
+            let (all_gone, all) = absent.iter().map(Absent::unexplained).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+            let (mut closing, mut gone) = (Closing::default(), Vec::new());
+            for mut absent in absent {
+                let (scope_gone, scope_all) = absent.unexplained();
+                let hold = too_many(all_gone, all) || too_many(scope_gone, scope_all);
+                if hold && absent.emptied {
+                    absent.gone.append(&mut absent.once);
+                }
+                let (held, closed): (Vec<Missed>, Vec<Missed>) = absent.gone.iter().partition(|missed| hold && !missed.explained);
+                apply(tx, operation, &absent, &held, &closed, &mut closing)?;
                 failpoint::pass("close.applied");
                 forget(tx, &absent.scope.pass)?;
+                gone.extend(closed.iter().map(|missed| missed.gone));
             }
+            carry::over(tx, &gone, &arrived, operation, now())?;
             Counts { closed: closing.closed, ..Counts::default() }.add_to(tx, operation)?;
             failpoint::pass("close.forgotten");
             Ok(closing)
@@ -101,7 +136,9 @@ impl Store {
 
 /// What a complete full pass did not list of what is not closed in its scope.
 fn find(tx: &Transaction<'_>, scope: ScopeClosing) -> Result<Absent> {
-    let mut absent = Absent { unclosed: 0, gone: Vec::new(), once: Vec::new(), assets: Vec::new(), scope };
+    let mut absent = Absent { unclosed: 0, gone: Vec::new(), once: Vec::new(), emptied: false, assets: Vec::new(), scope };
+    let since: i64 =
+        tx.prepare_cached("select seq_seen from scopes where id = ?1")?.query_row([absent.scope.pass.scope_id], |row| row.get(0))?;
     // In a stream that covers many records, those that are not synced are left as they are, by what it does not list too.
     let kept_out: bool = tx
         .prepare_cached(
@@ -117,10 +154,12 @@ fn find(tx: &Transaction<'_>, scope: ScopeClosing) -> Result<Absent> {
         "select seq, id_hash from finding_rows where scope_id = ?1 and id_hash between ?2 and ?3
          and source_state in ('open', 'false_positive', 'risk_accepted', 'suppressed')"
     })?;
-    let mut absent_before = tx.prepare_cached("select seq_at from absences where finding_seq = ?1")?;
+    let mut absent_before = tx.prepare_cached("select seq_seen, explained from absences where finding_seq = ?1")?;
     let present = assets::present(tx, absent.scope.pass.scope_id)?;
-    let (pass, shifting) = (absent.scope.pass.clone(), absent.scope.shifting);
+    let pass = absent.scope.pass.clone();
+    let mut is_empty = true;
     passes::by_part(tx, pass.id, |bounds, seen, _| {
+        is_empty &= seen.is_empty();
         let mut rows = statement.query(params![pass.scope_id, bounds.start(), bounds.end()])?;
         while let Some(row) = rows.next()? {
             absent.unclosed += 1;
@@ -128,17 +167,26 @@ fn find(tx: &Transaction<'_>, scope: ScopeClosing) -> Result<Absent> {
                 continue;
             }
             let seq = row.get(0)?;
-            let before: Option<i64> = absent_before.query_row([seq], |row| row.get(0)).optional()?;
-            if shifting && before.is_none() {
-                absent.once.push(seq);
-            } else {
-                absent.gone.push(Gone { seq, seq_at: before.unwrap_or(pass.seq_at) });
-            }
+            let before: Option<(i64, bool)> = absent_before.query_row([seq], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+            let list = if before.is_some() { &mut absent.gone } else { &mut absent.once };
+            let (since, explained) = before.unwrap_or((since, false));
+            list.push(Missed { gone: Gone { seq, since }, explained });
         }
         let unseen = present.iter().filter(|(_, hash)| bounds.contains(hash) && seen.binary_search(hash).is_err());
         absent.assets.extend(unseen.map(|(seq, _)| *seq));
         Ok(())
     })?;
+    absent.scope.explained &= !is_empty;
+    if absent.scope.explained {
+        absent.gone.iter_mut().chain(&mut absent.once).for_each(|missed| missed.explained = true);
+    }
+    let everything = absent.unclosed >= EVERYTHING && absent.gone.len() + absent.once.len() == absent.unclosed;
+    if !absent.scope.shifting {
+        absent.emptied = everything && !absent.scope.explained;
+        if !absent.emptied {
+            absent.gone.append(&mut absent.once);
+        }
+    }
     // Assets have neither history nor triage, so nothing of theirs is held for an operator: a listing that lost a large part
     // of them closes none.
     if absent.scope.shifting || too_many(absent.assets.len(), present.len()) {
@@ -147,48 +195,43 @@ fn find(tx: &Transaction<'_>, scope: ScopeClosing) -> Result<Absent> {
     Ok(absent)
 }
 
-fn apply(tx: &Transaction<'_>, operation: Uuid, absent: &Absent, hold: bool, closing: &mut Closing) -> Result<()> {
+fn apply(tx: &Transaction<'_>, operation: Uuid, absent: &Absent, held: &[Missed], closed: &[Missed], closing: &mut Closing) -> Result<()> {
     let at = now();
     let scope_id = absent.scope.pass.scope_id;
     tx.prepare_cached("delete from held_closes where scope_id = ?1")?.execute([scope_id])?;
     tx.prepare_cached("delete from absences where scope_id = ?1")?.execute([scope_id])?;
-    let still_absent = if hold { &absent.gone[..] } else { &[] };
-    let once = absent.once.iter().map(|seq| Gone { seq: *seq, seq_at: absent.scope.pass.seq_at });
-    for Gone { seq, seq_at } in once.chain(still_absent.iter().copied().filter(|_| absent.scope.shifting)) {
+    for Missed { gone, explained } in absent.once.iter().chain(held) {
         tx.prepare_cached(
-            "insert into absences (finding_seq, scope_id, seq_at) values (?1, ?2, ?3)
-             on conflict (finding_seq) do update set scope_id = ?2, seq_at = ?3",
+            "insert into absences (finding_seq, scope_id, seq_seen, explained) values (?1, ?2, ?3, ?4)
+             on conflict (finding_seq) do update set scope_id = ?2, seq_seen = ?3, explained = ?4",
         )?
-        .execute([seq, scope_id, seq_at])?;
+        .execute(params![gone.seq, scope_id, gone.since, explained])?;
     }
     closing.absent_once += absent.once.len() as u64;
+    closing.emptied += if absent.emptied { absent.once.len() as u64 } else { 0 };
     for seq in &absent.assets {
         assets::close(tx, *seq)?;
     }
     closing.assets_closed += absent.assets.len() as u64;
-    if hold {
-        for Gone { seq, seq_at } in &absent.gone {
-            tx.prepare_cached(
-                "insert into held_closes (finding_seq, scope_id, operation, seq_at) values (?1, ?2, ?3, ?4)
-                 on conflict (finding_seq) do update set scope_id = ?2, operation = ?3, seq_at = ?4",
-            )?
-            .execute(params![seq, scope_id, operation.to_string(), seq_at])?;
-        }
-        closing.held += absent.gone.len() as u64;
-    } else {
-        for gone in &absent.gone {
-            close_row(tx, gone.seq, scope_id, Some(operation), at)?;
-        }
-        hand_on(tx, &absent.gone, operation, at)?;
-        closing.closed += absent.gone.len() as u64;
+    for missed in held {
+        tx.prepare_cached(
+            "insert into held_closes (finding_seq, scope_id, operation) values (?1, ?2, ?3)
+             on conflict (finding_seq) do update set scope_id = ?2, operation = ?3",
+        )?
+        .execute(params![missed.gone.seq, scope_id, operation.to_string()])?;
     }
+    closing.held += held.len() as u64;
+    for missed in closed {
+        close_row(tx, missed.gone.seq, scope_id, Some(operation), at)?;
+    }
+    closing.closed += closed.len() as u64;
     // What asked for a full pass after this one began asks on: it may have passed by what is wanted since.
     let noted = tx
         .prepare_cached(
             "update scopes set full_at = ?2, full_given = coalesce((select full_asked from passes where id = ?4), full_given),
-         last_seen = case when ?3 then last_seen else ?2 end where id = ?1",
+             last_seen = case when ?3 then last_seen else ?2 end, seq_seen = (select coalesce(max(seq), 0) from finding_rows) where id = ?1",
         )?
-        .execute(params![scope_id, absent.scope.pass.started, hold, absent.scope.pass.id])?;
+        .execute(params![scope_id, absent.scope.pass.started, !held.is_empty(), absent.scope.pass.id])?;
     passes::one_row(noted)
 }
 
@@ -203,50 +246,8 @@ pub(super) fn close_row(tx: &Transaction<'_>, seq: i64, scope_id: i64, operation
          from scopes s where s.id = ?3) where seq = ?1",
     )?
     .execute(params![seq, at, scope_id])?;
+    tx.prepare_cached("delete from variants where finding_seq = ?1")?.execute([seq])?;
     event_row(tx, &id, at, operation, "closed", Some(("source_state", Some(&state), Some("gone"))))
-}
-
-/// Findings that come back under other keys (a BOM uploaded anew, a server upgraded) keep what people decided and when they
-/// were first seen: each of the closed rows hands that on to the one row of the same record and fingerprint that was created
-/// since, when there is exactly one old and one new.
-fn hand_on(tx: &Transaction<'_>, closed: &[Gone], operation: Uuid, at: i64) -> Result<()> {
-    type Subject = (i64, String);
-    let mut old: HashMap<Subject, Vec<Gone>> = HashMap::new();
-    let mut subject = tx.prepare_cached("select record_id, fingerprint from finding_rows where seq = ?1 and fingerprint is not null")?;
-    for gone in closed {
-        if let Some(subject) = subject.query_row([gone.seq], |row| Ok((row.get(0)?, row.get(1)?))).optional()? {
-            old.entry(subject).or_default().push(*gone);
-        }
-    }
-    let Some(first) = old.values().flatten().map(|gone| gone.seq_at).min() else { return Ok(()) };
-    let mut new: HashMap<Subject, Vec<i64>> = HashMap::new();
-    let mut created =
-        tx.prepare_cached("select record_id, fingerprint, seq from finding_rows where seq > ?1 and fingerprint is not null")?;
-    let mut rows = created.query([first])?;
-    while let Some(row) = rows.next()? {
-        let subject = (row.get(0)?, row.get(1)?);
-        if old.contains_key(&subject) {
-            new.entry(subject).or_default().push(row.get(2)?);
-        }
-    }
-    for (subject, old) in old {
-        let (&[old], Some(&[new])) = (&old[..], new.get(&subject).map(Vec::as_slice)) else { continue };
-        if new <= old.seq_at {
-            continue;
-        }
-        tx.prepare_cached(
-            "update finding_rows set first_seen = o.first_seen, triage = o.triage, triage_until = o.triage_until, triage_note = o.triage_note
-             from (select first_seen, triage, triage_until, triage_note from finding_rows where seq = ?1) as o where seq = ?2",
-        )?
-        .execute([old.seq, new])?;
-        let (id, triage): (String, Option<String>) = tx
-            .prepare_cached("select id, triage from finding_rows where seq = ?1")?
-            .query_row([new], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        if let Some(triage) = triage {
-            event_row(tx, &id, at, Some(operation), "triaged", Some(("triage", None, Some(&triage))))?;
-        }
-    }
-    Ok(())
 }
 
 impl Store {
@@ -257,34 +258,26 @@ impl Store {
     pub async fn approve(&self, operation: Uuid) -> Result<Option<Approved>> {
         self.write_durably(move |tx| {
             let at = now();
-            let held: Vec<(i64, i64, i64, i64)> = tx
-                .prepare_cached(
-                    "select h.finding_seq, h.scope_id, h.seq_at, f.id_hash from held_closes h join finding_rows f on f.seq = h.finding_seq
-                     where h.operation = ?1 and f.scope_id = h.scope_id
-                     and f.source_state in ('open', 'false_positive', 'risk_accepted', 'suppressed') order by h.scope_id",
+            let held: Vec<(i64, i64, i64)> = tx
+                .prepare(
+                    "select h.finding_seq, h.scope_id, a.seq_seen from held_closes h join finding_rows f on f.seq = h.finding_seq
+                     join absences a on a.finding_seq = h.finding_seq where h.operation = ?1 and f.scope_id = h.scope_id
+                     and f.source_state in ('open', 'false_positive', 'risk_accepted', 'suppressed')",
                 )?
-                .query_map([operation.to_string()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?
+                .query_map([operation.to_string()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
                 .collect::<Result<_, _>>()?;
             let all = tx.execute("delete from held_closes where operation = ?1", [operation.to_string()])?;
             let records = records::approve(tx, operation, at)?;
             if all == 0 && records.is_none() {
                 return Ok(None);
             }
-            let mut approved = Approved { closed: 0, seen_again: 0, records: records.unwrap_or(0) };
-            for scope in held.chunk_by(|a, b| a.1 == b.1) {
-                // A pass that is under way may have met some of them.
-                let open: Option<i64> =
-                    tx.query_row("select id from passes where scope_id = ?1", [scope[0].1], |row| row.get(0)).optional()?;
-                let seen = open.map_or_else(|| Ok(Vec::new()), |pass| passes::seen(tx, pass))?;
-                let unseen = scope.iter().filter(|held| seen.binary_search(&held.3).is_err());
-                let unseen: Vec<Gone> = unseen.map(|held| Gone { seq: held.0, seq_at: held.2 }).collect();
-                for Gone { seq, .. } in &unseen {
-                    close_row(tx, *seq, scope[0].1, Some(operation), at)?;
-                    tx.prepare_cached("delete from absences where finding_seq = ?1")?.execute([seq])?;
-                }
-                hand_on(tx, &unseen, operation, at)?;
-                approved.closed += unseen.len() as u64;
+            let mut approved = Approved { closed: held.len() as u64, seen_again: 0, records: records.unwrap_or(0) };
+            for (seq, scope_id, _) in &held {
+                close_row(tx, *seq, *scope_id, Some(operation), at)?;
+                tx.prepare_cached("delete from absences where finding_seq = ?1")?.execute([seq])?;
             }
+            let gone: Vec<Gone> = held.into_iter().map(|(seq, _, since)| Gone { seq, since }).collect();
+            carry::over(tx, &gone, &[], operation, at)?;
             approved.seen_again = all as u64 - approved.closed;
             Counts { closed: approved.closed, ..Counts::default() }.add_to(tx, operation)?;
             tx.execute("update operations set outcome = 'success' where id = ?1 and outcome = 'held'", [operation.to_string()])?;
@@ -305,22 +298,31 @@ pub struct Approved {
     pub records: u64,
 }
 
-/// What a pass that does not replace the lists has been delivered is neither held nor absent any more.
-pub(super) fn seen_again(tx: &Transaction<'_>, scope_id: i64, hashes: &[i64]) -> Result<()> {
-    let waiting: Vec<(i64, i64)> = tx
+/// Hashes of a scope's findings that wait: they are held, or were absent once. Sorted.
+pub(super) fn waiting(tx: &Transaction<'_>, scope_id: i64) -> Result<Vec<i64>> {
+    let mut hashes: Vec<i64> = tx
         .prepare_cached(
-            "select f.seq, f.id_hash from finding_rows f where f.seq in (select finding_seq from held_closes where scope_id = ?1
+            "select f.id_hash from finding_rows f where f.seq in (select finding_seq from held_closes where scope_id = ?1
              union all select finding_seq from absences where scope_id = ?1)",
         )?
-        .query_map([scope_id], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .query_map([scope_id], |row| row.get(0))?
         .collect::<Result<_, _>>()?;
-    for (seq, hash) in waiting {
-        if hashes.contains(&hash) {
-            tx.prepare_cached("delete from held_closes where finding_seq = ?1")?.execute([seq])?;
-            tx.prepare_cached("delete from absences where finding_seq = ?1")?.execute([seq])?;
-        }
-    }
+    hashes.sort_unstable();
+    Ok(hashes)
+}
+
+/// What was delivered is neither held nor absent any more.
+pub(super) fn seen(tx: &Transaction<'_>, seq: i64) -> Result<()> {
+    tx.prepare_cached("delete from held_closes where finding_seq = ?1")?.execute([seq])?;
+    tx.prepare_cached("delete from absences where finding_seq = ?1")?.execute([seq])?;
     Ok(())
+}
+
+/// The same for what is known by the hash of its id.
+pub(super) fn seen_by_hash(tx: &Transaction<'_>, hash: i64) -> Result<()> {
+    let mut statement = tx.prepare_cached("select seq from finding_rows where id_hash = ?1")?;
+    let rows: Vec<i64> = statement.query_map([hash], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    rows.into_iter().try_for_each(|seq| seen(tx, seq))
 }
 
 /// A pass that has ended and been judged is of no further use.

@@ -1,8 +1,12 @@
 //! One page into the tables: what is new, changed, reopened or the same, with the cursor after it, in one transaction.
 
 mod rows;
+mod variants;
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use rusqlite::{OptionalExtension, Transaction, params};
 use tributary_connectors::{
@@ -17,6 +21,7 @@ use super::{
 use crate::failpoint;
 
 pub(crate) use rows::event_row;
+pub use variants::Delivered;
 
 /// Everything about one page that is stored together.
 #[derive(Debug)]
@@ -39,6 +44,8 @@ pub struct PageCommit {
     pub rows: Vec<Row>,
     /// Items that are delivered but never stored: id hash and reason.
     pub skipped: Vec<(i64, &'static str)>,
+    /// What the operation has been delivered before.
+    pub delivered: Arc<Mutex<Delivered>>,
     /// Items that could not be read, with the hash of their key where there is one.
     pub rejects: Vec<(Option<i64>, Reject)>,
     /// Members that were left out of items.
@@ -75,6 +82,8 @@ pub struct Stored {
     pub assets: AssetCounts,
     /// Filtered items by reason.
     pub filtered: BTreeMap<&'static str, u64>,
+    /// A few keys under which different items came.
+    pub duplicates: Vec<Box<str>>,
     /// When the pass ended: why it proves nothing about what it did not list, if so.
     pub incomplete: Option<String>,
 }
@@ -122,9 +131,24 @@ impl Store {
             disk::room(&path)?;
             lease.extend(tx)?;
             failpoint::pass("page.begin");
-            let merge =
-                Merge { tx, texts, lease: &lease, page: &page, keep_raw, at: now(), records: HashMap::new(), stored: Stored::default() };
+            let mut delivered = page.delivered.lock().unwrap_or_else(PoisonError::into_inner);
+            delivered.meet(tx, &page.pass, page.number)?;
+            let merge = Merge {
+                tx,
+                texts,
+                lease: &lease,
+                page: &page,
+                keep_raw,
+                at: now(),
+                records: HashMap::new(),
+                delivered: &mut delivered,
+                variants: variants::are_any(tx)?,
+                hashes: Vec::with_capacity(page.rows.len()),
+                came: None,
+                stored: Stored::default(),
+            };
             let stored = merge.run()?;
+            drop(delivered);
             Ok((stored, page))
         });
         // The page comes back to be freed here: the writer has better things to do.
@@ -144,6 +168,13 @@ struct Merge<'a, 'tx> {
     keep_raw: bool,
     at: i64,
     records: HashMap<&'a str, (i64, bool)>,
+    delivered: &'a mut Delivered,
+    /// Whether there are findings under whose key different items came.
+    variants: bool,
+    /// Hashes of the page's items so far.
+    hashes: Vec<i64>,
+    /// Which of the page's findings came on an earlier page, once somebody asked.
+    came: Option<HashSet<i64>>,
     stored: Stored,
 }
 
@@ -161,9 +192,8 @@ struct Before {
 impl<'a> Merge<'a, '_> {
     fn run(mut self) -> Result<Stored> {
         let page = self.page;
-        let mut hashes = Vec::with_capacity(page.rows.len());
         for (hash, record) in &page.records {
-            hashes.push(*hash);
+            self.hashes.push(*hash);
             match records::discovered(self.tx, self.lease.connection_id, record, page.operation, page.gate.auto_map, self.at)? {
                 records::Met::New => self.stored.counts.created += 1,
                 records::Met::Changed => self.stored.counts.updated += 1,
@@ -171,18 +201,19 @@ impl<'a> Merge<'a, '_> {
             }
         }
         for row in &page.assets {
-            hashes.push(row.id.hash);
+            self.hashes.push(row.id.hash);
             assets::merge(self.tx, self.lease.connection_id, page.pass.scope_id, row, self.at, &mut self.stored.assets)?;
         }
         for row in &page.rows {
-            hashes.push(self.merge(row)?);
+            let hash = self.merge(row)?;
+            self.hashes.push(hash);
         }
         for (hash, reason) in &page.skipped {
-            hashes.push(*hash);
+            self.hashes.push(*hash);
             self.filtered(reason);
         }
         let unkeyed = page.rejects.iter().filter(|(hash, _)| hash.is_none()).count();
-        hashes.extend(page.rejects.iter().filter_map(|(hash, _)| *hash));
+        self.hashes.extend(page.rejects.iter().filter_map(|(hash, _)| *hash));
         self.stored.counts.rejected = page.rejects.len() as u64;
         self.stored.counts.mended = page.mended.len() as u64;
         self.stored.counts.fetched = (page.records.len() + page.rows.len() + page.skipped.len() + page.rejects.len()) as u64;
@@ -191,19 +222,28 @@ impl<'a> Merge<'a, '_> {
         }
         let leavings = quarantine::Leavings { operation: page.operation, pass: &page.pass, rejects: &page.rejects, mended: &page.mended };
         quarantine::keep(self.tx, self.lease, &leavings, self.at)?;
-        if !page.pass.full {
-            close::seen_again(self.tx, page.pass.scope_id, &hashes)?;
+        for hash in self.delivered.waiting(&page.pass, &self.hashes) {
+            close::seen_by_hash(self.tx, hash)?;
         }
         failpoint::pass("page.rows");
-        advance(self.tx, page, &hashes, unkeyed, self.at)?;
+        advance(self.tx, page, &self.hashes, unkeyed, self.at)?;
         failpoint::pass("page.cursor");
         if let Some(end) = &page.end {
             self.stored.incomplete = finish(self.tx, self.lease, &page.pass, end)?;
+            if end.coverage == Coverage::Full && self.stored.incomplete.is_none() {
+                variants::settle(self.tx, &page.pass)?;
+            }
             failpoint::pass("page.watermark");
         }
         self.stored.counts.add_to(self.tx, page.operation)?;
         failpoint::pass("page.counted");
         Ok(self.stored)
+    }
+
+    fn created(&mut self, row: &Row, seq: i64) -> Result<()> {
+        self.stored.counts.created += 1;
+        self.delivered.stored(row.id.hash);
+        self.note_what_came_before(row, seq)
     }
 
     fn filtered(&mut self, reason: &'static str) {
@@ -216,8 +256,14 @@ impl<'a> Merge<'a, '_> {
         let (mut record_id, mut good) = self.record(&row.finding.record)?;
         let open = row.finding.state == State::Open;
         let wanted = row.finding.severity == Severity::Unknown || row.finding.severity >= self.page.gate.minimum_severity;
-        if self.page.mostly_new && good && open && wanted && row.alternate.is_none() && self.insert(row, record_id, 0)? {
-            self.stored.counts.created += 1;
+        if self.page.mostly_new
+            && good
+            && open
+            && wanted
+            && row.alternate.is_none()
+            && let Some(seq) = self.insert(row, record_id, 0)?
+        {
+            self.created(row, seq)?;
             return Ok(row.id.hash);
         }
         let before = match self.before(&row.id)? {
@@ -239,36 +285,50 @@ impl<'a> Merge<'a, '_> {
             return Ok(hash);
         }
         match before {
-            None if !open && !self.page.gate.import_closed => self.filtered("closed when first met"),
-            None if !wanted => {
-                self.filtered("below minimum severity");
-            }
+            Some(before) => self.merge_known(&before, row, record_id)?,
+            None if !open && !self.page.gate.import_closed => self.leave_aside(hash, "closed when first met"),
+            None if !wanted => self.leave_aside(hash, "below minimum severity"),
             None => {
                 // The id is not there: where its eight bytes are, they are another's.
                 let mut twin = 0;
-                while !self.insert(row, record_id, twin)? {
-                    twin += 1;
-                }
-                self.stored.counts.created += 1;
-            }
-            Some(before) => {
-                let state_moved = before.source_state != row.finding.state.as_str();
-                if before.digest == row.digest && !state_moved && before.record_id == record_id {
-                    if before.light_digest != row.light_digest || before.scope_id != self.page.pass.scope_id {
-                        self.touch(&before, row)?;
+                let seq = loop {
+                    match self.insert(row, record_id, twin)? {
+                        Some(seq) => break seq,
+                        None => twin += 1,
                     }
-                    self.stored.counts.unchanged += 1;
-                } else {
-                    self.update(&before, row, record_id)?;
-                    if state_moved && open {
-                        self.stored.counts.reopened += 1;
-                    } else {
-                        self.stored.counts.updated += 1;
-                    }
-                }
+                };
+                self.created(row, seq)?;
             }
         }
         Ok(hash)
+    }
+
+    /// Stores a finding that has a row.
+    fn merge_known(&mut self, before: &Before, row: &Row, record_id: i64) -> Result<()> {
+        let state_moved = before.source_state != row.finding.state.as_str();
+        let same = before.digest == row.digest && !state_moved && before.record_id == record_id;
+        let outranked = self.is_outranked(before, row, same)?;
+        self.delivered.stored(before.id.hash);
+        if same || outranked {
+            if !outranked && (before.light_digest != row.light_digest || before.scope_id != self.page.pass.scope_id) {
+                self.touch(before, row)?;
+            }
+            self.stored.counts.unchanged += 1;
+            return Ok(());
+        }
+        self.update(before, row, record_id)?;
+        if state_moved && row.finding.state == State::Open {
+            self.stored.counts.reopened += 1;
+        } else {
+            self.stored.counts.updated += 1;
+        }
+        Ok(())
+    }
+
+    /// Counts a finding that has no row and gets none.
+    fn leave_aside(&mut self, hash: i64, reason: &'static str) {
+        self.filtered(reason);
+        self.delivered.left_aside(hash);
     }
 
     fn before(&self, id: &row::Id) -> Result<Option<Before>> {

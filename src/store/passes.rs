@@ -34,8 +34,6 @@ pub struct Pass {
     pub since: Option<Timestamp>,
     /// The cursor of the next page, as JSON.
     pub cursor: Option<String>,
-    /// The last finding row when it began.
-    pub(crate) seq_at: i64,
     /// When it began, by our clock.
     pub started: i64,
     /// Pages committed.
@@ -157,7 +155,8 @@ impl Store {
                         None => None,
                     };
                     tx.prepare_cached(
-                        "insert into scopes (connection_id, list, key, title, record_id) values (?1, ?2, ?3, ?4, ?5)
+                        "insert into scopes (connection_id, list, key, title, record_id, seq_seen)
+                         values (?1, ?2, ?3, ?4, ?5, (select coalesce(max(seq), 0) from finding_rows))
                          on conflict (connection_id, list, key) do update set title = excluded.title, record_id = excluded.record_id",
                     )?
                     .execute(params![lease.connection_id, scope.list, scope.key, scope.title, record_id])?;
@@ -192,7 +191,7 @@ impl Store {
             lease.extend(tx)?;
             let open = tx
                 .prepare_cached(
-                    "select id, scope_id, is_full, since, next_cursor, started_at, pages, cursor_at, ended, seq_at from passes where scope_id = ?1",
+                    "select id, scope_id, is_full, since, next_cursor, started_at, pages, cursor_at, ended from passes where scope_id = ?1",
                 )?
                 .query_row([scope.id], |row| {
                     let pass = Pass {
@@ -203,7 +202,6 @@ impl Store {
                         cursor: row.get(4)?,
                         started: row.get(5)?,
                         pages: row.get(6)?,
-                        seq_at: row.get(9)?,
                         resumed: true,
                     };
                     Ok((pass, row.get::<_, i64>(7)?, row.get::<_, Option<String>>(8)?))
@@ -224,16 +222,15 @@ impl Store {
             let full = full || since != scope.watermark;
             let id: i64 =
                 tx.prepare_cached("update pass_ids set last = last + 1 where id = 1 returning last")?.query_row([], |row| row.get(0))?;
-            let seq_at: i64 = tx.prepare_cached("select coalesce(max(seq), 0) from finding_rows")?.query_row([], |row| row.get(0))?;
             let opened = tx
                 .prepare_cached(
-                    "insert into passes (id, scope_id, started_at, is_full, since, cursor_at, seq_at, full_asked)
-                     select ?6, id, ?2, ?3, ?4, ?2, ?5, full_asked from scopes where id = ?1",
+                    "insert into passes (id, scope_id, started_at, is_full, since, cursor_at, full_asked)
+                     select ?5, id, ?2, ?3, ?4, ?2, full_asked from scopes where id = ?1",
                 )?
-                .execute(params![scope.id, started, full, since.map(Timestamp::as_microsecond), seq_at, id])?;
+                .execute(params![scope.id, started, full, since.map(Timestamp::as_microsecond), id])?;
             one_row(opened)?;
             failpoint::pass("pass.open");
-            Ok(Pass { id, scope_id: scope.id, full, since, cursor: None, seq_at, started, pages: 0, resumed: false })
+            Ok(Pass { id, scope_id: scope.id, full, since, cursor: None, started, pages: 0, resumed: false })
         })
         .await
     }
@@ -295,14 +292,20 @@ impl Store {
     }
 }
 
+/// The hashes of each page that a pass has been delivered, from one on.
+pub(crate) fn each_page(tx: &Transaction<'_>, pass_id: i64, first: i64, mut look: impl FnMut(&mut dyn Iterator<Item = i64>)) -> Result<()> {
+    let mut statement = tx.prepare_cached("select hashes from pass_pages where pass_id = ?1 and page >= ?2")?;
+    let mut rows = statement.query([pass_id, first])?;
+    while let Some(row) = rows.next()? {
+        look(&mut hashes(row)?);
+    }
+    Ok(())
+}
+
 /// Every hash that a pass has been delivered, sorted, without repeats.
 pub(crate) fn seen(tx: &Transaction<'_>, pass_id: i64) -> Result<Vec<i64>> {
     let mut seen = Vec::new();
-    let mut statement = tx.prepare_cached("select hashes from pass_pages where pass_id = ?1")?;
-    let mut rows = statement.query([pass_id])?;
-    while let Some(row) = rows.next()? {
-        seen.extend(hashes(row)?);
-    }
+    each_page(tx, pass_id, 0, |hashes| seen.extend(hashes))?;
     seen.sort_unstable();
     seen.dedup();
     Ok(seen)

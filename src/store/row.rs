@@ -17,11 +17,13 @@ pub struct Row {
     pub(crate) alternate: Option<Id>,
     /// Over every column but the light ones: when it stands still, nothing has changed.
     pub(crate) digest: i64,
-    /// Over what may move without being a change: `vendor_last_seen`, `url`, the raw item.
+    /// Over what may move without being a change: `vendor_last_seen`, `url`, lineage, the raw item.
     pub(crate) light_digest: i64,
     pub(crate) lists: Lists,
     pub(crate) text_hash: String,
     pub(crate) fingerprint: Option<String>,
+    /// What stands for the finding's lineage.
+    pub(crate) lineage: Option<i64>,
     /// Compressed, when that was worth doing ahead.
     pub(crate) raw: Option<Vec<u8>>,
 }
@@ -82,6 +84,7 @@ pub fn prepare(connection: &str, finding: Finding, compress: bool) -> Row {
     let text_hash = texts.hex();
     let mut light = Hasher::default();
     light.text(finding.url.as_deref()).time(finding.vendor_last_seen).text(finding.raw.as_deref().map(RawValue::get));
+    light.text(finding.lineage.as_deref());
     let raw = finding.raw.as_deref().filter(|_| compress).map(|raw| pack(raw.get()));
     Row {
         id,
@@ -89,6 +92,7 @@ pub fn prepare(connection: &str, finding: Finding, compress: bool) -> Row {
         digest: digest(&finding, &lists, &text_hash),
         light_digest: light.number(),
         fingerprint: fingerprint(&finding),
+        lineage: finding.lineage.as_deref().map(lineage),
         lists,
         text_hash,
         raw,
@@ -156,6 +160,12 @@ fn digest(finding: &Finding, lists: &Lists, text_hash: &str) -> i64 {
         hasher.text(text);
     }
     hasher.time(finding.vendor_first_seen);
+    hasher.number()
+}
+
+fn lineage(text: &str) -> i64 {
+    let mut hasher = Hasher::default();
+    hasher.text(Some(text));
     hasher.number()
 }
 
@@ -248,9 +258,11 @@ mod tests {
     #[test]
     fn light_columns_move_the_light_digest_only() {
         let base = prepare("c", finding(), false);
-        let moved = prepare("c", Finding { url: Some("https://x.example".into()), ..finding() }, false);
-        assert_eq!(base.digest, moved.digest);
-        assert_ne!(base.light_digest, moved.light_digest);
+        for moved in [Finding { url: Some("https://x.example".into()), ..finding() }, Finding { lineage: Some("l".into()), ..finding() }] {
+            let moved = prepare("c", moved, false);
+            assert_eq!(base.digest, moved.digest);
+            assert_ne!(base.light_digest, moved.light_digest);
+        }
         let changed = prepare("c", Finding { title: "u".into(), ..finding() }, false);
         assert_ne!(base.digest, changed.digest);
     }

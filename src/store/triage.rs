@@ -125,9 +125,11 @@ impl Store {
     }
 }
 
+/// Decision, end and note, as a row holds them.
+type Decided = (Option<String>, Option<i64>, Option<String>);
+
 fn decide(tx: &Transaction<'_>, id: &str, triage: &Triage, at: i64) -> Result<bool> {
-    type Old = (Option<String>, Option<i64>, Option<String>);
-    let old: Old = tx
+    let old: Decided = tx
         .prepare_cached("select triage, triage_until, triage_note from finding_rows where id_hash = ?1 and id = ?2")?
         .query_row(params![Id::hash_of(id), id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     let word = triage.decision.map(Decision::as_str);
@@ -139,13 +141,23 @@ fn decide(tx: &Transaction<'_>, id: &str, triage: &Triage, at: i64) -> Result<bo
         "update finding_rows set triage = ?2, triage_until = ?3, triage_note = ?4, updated_at = ?5 where id_hash = ?6 and id = ?1",
     )?
     .execute(params![id, word, until, triage.note, at, Id::hash_of(id)])?;
-    let told = |word: Option<&str>, until: Option<i64>, note: Option<&str>| {
-        let until = until.and_then(|at| Timestamp::from_microsecond(at).ok()).map(|until| format!(" until {until}"));
-        Some(format!("{}{}{}", word?, until.unwrap_or_default(), note.map(|note| format!(": {note}")).unwrap_or_default()))
-    };
     let (before, after) = (told(old.0.as_deref(), old.1, old.2.as_deref()), told(word, until, triage.note.as_deref()));
     event_row(tx, id, at, None, "triaged", Some(("triage", before.as_deref(), after.as_deref())))?;
     Ok(true)
+}
+
+/// A decision in one line; `None` where there is none.
+fn told(word: Option<&str>, until: Option<i64>, note: Option<&str>) -> Option<String> {
+    let until = until.and_then(|at| Timestamp::from_microsecond(at).ok()).map(|until| format!(" until {until}"));
+    Some(format!("{}{}{}", word?, until.unwrap_or_default(), note.map(|note| format!(": {note}")).unwrap_or_default()))
+}
+
+/// The decision about the finding in a row, in one line.
+pub(super) fn told_of(tx: &Transaction<'_>, seq: i64) -> Result<Option<String>> {
+    let (word, until, note): Decided = tx
+        .prepare_cached("select triage, triage_until, triage_note from finding_rows where seq = ?1")?
+        .query_row([seq], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    Ok(told(word.as_deref(), until, note.as_deref()))
 }
 
 /// Lifts the decisions of a connection that have run out.

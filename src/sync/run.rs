@@ -1,6 +1,6 @@
 //! One operation under way: walks its lists, then says what follows from how the walks ended.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use futures_util::{StreamExt, stream};
 use tokio_util::task::AbortOnDropHandle;
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     clock,
-    store::{Discovered, Lease, OperationKind, Outcome, ScopeClosing, ScopeRow},
+    store::{Delivered, Discovered, Lease, OperationKind, Outcome, ScopeClosing, ScopeRow},
 };
 
 /// An operation; each of its walks is a task of its own and holds it.
@@ -27,6 +27,8 @@ pub(super) struct Run {
     pub(super) operation: Uuid,
     /// What the lists that are walked hold: records, or everything else.
     pub(super) kind: OperationKind,
+    /// What its walks have been delivered so far.
+    pub(super) delivered: Arc<Mutex<Delivered>>,
     pub(super) activity: Arc<Activity>,
     pub(super) progress: Progress,
 }
@@ -176,7 +178,7 @@ impl Run {
         let closing = lists.iter().filter_map(|List { walked, .. }| {
             let shifting = self.plan.meta.shifting && walked.pages > 1;
             let (pass, complete) = (walked.pass.clone(), walked.incomplete.is_none());
-            walked.coverage.map(|coverage| ScopeClosing { pass, coverage, complete, shifting })
+            walked.coverage.map(|coverage| ScopeClosing { pass, coverage, complete, shifting, explained: walked.explained })
         });
         report.closing = self.engine.store.close(&self.lease, self.operation, closing.collect()).await?;
         report.assets.closed = report.closing.assets_closed;

@@ -38,11 +38,18 @@ pub(super) struct Walked {
     pub(super) assets: AssetCounts,
     pub(super) filtered: BTreeMap<&'static str, u64>,
     pub(super) total: Option<u64>,
+    /// A few keys under which different items came.
+    duplicates: Vec<Box<str>>,
+    /// Whether the connector can explain a large change.
+    pub(super) explained: bool,
     /// What the periodic full pass found that the deltas had missed.
     pub(super) drift: Option<Counts>,
     pub(super) began: Timestamp,
     pub(super) took: Duration,
 }
+
+/// Keys that a warning names.
+const NAMED_KEYS: usize = 3;
 
 impl Walked {
     /// Adds what a walk over the same scope before this one counted.
@@ -189,7 +196,22 @@ impl Walk {
         let began = Instant::now();
         let mut walked = self.pages(pass).await?;
         walked.took = began.elapsed();
+        self.warn_of_duplicates(&walked);
         Ok(walked)
+    }
+
+    fn warn_of_duplicates(&self, walked: &Walked) {
+        if walked.duplicates.is_empty() {
+            return;
+        }
+        let list = if self.scope.title.is_empty() { self.scope.list } else { &*self.scope.title };
+        let keys: Vec<String> = walked.duplicates.iter().map(|key| format!("{:?}", key.chars().take(100).collect::<String>())).collect();
+        Cx::new(Arc::clone(&self.run.activity)).warn(format!(
+            "{list}: {} items came under the keys of other, different ones (such as {}): of each key one is kept, an open one before a \
+             closed one, then the most severe; report such a key to the authors of this program, as it should tell these items apart",
+            walked.counts.duplicates,
+            keys.join(", ")
+        ));
     }
 
     async fn pages(&self, pass: Pass) -> Result<Walked, Error> {
@@ -207,6 +229,8 @@ impl Walk {
             assets: AssetCounts::default(),
             filtered: BTreeMap::new(),
             total: None,
+            duplicates: Vec::new(),
+            explained: false,
             drift: None,
             began: clock::now(),
             took: Duration::ZERO,
@@ -252,6 +276,7 @@ impl Walk {
                 assets: ready.assets,
                 rows: ready.rows,
                 skipped: ready.skipped,
+                delivered: Arc::clone(&self.run.delivered),
                 rejects: ready.rejects,
                 mended: ready.mended,
                 total: ready.total,
@@ -288,10 +313,13 @@ impl Walk {
             for (reason, count) in &stored.filtered {
                 *walked.filtered.entry(reason).or_default() += count;
             }
+            let room = NAMED_KEYS.saturating_sub(walked.duplicates.len());
+            walked.duplicates.extend(stored.duplicates.into_iter().take(room));
             self.run.progress.page(&stored.counts, walked.total);
             if let Some(end) = end {
                 walked.coverage = Some(end.coverage);
                 walked.incomplete = stored.incomplete;
+                walked.explained = cx.why_changed().is_some();
                 return Ok(walked);
             }
             cursor = next;

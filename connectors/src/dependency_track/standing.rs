@@ -11,8 +11,6 @@ use crate::{kit::Loose, prelude::*};
 
 /// Longest wait for an analysis, in milliseconds: one of a BOM without components is never dated.
 const LONGEST_ANALYSIS: i64 = 3_600_000;
-/// Full passes after an import whose absences it explains: in a list that can shift absence has to be met twice.
-const EXPLAINED: u64 = 2;
 
 /// What a project said of its last import.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,13 +21,6 @@ pub(super) struct Standing {
     analysed: bool,
     /// Whether it may be under analysis.
     pending: bool,
-}
-
-/// The last import that a complete pass has seen, and by how many complete passes.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Seen {
-    import: i64,
-    passes: u64,
 }
 
 #[derive(Deserialize)]
@@ -87,14 +78,13 @@ impl DependencyTrack {
             cx.incomplete("the findings were read by the sources of their vulnerabilities, and the project counts more of them");
         }
         let Some(import) = after.import else { return Ok(Next::FULL) };
-        let known: Option<Seen> = mark.and_then(|mark| serde_json::from_str(mark).ok());
-        let passes = known.as_ref().filter(|known| known.import >= import).map_or(0, |known| known.passes);
-        if known.is_some() && after.analysed && passes < EXPLAINED {
+        // The mark is the last import that a complete pass has seen.
+        let known: Option<i64> = mark.and_then(|mark| mark.parse().ok());
+        if known.is_some_and(|known| known < import) && after.analysed {
             let at = Timestamp::from_millisecond(import).unwrap_or_default();
             cx.explains_change(format!("a BOM was imported into the project at {at} and analysed"));
         }
-        let seen = Seen { import, passes: (passes + 1).min(EXPLAINED) };
-        Ok(Next::Done(Coverage::Full, Some(serde_json::to_string(&seen).expect("plain data").into())))
+        Ok(Next::Done(Coverage::Full, Some(import.to_string().into())))
     }
 }
 

@@ -143,7 +143,8 @@ impl Cx {
     }
 
     /// Notes what explains that much of this list is another one since the last pass (an import that was analysed since): a large
-    /// change of this scope then closes without an operator's approval.
+    /// change of this scope then closes without an operator's approval. What a pass misses first in a list that can shift stays
+    /// explained until the second pass misses it too. An empty list is never explained.
     pub fn explains_change(&self, reason: impl Into<String>) {
         let _ = self.explained.set(reason.into());
     }

@@ -5,7 +5,7 @@ use tributary_connectors::model::{Finding, State};
 use uuid::Uuid;
 
 use super::{Before, Merge, TextCache};
-use crate::store::{Result, Row, row};
+use crate::store::{Result, Row, carry, close, row};
 
 impl Merge<'_, '_> {
     fn text(&mut self, row: &Row) -> Result<i64> {
@@ -47,8 +47,8 @@ impl Merge<'_, '_> {
         Ok(Some(id))
     }
 
-    /// Inserts a finding, unless a row has its place already.
-    pub(super) fn insert(&mut self, row: &Row, record_id: i64, twin: i64) -> Result<bool> {
+    /// Inserts a finding, unless a row has its place already. Returns its row.
+    pub(super) fn insert(&mut self, row: &Row, record_id: i64, twin: i64) -> Result<Option<i64>> {
         let (text_id, cve_list_id) = (self.text(row)?, self.cves(row)?);
         let (finding, lists) = (&row.finding, &row.lists);
         let cvss = finding.cvss.as_ref();
@@ -60,9 +60,9 @@ impl Merge<'_, '_> {
                  severity, vendor_severity, source_state, vendor_state, cve_list_id, cwe, identifiers, cvss_version, cvss_vector, cvss_score, epss_score,
                  exploited, fix_available, component_name, component_version, component_purl, fixed_version, file_path, line_start, line_end,
                  endpoint, asset_key, tags, url, vendor_first_seen, vendor_last_seen, first_seen, closed_at, updated_at, fingerprint,
-                 id_twin, connection_id)
+                 id_twin, connection_id, lineage)
                  values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25,
-                 ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37, ?38, ?39, ?40, ?39, ?41, ?42, ?43)
+                 ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37, ?38, ?39, ?40, ?39, ?41, ?42, ?43, ?44)
                  on conflict (id_hash, id_twin) do nothing",
             )?
             .execute(params![
@@ -109,11 +109,18 @@ impl Merge<'_, '_> {
                 row.fingerprint,
                 twin,
                 self.lease.connection_id,
+                row.lineage,
             ])?;
-        if inserted == 1 {
-            self.raw(self.tx.last_insert_rowid(), row)?;
+        if inserted == 0 {
+            return Ok(None);
         }
-        Ok(inserted == 1)
+        let seq = self.tx.last_insert_rowid();
+        self.raw(seq, row)?;
+        // In a scope that was never read to its end nothing is gone yet.
+        if let Some(lineage) = row.lineage.filter(|_| !self.page.mostly_new) {
+            carry::arrived(self.tx, seq, self.page.pass.scope_id, record_id, lineage)?;
+        }
+        Ok(Some(seq))
     }
 
     pub(super) fn raw(&self, seq: i64, row: &Row) -> Result<()> {
@@ -137,14 +144,18 @@ impl Merge<'_, '_> {
     /// Moves the columns whose move is no change.
     pub(super) fn touch(&self, before: &Before, row: &Row) -> Result<()> {
         self.tx
-            .prepare_cached("update finding_rows set light_digest = ?2, scope_id = ?3, url = ?4, vendor_last_seen = ?5 where seq = ?1")?
+            .prepare_cached(
+                "update finding_rows set light_digest = ?2, scope_id = ?3, url = ?4, vendor_last_seen = ?5, lineage = ?6 where seq = ?1",
+            )?
             .execute(params![
                 before.seq,
                 row.light_digest,
                 self.page.pass.scope_id,
                 row.finding.url,
-                row.finding.vendor_last_seen.map(jiff::Timestamp::as_microsecond)
+                row.finding.vendor_last_seen.map(jiff::Timestamp::as_microsecond),
+                row.lineage
             ])?;
+        self.moved(before)?;
         if before.light_digest != row.light_digest { self.raw(before.seq, row) } else { Ok(()) }
     }
 
@@ -167,7 +178,7 @@ impl Merge<'_, '_> {
                  fix_available = ?23, component_name = ?24, component_version = ?25, component_purl = ?26, fixed_version = ?27, file_path = ?28,
                  line_start = ?29, line_end = ?30, endpoint = ?31, asset_key = ?32, tags = ?33, url = ?34, vendor_first_seen = ?35,
                  vendor_last_seen = ?36, updated_at = ?37, fingerprint = ?38, gone_seen = null,
-                 closed_at = case when ?39 then null else coalesce(?40, closed_at) end
+                 closed_at = case when ?39 then null else coalesce(?40, closed_at) end, lineage = ?41
                  where seq = ?1",
             )?
             .execute(params![
@@ -211,8 +222,18 @@ impl Merge<'_, '_> {
                 row.fingerprint,
                 finding.state == State::Open,
                 was_open.then(|| self.closed_at(finding)),
+                row.lineage,
             ])?;
+        self.moved(before)?;
         if before.light_digest != row.light_digest { self.raw(before.seq, row) } else { Ok(()) }
+    }
+
+    /// What another list delivers than before was seen, whatever the list missed that it stood in.
+    fn moved(&self, before: &Before) -> Result<()> {
+        if before.scope_id != self.page.pass.scope_id {
+            close::seen(self.tx, before.seq)?;
+        }
+        Ok(())
     }
 
     /// One event for each column that the history keeps.

@@ -99,6 +99,8 @@ create table scopes (
     full_at bigint,
     -- Start of the last full pass that closed, or could have closed.
     last_seen bigint,
+    -- The last finding row when such a pass had been judged, or when the list was met first: what comes after was created since.
+    seq_seen bigint not null,
     -- How often a full pass was asked for, and how often before the last complete one began: while they differ, one is due.
     full_asked bigint not null default 0,
     full_given bigint not null default 0,
@@ -112,8 +114,6 @@ create table passes (
     scope_id integer not null references scopes (id),
     started_at bigint not null,
     clock_at bigint,
-    -- The last finding row when it began: what comes after was created since.
-    seq_at bigint not null,
     is_full integer not null,
     -- That of its scope when it began.
     full_asked bigint not null,
@@ -230,7 +230,11 @@ create table finding_rows (
     gone_seen bigint,
     closed_at bigint,
     updated_at bigint not null,
-    fingerprint text
+    -- What it is about, without any tool's ids: finds the same weakness as another tool tells it. Nothing follows from it.
+    fingerprint text,
+    -- Eight bytes of the identity by which it is known under another key. Null where the tool states none, and in a row that was
+    -- carried over to another one.
+    lineage bigint
 );
 create unique index finding_rows_id on finding_rows (id_hash, id_twin);
 -- For lists: the worst and newest of a connection or a record, and those with a CVE id, without touching other rows. The
@@ -245,6 +249,9 @@ create index finding_rows_unclosed on finding_rows (scope_id, id_hash)
 create index finding_rows_inactive on finding_rows (scope_id, vendor_state, key)
     where source_state in ('fixed', 'false_positive', 'risk_accepted', 'suppressed');
 
+-- For carrying over: the rows of a record with one lineage. Rows without one take no room in it, and those of a record lie together.
+create index finding_rows_lineage on finding_rows (record_id, lineage) where lineage is not null;
+
 create index finding_rows_until on finding_rows (triage_until) where triage_until is not null;
 
 create table raws (
@@ -252,12 +259,13 @@ create table raws (
     body blob not null
 );
 
--- Absent from the last full pass of a listing that can shift: a second one in a row makes it proof.
+-- Absent from the last full pass, where one pass is no proof or its closes are held: whatever delivers them takes them out.
 create table absences (
     finding_seq integer primary key references finding_rows (seq),
     scope_id integer not null references scopes (id),
-    -- The last finding row when that pass began.
-    seq_at bigint not null
+    -- `seq_seen` of the scope when it was missed first, and whether the connector could explain that.
+    seq_seen bigint not null,
+    explained integer not null
 );
 create index absences_scope on absences (scope_id);
 
@@ -265,10 +273,30 @@ create index absences_scope on absences (scope_id);
 create table held_closes (
     finding_seq integer primary key references finding_rows (seq),
     scope_id integer not null references scopes (id),
-    operation text not null,
-    seq_at bigint not null
+    operation text not null
 );
 create index held_closes_scope on held_closes (scope_id);
+
+-- New findings with the lineage of one that is gone already: looked at when the pass that brought them has ended.
+create table arrivals (
+    finding_seq integer primary key references finding_rows (seq),
+    scope_id integer not null references scopes (id)
+);
+create index arrivals_scope on arrivals (scope_id);
+
+-- The different items that came under the key of one finding in one pass. Its row shows the one of the highest rank, and among
+-- those the one with the highest digest.
+create table variants (
+    finding_seq integer not null references finding_rows (seq),
+    -- 0 for an item that was not stored.
+    digest bigint not null,
+    rank integer not null,
+    -- What delivered it last.
+    scope_id integer not null references scopes (id),
+    pass_id integer not null,
+    primary key (finding_seq, digest)
+);
+create index variants_scope on variants (scope_id);
 
 create table finding_events (
     id integer primary key,

@@ -1,0 +1,145 @@
+//! What the absence of findings from a list proves.
+
+use tributary::store::Outcome;
+
+use crate::tool::{Bench, One, many, one};
+
+#[tokio::test]
+async fn what_an_incomplete_pass_delivered_is_not_held_any_more() {
+    let bench = Bench::new(&["r"]);
+    bench.list(many(100)).await;
+    let report = bench.list(many(40)).await;
+    assert_eq!((report.outcome, report.closing.held), (Outcome::Held, 60));
+    bench.tool().unkeyed = true;
+    let partial = bench.list(many(100)).await;
+    assert_eq!((partial.outcome, partial.closing.held), (Outcome::Partial, 0));
+    assert_eq!(bench.engine.store.approve(report.operation).await.unwrap(), None);
+    assert_eq!(bench.open(), 100);
+}
+
+#[tokio::test]
+async fn what_was_delivered_in_an_incomplete_or_failed_pass_was_not_absent_twice() {
+    for fails in [None, Some(4)] {
+        let mut bench = Bench::new(&["r"]);
+        bench.shifting = true;
+        bench.list(many(10)).await;
+        let without: Vec<One> = many(10).into_iter().filter(|one| one.key != "k3").collect();
+        assert_eq!(bench.list(without.clone()).await.closing.absent_once, 1);
+        (bench.tool().incomplete, bench.tool().fails) = (fails.is_none(), fails);
+        bench.list(many(10)).await;
+        (bench.tool().incomplete, bench.tool().fails) = (false, None);
+        // The failed pass goes on where it stopped: only a new one lists anew.
+        bench.engine.store.reset("t".into()).await.unwrap();
+        let report = bench.list(without.clone()).await;
+        assert_eq!((report.counts.closed, report.closing.absent_once, bench.open()), (0, 1, 10), "{fails:?}");
+        assert_eq!((bench.list(without).await.counts.closed, bench.open()), (1, 9));
+    }
+}
+
+#[tokio::test]
+async fn a_pass_that_delivers_some_of_what_is_held_leaves_the_rest_held() {
+    let bench = Bench::new(&["r"]);
+    bench.list(many(100)).await;
+    let report = bench.list(many(40)).await;
+    // 60 of 100 come, then it breaks.
+    bench.tool().fails = Some(30);
+    bench.list(many(100)).await;
+    let approved = bench.engine.store.approve(report.operation).await.unwrap().unwrap();
+    assert_eq!((approved.closed, bench.open()), (40, 60));
+}
+
+#[tokio::test]
+async fn everything_at_once_has_to_be_absent_twice() {
+    for (count, closed_at_once) in [(2, true), (3, false), (19, false)] {
+        let bench = Bench::new(&["r", "s"]);
+        let beside: Vec<One> = (0..30).map(|number| one(&format!("s{number}")).record("s")).collect();
+        bench.list(many(count).into_iter().chain(beside.clone()).collect()).await;
+        let first = bench.list(beside.clone()).await;
+        assert_eq!(first.counts.closed == count as u64, closed_at_once, "{count}");
+        assert_eq!(first.closing.absent_once == count as u64, !closed_at_once, "{count}");
+        assert_eq!(first.warnings.iter().any(|text| text.contains("nothing else of their lists")), !closed_at_once, "{count}");
+        let second = bench.list(beside).await;
+        assert_eq!((first.counts.closed + second.counts.closed, bench.open()), (count as u64, 30), "{count}");
+    }
+}
+
+#[tokio::test]
+async fn everything_that_is_delivered_in_between_begins_anew() {
+    let bench = Bench::new(&["r"]);
+    bench.list(many(5)).await;
+    assert_eq!(bench.list(vec![]).await.closing.absent_once, 5);
+    assert_eq!(bench.delta(many(5)).await.counts.unchanged, 5);
+    assert_eq!(bench.list(vec![]).await.closing.absent_once, 5);
+    assert_eq!(bench.open(), 5);
+    // One of them comes back, under another key: what is left is not everything.
+    assert_eq!(bench.list(vec![one("k9")]).await.counts.closed, 5);
+}
+
+#[tokio::test]
+async fn everything_at_once_is_held_when_it_is_much() {
+    let bench = Bench::new(&["r"]);
+    bench.list(many(40)).await;
+    for _ in 0..3 {
+        let report = bench.list(vec![]).await;
+        assert_eq!((report.outcome, report.closing.held, report.closing.absent_once), (Outcome::Held, 40, 0));
+    }
+    bench.list(many(40)).await;
+    assert_eq!(bench.number("select (select count(*) from held_closes) + (select count(*) from absences)"), 0);
+}
+
+#[tokio::test]
+async fn what_an_import_explains_is_closed_unasked() {
+    let bench = Bench::new(&["r", "s"]);
+    let named = |record: &'static str, from: usize, to: usize| {
+        (from..to).map(move |number| one(&format!("{record}{number}")).record(record)).collect::<Vec<_>>()
+    };
+    let both = |r: Vec<One>, s: Vec<One>| r.into_iter().chain(s).collect::<Vec<_>>();
+    bench.list(both(named("r", 0, 60), named("s", 0, 60))).await;
+    // A release replaces all of `r`; half of `s` vanishes without a reason.
+    bench.tool().explained = Some("r");
+    let report = bench.list(both(named("r", 60, 120), named("s", 0, 30))).await;
+    assert_eq!((report.outcome, report.counts.closed, report.closing.held), (Outcome::Held, 60, 30));
+    assert_eq!(bench.number("select count(*) from findings where record_key = 's' and state = 'open'"), 60);
+    assert_eq!(bench.number("select count(*) from findings where record_key = 'r' and state = 'gone'"), 60);
+}
+
+/// What an explained pass of a list that can shift missed first is closed by the next one; a list that is empty explains nothing.
+#[tokio::test]
+async fn an_explanation_lasts_until_the_second_pass_and_explains_no_empty_list() {
+    let mut bench = Bench::new(&["r"]);
+    bench.shifting = true;
+    bench.list(many(60)).await;
+    bench.tool().explained = Some("r");
+    assert_eq!(bench.list(many(10)).await.closing.absent_once, 50);
+    bench.tool().explained = None;
+    let report = bench.sync().await;
+    assert_eq!((report.closing.held, report.counts.closed), (0, 50));
+
+    let bench = Bench::new(&["r"]);
+    bench.list(many(60)).await;
+    bench.tool().explained = Some("r");
+    assert_eq!(bench.list(vec![]).await.closing.held, 60);
+}
+
+/// What is explained does not push the rest over the brake of the whole operation, nor hide it below.
+#[tokio::test]
+async fn the_brake_of_an_operation_looks_at_what_is_not_explained() {
+    for (r, explained, held) in [(59, true, 0), (60, false, 25), (10, true, 24)] {
+        let bench = Bench::new(&["r", "s1", "s2", "s3"]);
+        let list = |record: &'static str, count: usize| (0..count).map(move |number| one(&format!("{record}{number}")).record(record));
+        let all = |r: usize, s: usize| list("r", r).chain(list("s1", s)).chain(list("s2", s)).chain(list("s3", s)).collect::<Vec<_>>();
+        bench.list(all(60, 20)).await;
+        bench.tool().explained = explained.then_some("r");
+        // Eight of twenty go from each of three lists: too few for the brake of any, together more than 30 % of 60.
+        let left = if held == 24 { 12 } else { 20 };
+        let kept = if held == 25 {
+            35
+        } else if explained {
+            60 - r
+        } else {
+            60
+        };
+        let report = bench.list(all(kept, left)).await;
+        assert_eq!(report.closing.held, held, "{r} {explained}");
+    }
+}

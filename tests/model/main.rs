@@ -15,7 +15,7 @@ use proptest::{
     test_runner::{RngAlgorithm, TestRng, TestRunner},
 };
 
-use sequence::step;
+use sequence::{Step, step};
 use world::World;
 
 fn number(variable: &str) -> Option<u32> {
@@ -34,7 +34,11 @@ fn try_sequences(cases: u32, seed: u32) {
         let mut world = World::new(stream);
         runtime.block_on(async {
             for step in steps {
+                let (decided, by_a_person) = (world.decisions(), matches!(step, Step::Triage(..)));
                 world.take(step).await;
+                // Whatever the model says.
+                let kept = world.decisions();
+                assert!(by_a_person || decided.iter().all(|one| kept.contains(one)), "a decision was changed: {decided:?} {kept:?}");
                 world.compare();
             }
         });

@@ -7,7 +7,7 @@ use tributary_connectors::model::{Severity, State};
 
 use crate::{
     sequence::Act,
-    tool::{PAGE, Told, Tool},
+    tool::{PAGE, Told, Tool, lineage},
 };
 
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +26,41 @@ pub(crate) struct Row {
     pub(crate) triage: Option<Decision>,
     /// The list that delivered it last.
     pub(crate) scope: u8,
+    /// Which row it is, counted from 1.
+    pub(crate) created: u64,
+    /// Whether a decision about it was ever made, or taken back.
+    pub(crate) decided: bool,
+    /// The finding that it replaces, from which it took over.
+    pub(crate) replaces: Option<u8>,
+    /// Whether it is gone and was taken over from.
+    pub(crate) gave: bool,
+}
+
+/// A finding that a list did not deliver.
+#[derive(Clone, Debug)]
+pub(crate) struct Absent {
+    pub(crate) scope: u8,
+    /// How many rows there were when the list had delivered it last.
+    pub(crate) since: u64,
+    pub(crate) explained: bool,
+}
+
+/// A close that waits for an operator.
+#[derive(Clone, Debug)]
+pub(crate) struct Held {
+    pub(crate) scope: u8,
+    /// The sync that holds it.
+    pub(crate) by: u64,
+}
+
+/// What a list that was read to its end says about what it did not deliver.
+#[derive(Default)]
+struct Judged {
+    gone: Vec<(u8, Absent)>,
+    /// Absent for the first time, with everything else.
+    once: Vec<(u8, Absent)>,
+    /// How many findings the brake is about.
+    of: usize,
 }
 
 /// A walk that was broken off.
@@ -52,7 +87,14 @@ pub(crate) struct Model {
     /// When a full pass of a list was asked for, and when the last one began that was read to its end.
     pub(crate) full_asked: BTreeMap<u8, u64>,
     pub(crate) read_fully: BTreeMap<u8, u64>,
-    pub(crate) held: BTreeMap<u8, BTreeSet<u8>>,
+    pub(crate) held: BTreeMap<u8, Held>,
+    pub(crate) absent: BTreeMap<u8, Absent>,
+    /// New findings that may replace one that was gone before, and the list that brought them.
+    pub(crate) arrived: BTreeMap<u8, u8>,
+    /// How many rows there are, and how many there were when a list had been read to its end, or was met first.
+    pub(crate) created: u64,
+    pub(crate) rows_at: BTreeMap<u8, u64>,
+    pub(crate) held_records: BTreeSet<u8>,
     pub(crate) discovered: bool,
 }
 
@@ -81,17 +123,32 @@ impl Model {
         for number in &tool.listed {
             self.meet(*number);
         }
-        for (number, record) in &mut self.records {
-            if !tool.listed.contains(number) && matches!(record.state, "good" | "stale") {
-                record.former_state = record.state;
-                record.state = "missing";
-            }
+        let lost: BTreeSet<u8> = self
+            .records
+            .iter()
+            .filter(|(number, record)| !tool.listed.contains(number) && matches!(record.state, "good" | "stale"))
+            .map(|(number, _)| *number)
+            .collect();
+        let good = self.good();
+        let lost_good = good.iter().filter(|number| lost.contains(number)).count();
+        self.held_records = if lost_good >= 5 && lost_good * 100 > good.len() * 30 { lost.clone() } else { BTreeSet::new() };
+        if self.held_records.is_empty() {
+            lost.into_iter().for_each(|number| self.miss(number));
         }
         self.discovered = true;
     }
 
+    fn miss(&mut self, number: u8) {
+        let record = self.records.get_mut(&number).unwrap();
+        if matches!(record.state, "good" | "stale") {
+            record.former_state = record.state;
+            record.state = "missing";
+        }
+    }
+
     /// A record that a discover lists, or that a finding in a stream names.
     pub(crate) fn meet(&mut self, number: u8) -> bool {
+        self.held_records.remove(&number);
         let auto_map = self.auto_map;
         let fresh =
             || RecordRow { state: if auto_map { "good" } else { "new" }, former_state: "", mapped: auto_map, formerly_mapped: false };
@@ -124,7 +181,10 @@ impl Model {
     /// True when the process dies there.
     pub(crate) fn sync(&mut self, tool: &Tool, asked_full: bool, broken: Option<(u8, usize)>, crashed: bool) -> bool {
         let scopes: Vec<u8> = if tool.stream { vec![0] } else { self.good() };
-        let mut complete = Vec::new();
+        let mut ended_walks = Vec::new();
+        for scope in &scopes {
+            self.rows_at.entry(*scope).or_insert(self.created);
+        }
         for scope in scopes {
             let due = if tool.stream { STREAM } else { scope };
             let asked = self.full_asked.get(&due).copied().unwrap_or(0);
@@ -148,7 +208,7 @@ impl Model {
                 }
             }
             if ended {
-                complete.push((scope, walk));
+                ended_walks.push((scope, walk));
             } else {
                 self.walks.insert(scope, walk);
                 if crashed {
@@ -156,7 +216,7 @@ impl Model {
                 }
             }
         }
-        self.close(tool, complete);
+        self.close(tool, ended_walks);
         false
     }
 
@@ -165,6 +225,8 @@ impl Model {
     }
 
     pub(crate) fn deliver(&mut self, scope: u8, number: u8, told: Told) {
+        self.held.retain(|held, place| *held != number || place.scope != scope);
+        self.absent.retain(|absent, place| *absent != number || place.scope != scope);
         if !self.meet(told.record) {
             return;
         }
@@ -172,40 +234,156 @@ impl Model {
         let wanted = told.state == State::Open && (told.severity == Severity::Unknown || told.severity >= least);
         match self.rows.get_mut(&number) {
             Some(row) => {
-                *row = Row { record: told.record, severity: told.severity, source_state: told.state, triage: row.triage, scope };
+                if row.scope != scope {
+                    self.held.remove(&number);
+                    self.absent.remove(&number);
+                }
+                *row = Row { record: told.record, severity: told.severity, source_state: told.state, scope, gave: false, ..row.clone() };
             }
             None if wanted => {
-                let row = Row { record: told.record, severity: told.severity, source_state: told.state, triage: None, scope };
+                let is_old =
+                    |(old, row): (&u8, &Row)| self.is_one(*old, row, told.record, lineage(number)) && row.source_state == State::Gone;
+                // A list that was never read to its end has nothing that is gone.
+                if self.read_fully.contains_key(&scope) && self.rows.iter().any(is_old) {
+                    self.arrived.insert(number, scope);
+                }
+                self.created += 1;
+                let row = Row {
+                    record: told.record,
+                    severity: told.severity,
+                    source_state: told.state,
+                    triage: None,
+                    scope,
+                    created: self.created,
+                    decided: false,
+                    replaces: None,
+                    gave: false,
+                };
                 self.rows.insert(number, row);
             }
             None => {}
         }
     }
 
-    pub(crate) fn close(&mut self, tool: &Tool, complete: Vec<(u8, Walk)>) {
-        let mut absent = Vec::new();
-        for (scope, walk) in complete {
-            let kept_out = |row: &Row| tool.stream && matches!(self.records[&row.record].state, "new" | "ignored" | "stale" | "deleted");
-            let unclosed: Vec<u8> = self
-                .rows
-                .iter()
-                .filter(|(_, row)| row.scope == scope && UNCLOSED.contains(&row.source_state) && !kept_out(row))
-                .map(|(number, _)| *number)
-                .collect();
-            let gone: BTreeSet<u8> = unclosed.iter().filter(|number| !walk.seen.contains(number)).copied().collect();
-            absent.push((scope, walk.began, unclosed.len(), gone));
-        }
-        let all = too_many(absent.iter().map(|(.., gone)| gone.len()).sum(), absent.iter().map(|(_, _, of, _)| of).sum());
-        for (scope, began, of, gone) in absent {
-            self.held.remove(&scope);
-            if (all || too_many(gone.len(), of)) && !gone.is_empty() {
-                self.held.insert(scope, gone);
-            } else {
-                for number in gone {
+    fn is_one(&self, number: u8, row: &Row, record: u8, of: Option<u8>) -> bool {
+        of.is_some() && lineage(number) == of && row.record == record && !row.gave
+    }
+
+    /// What a list that was read to its end proves, and what follows.
+    pub(crate) fn close(&mut self, tool: &Tool, ended: Vec<(u8, Walk)>) {
+        let arrived: Vec<u8> =
+            self.arrived.iter().filter(|(_, scope)| ended.iter().any(|(ended, _)| ended == *scope)).map(|(number, _)| *number).collect();
+        self.arrived.retain(|number, _| !arrived.contains(number));
+        self.tick += 1;
+        let by = self.tick;
+        let judged: Vec<_> = ended
+            .into_iter()
+            .filter(|_| !tool.incomplete)
+            .map(|(scope, walk)| (scope, walk.began, self.judge(tool, scope, &walk)))
+            .collect();
+        let count = |judged: &Judged| {
+            let unexplained = judged.gone.iter().filter(|(_, absent)| !absent.explained).count();
+            if judged.of == 0 { (0, 0) } else { (unexplained + judged.once.len(), judged.of) }
+        };
+        let all = judged.iter().map(|(.., judged)| count(judged)).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+        let mut gone = Vec::new();
+        for (scope, began, mut judged) in judged {
+            let hold = too_many(all.0, all.1) || too_many(count(&judged).0, judged.of);
+            self.held.retain(|_, held| held.scope != scope);
+            self.absent.retain(|_, absent| absent.scope != scope);
+            if hold {
+                judged.gone.append(&mut judged.once);
+            }
+            self.absent.extend(judged.once);
+            for (number, absent) in judged.gone {
+                if hold && !absent.explained {
+                    self.held.insert(number, Held { scope, by });
+                    self.absent.insert(number, absent);
+                } else {
                     self.rows.get_mut(&number).unwrap().source_state = State::Gone;
+                    gone.push((number, absent.since));
                 }
             }
             self.read_fully.insert(scope, began);
+            self.rows_at.insert(scope, self.created);
+        }
+        self.carry(&gone, &arrived);
+    }
+
+    /// What a list did not deliver of what is not closed in it.
+    fn judge(&self, tool: &Tool, scope: u8, walk: &Walk) -> Judged {
+        let kept_out = |row: &Row| tool.stream && matches!(self.records[&row.record].state, "new" | "ignored" | "stale" | "deleted");
+        let unclosed: Vec<u8> = self
+            .rows
+            .iter()
+            .filter(|(_, row)| row.scope == scope && UNCLOSED.contains(&row.source_state) && !kept_out(row))
+            .map(|(number, _)| *number)
+            .collect();
+        let missed: Vec<u8> = unclosed.iter().filter(|number| !walk.seen.contains(number)).copied().collect();
+        let explained = tool.explained && !walk.seen.is_empty();
+        let everything = missed.len() == unclosed.len() && missed.len() >= 3;
+        let mut judged = Judged::default();
+        for number in missed {
+            let before = self.absent.get(&number).cloned();
+            let twice = before.is_some();
+            let absent = before.unwrap_or(Absent { scope, since: self.rows_at[&scope], explained });
+            let absent = Absent { scope, explained: absent.explained || explained, ..absent };
+            let list = if twice || !everything || explained { &mut judged.gone } else { &mut judged.once };
+            list.push((number, absent));
+        }
+        let explained_before = judged.gone.iter().filter(|(_, absent)| absent.explained).count();
+        judged.of = if explained { 0 } else { unclosed.len() - explained_before };
+        judged
+    }
+
+    /// A finding that is gone hands on to the one that replaces it: of one record and one identity, one to one.
+    fn carry(&mut self, gone: &[(u8, u64)], arrived: &[u8]) {
+        let mut groups: BTreeSet<(u8, u8)> = BTreeSet::new();
+        for number in gone.iter().map(|(number, _)| number).chain(arrived) {
+            let row = &self.rows[number];
+            groups.extend(lineage(*number).filter(|_| !row.gave).map(|of| (row.record, of)));
+        }
+        for (record, of) in groups {
+            let all = || self.rows.iter().filter(|(number, row)| self.is_one(**number, row, record, Some(of)));
+            let old: Vec<u8> = all().filter(|(_, row)| row.source_state == State::Gone).map(|(number, _)| *number).collect();
+            let &[old] = &old[..] else { continue };
+            let since = gone.iter().find(|(number, _)| *number == old).map_or(u64::MAX, |(_, since)| *since);
+            let new: Vec<u8> = all()
+                .filter(|(number, row)| {
+                    row.source_state != State::Gone && row.replaces.is_none() && (row.created > since || arrived.contains(number))
+                })
+                .map(|(number, _)| *number)
+                .collect();
+            let &[new] = &new[..] else { continue };
+            let triage = self.rows[&old].triage;
+            self.rows.get_mut(&old).unwrap().gave = true;
+            let row = self.rows.get_mut(&new).unwrap();
+            row.replaces = Some(old);
+            if triage.is_some() && !row.decided {
+                (row.triage, row.decided) = (triage, true);
+            }
+        }
+    }
+
+    /// What was held and is still absent is gone: not what was seen again, closed or moved to another list meanwhile.
+    pub(crate) fn approve(&mut self) {
+        let syncs: BTreeSet<u64> = self.held.values().map(|held| held.by).collect();
+        for sync in syncs {
+            let held: Vec<(u8, u8)> =
+                self.held.iter().filter(|(_, held)| held.by == sync).map(|(number, held)| (*number, held.scope)).collect();
+            let mut gone = Vec::new();
+            for (number, scope) in held {
+                self.held.remove(&number);
+                let row = self.rows.get_mut(&number).unwrap();
+                if row.scope == scope && UNCLOSED.contains(&row.source_state) {
+                    row.source_state = State::Gone;
+                    gone.push((number, self.absent.remove(&number).unwrap().since));
+                }
+            }
+            self.carry(&gone, &[]);
+        }
+        for number in std::mem::take(&mut self.held_records) {
+            self.miss(number);
         }
     }
 
@@ -238,4 +416,4 @@ impl Model {
 const STREAM: u8 = 255;
 
 /// The list of each record, and the stream.
-pub(crate) const ALL: [u8; 4] = [0, 1, 2, STREAM];
+pub(crate) const ALL: [u8; 10] = [0, 1, 2, 3, 4, 5, 6, 7, 8, STREAM];

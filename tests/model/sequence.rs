@@ -26,8 +26,15 @@ pub(crate) enum Step {
     DropMany,
     List(u8),
     Unlist(u8),
+    /// It lists many records, or loses them.
+    ListMany,
+    UnlistMany,
     Discover,
     Sync(bool),
+    /// A full one whose lists are no proof, though they are read to their end.
+    Incomplete,
+    /// A full one; the tool explains that much has changed.
+    Explained,
     /// One list breaks at this page.
     Broken(u8, usize),
     /// The process dies at this page of this list, and starts again.
@@ -60,6 +67,10 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         1 => (0..RECORDS).prop_map(Step::Unlist),
         2 => Just(Step::Discover),
         5 => any::<bool>().prop_map(Step::Sync),
+        2 => Just(Step::Incomplete),
+        1 => Just(Step::Explained),
+        1 => Just(Step::ListMany),
+        1 => Just(Step::UnlistMany),
         2 => (0..RECORDS, 0..3_usize).prop_map(|(scope, page)| Step::Broken(scope, page)),
         2 => (0..RECORDS, 0..3_usize).prop_map(|(scope, page)| Step::Crash(scope, page)),
         3 => (0..RECORDS, act).prop_map(|(record, act)| Step::Act(record, act)),

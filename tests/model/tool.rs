@@ -13,7 +13,9 @@ use tributary_connectors::{
 };
 
 pub(crate) const PAGE: usize = 3;
+/// Records that findings are in, and those that only come and go.
 pub(crate) const RECORDS: u8 = 3;
+pub(crate) const ALL_RECORDS: u8 = 9;
 pub(crate) const META: Meta = Meta { id: "model", concurrency: 1, ..Meta::DEFAULT };
 
 // ---- The tool -------------------------------------------------------------------------------------------------------
@@ -33,6 +35,9 @@ pub(crate) struct Tool {
     pub(crate) findings: BTreeMap<u8, Told>,
     pub(crate) fails: Option<(u8, usize)>,
     pub(crate) hangs: Option<(u8, usize)>,
+    /// Whether it says at the end of each list that it is no proof, or that an import explains a change.
+    pub(crate) incomplete: bool,
+    pub(crate) explained: bool,
 }
 
 #[derive(Clone, Default)]
@@ -46,6 +51,11 @@ impl Shared {
 
 pub(crate) fn key(number: u8) -> String {
     format!("k{number:03}")
+}
+
+/// Two findings may be the same weakness under different keys; many have no such identity.
+pub(crate) fn lineage(number: u8) -> Option<u8> {
+    (number < 12).then_some(number % 6)
 }
 
 pub(crate) fn record(number: u8) -> String {
@@ -65,7 +75,7 @@ impl Source for Shared {
         Box::pin(std::future::ready(Ok(scopes)))
     }
 
-    fn page<'a>(&'a self, _: &'a Cx, ask: RawAsk<'a>) -> Later<'a, RawPage> {
+    fn page<'a>(&'a self, cx: &'a Cx, ask: RawAsk<'a>) -> Later<'a, RawPage> {
         Box::pin(async move {
             let tool = self.tool().clone();
             let done =
@@ -99,11 +109,18 @@ impl Source for Shared {
                         title: "t".into(),
                         severity: told.severity,
                         state: told.state,
+                        lineage: lineage(*number).map(|number| format!("l{number}").into()),
                         ..Finding::new(key(*number), record(told.record), Category::Sca)
                     }))
                 })
                 .collect();
             if !full {
+                if tool.incomplete {
+                    cx.incomplete("the list is being rebuilt");
+                }
+                if tool.explained {
+                    cx.explains_change("imported since");
+                }
                 return done(items);
             }
             let next = serde_json::to_string(&(page + 1, last)).unwrap().into_boxed_str();

@@ -17,9 +17,9 @@ use tributary_connectors::{
 };
 
 use crate::{
-    reference::{ALL, Model, UNCLOSED},
+    reference::{ALL, Model},
     sequence::{Act, Step},
-    tool::{META, RECORDS, Shared, Told, Tool, key, record},
+    tool::{ALL_RECORDS, META, RECORDS, Shared, Told, Tool, key, record},
 };
 
 /// A database with its tables and nothing in them, made once.
@@ -98,6 +98,8 @@ impl World {
             Step::DropMany => self.shared.tool().findings.retain(|number, _| *number < 100),
             Step::List(record) => drop(self.shared.tool().listed.insert(record)),
             Step::Unlist(record) => drop(self.shared.tool().listed.remove(&record)),
+            Step::ListMany => self.shared.tool().listed.extend(RECORDS..ALL_RECORDS),
+            Step::UnlistMany => self.shared.tool().listed.retain(|number| *number < RECORDS),
             Step::Discover => {
                 let source: Arc<dyn Source> = Arc::new(self.shared.clone());
                 self.engine.discover(&source, &self.plan(), Trigger::Manual, &Progress::without_waits()).await.unwrap();
@@ -108,6 +110,15 @@ impl World {
                 self.sync(full).await;
                 self.expect_discovered(&tool);
                 let _ = self.model.sync(&tool, full, None, false);
+            }
+            Step::Incomplete | Step::Explained => {
+                (self.shared.tool().incomplete, self.shared.tool().explained) =
+                    (matches!(step, Step::Incomplete), matches!(step, Step::Explained));
+                let tool = self.shared.tool().clone();
+                self.sync(true).await;
+                (self.shared.tool().incomplete, self.shared.tool().explained) = (false, false);
+                self.expect_discovered(&tool);
+                let _ = self.model.sync(&tool, true, None, false);
             }
             Step::Broken(scope, page) => {
                 let at = (if tool.stream { 0 } else { scope }, page);
@@ -154,7 +165,9 @@ impl World {
                 if let Some(id) = id {
                     let filter = FindingFilter { ids: vec![id], ..FindingFilter::default() };
                     self.engine.store.triage(filter, Triage { decision, until: None, note: None }).await.unwrap();
-                    self.model.rows.get_mut(&number).unwrap().triage = decision;
+                    let row = self.model.rows.get_mut(&number).unwrap();
+                    row.decided |= row.triage != decision;
+                    row.triage = decision;
                 }
             }
             Step::Least(least) => self.model.least = Some(least),
@@ -167,29 +180,27 @@ impl World {
             Step::Approve => {
                 // Whichever operations hold something: a sync that broke since then holds nothing of its own.
                 let holding: Vec<String> = {
-                    let mut held = self.reader.prepare("select distinct operation from held_closes").unwrap();
+                    let mut held = self
+                        .reader
+                        .prepare("select operation from held_closes union select operation from held_records order by 1")
+                        .unwrap();
                     held.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
                 };
                 for operation in holding {
                     self.engine.store.approve(operation.parse().unwrap()).await.unwrap();
                 }
-                self.approve();
+                self.model.approve();
             }
             Step::Reopen => self.reopen(),
         }
     }
 
-    /// What was held and is still absent is gone: not what was seen again, closed or moved to another list meanwhile.
-    pub(crate) fn approve(&mut self) {
-        for (scope, held) in std::mem::take(&mut self.model.held) {
-            let seen = self.model.walks.get(&scope).map(|walk| walk.seen.clone()).unwrap_or_default();
-            for number in held.difference(&seen) {
-                let row = self.model.rows.get_mut(number).unwrap();
-                if row.scope == scope && UNCLOSED.contains(&row.source_state) {
-                    row.source_state = State::Gone;
-                }
-            }
-        }
+    /// Every decision that stands.
+    pub(crate) fn decisions(&self) -> Vec<(String, String, Option<i64>, Option<String>)> {
+        let sql = "select key, triage, triage_until, triage_note from findings where triage is not null";
+        let mut decided = self.reader.prepare_cached(sql).unwrap();
+        let rows = decided.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))).unwrap();
+        rows.collect::<Result<_, _>>().unwrap()
     }
 
     pub(crate) fn compare(&self) {
@@ -226,6 +237,23 @@ impl World {
                 (key(*number), (record(row.record), row.severity.as_str().to_owned(), source.to_owned(), triage, shown.to_owned()))
             })
             .collect();
+        assert_eq!(stored, expected);
+        self.compare_carried();
+    }
+
+    /// Who replaces whom, by the history; the first sight goes with it.
+    fn compare_carried(&self) {
+        let mut carried = self
+            .reader
+            .prepare_cached(
+                "select n.key, o.key, n.first_seen = o.first_seen from finding_events e join findings n on n.id = e.finding_id
+                 join findings o on o.id = e.old_value where e.event = 'carried'",
+            )
+            .unwrap();
+        let stored: BTreeMap<String, (String, bool)> =
+            carried.query_map([], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?)))).unwrap().collect::<Result<_, _>>().unwrap();
+        let expected: BTreeMap<String, (String, bool)> =
+            self.model.rows.iter().filter_map(|(number, row)| Some((key(*number), (key(row.replaces?), true)))).collect();
         assert_eq!(stored, expected);
     }
 }

@@ -99,3 +99,48 @@ fn the_runbook_explains_every_error_code_and_no_other() {
         .collect();
     assert_eq!(used, explained);
 }
+
+/// The Rust sources below a folder, as one text.
+fn sources(folder: &Path, text: &mut String) {
+    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let path = entry.path();
+        if path.is_dir() && entry.file_name() != "target" {
+            sources(&path, text);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            *text += &fs::read_to_string(&path).unwrap();
+        }
+    }
+}
+
+/// `d1` from `fn d1_kill_9(`, of every test whose name begins with a promise's number.
+fn promised(sources: &str) -> std::collections::BTreeSet<String> {
+    let names = sources.split("fn ").skip(1).filter_map(|rest| rest.split_once('_').map(|(number, _)| number));
+    names
+        .filter(|name| name.len() <= 3 && name.starts_with(|c: char| "adfkopsADFKOPS".contains(c)))
+        .filter(|name| name.len() > 1 && name[1..].bytes().all(|byte| byte.is_ascii_digit()))
+        .map(str::to_uppercase)
+        .collect()
+}
+
+#[test]
+fn every_promise_that_a_test_is_named_after_is_explained() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut text = String::new();
+    for folder in ["src", "tests", "connectors", "simulator/src", "simulator/tests"] {
+        sources(&root.join(folder), &mut text);
+    }
+    let page = read("docs/promises.md");
+    let explained: std::collections::BTreeSet<String> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split(" |").next())
+        .filter(|id| id.len() <= 3 && id.starts_with(|c: char| c.is_ascii_uppercase()))
+        .map(str::to_owned)
+        .collect();
+    let named = promised(&text);
+    let missing: Vec<_> = named.difference(&explained).collect();
+    assert!(missing.is_empty(), "docs/promises.md does not say what these are: {missing:?}");
+    // D5 and the faults are rows of a table of their own.
+    let faults = read("docs/reliability.md");
+    let idle: Vec<_> = explained.difference(&named).filter(|id| !faults.contains(&format!("| {id} |"))).collect();
+    assert!(idle.is_empty(), "no test is named after these of docs/promises.md: {idle:?}");
+}

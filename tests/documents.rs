@@ -144,3 +144,23 @@ fn every_promise_that_a_test_is_named_after_is_explained() {
     let idle: Vec<_> = explained.difference(&named).filter(|id| !faults.contains(&format!("| {id} |"))).collect();
     assert!(idle.is_empty(), "no test is named after these of docs/promises.md: {idle:?}");
 }
+
+/// The columns that the documentation of the data model lists for a table, in order.
+fn documented(page: &str, table: &str) -> Vec<String> {
+    let section = page.split(&format!("### `{table}`")).nth(1).and_then(|rest| rest.split("\n#").next()).unwrap_or_default();
+    section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_data_model_lists_every_public_column_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("t.db");
+    drop(tributary::store::Store::open(&file, true).unwrap());
+    let database = rusqlite::Connection::open(&file).unwrap();
+    let page = read("docs/data-model.md");
+    for table in ["findings", "finding_events", "records", "products", "assets", "operations", "quarantine"] {
+        let mut statement = database.prepare("select name from pragma_table_info(?1) order by cid").unwrap();
+        let columns: Vec<String> = statement.query_map([table], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+        assert_eq!(documented(&page, table), columns, "docs/data-model.md, {table}");
+    }
+}

@@ -295,8 +295,6 @@ async fn every_fault_of_every_tool_ends_well() {
     }
     let document = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reliability.md")).unwrap_or_default();
     assert!(!table.contains("BROKEN"), "{table}");
-    if only.is_some() {
-        return println!("{table}");
-    }
-    assert!(document.contains(&table), "put this table into docs/reliability.md:\n{table}");
+    // A part of the rows is not the whole table.
+    assert!(only.is_some() || document.contains(&table), "put this table into docs/reliability.md:\n{table}");
 }

@@ -101,7 +101,10 @@ fn unescaped(layer: &[Byte]) -> Vec<Byte> {
                 inner.extend(character.to_string().bytes().map(|byte| Byte { byte: plain(byte), from, until }));
             }
             // A byte of a character that is written in several.
-            None if length == 3 => inner.extend(hex(&bytes[at + 1..at + 3]).map(|byte| Byte { byte: plain(byte as u8), from, until })),
+            None if length == 3 => {
+                let byte = hex(&bytes[at + 1..at + 3]).and_then(|byte| u8::try_from(byte).ok());
+                inner.extend(byte.map(|byte| Byte { byte: plain(byte), from, until }));
+            }
             None => inner.push(layer[at]),
         }
         at += length;

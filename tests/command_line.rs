@@ -219,7 +219,7 @@ fronted_url = "https://x.example"
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn g5_a_field_in_the_wrong_place_is_told_where_it_belongs() {
+async fn a_field_in_the_wrong_place_is_told_where_it_belongs() {
     let bench = tool(DependencyTrack::new(SMALL)).await;
     change(&bench, "[connections.t.fields]", "frontend_url = \"https://x.example\"\n[connections.t.fields]");
     let (code, _, stderr) = run(&bench, &["config", "validate"]).await;
@@ -231,7 +231,7 @@ async fn g5_a_field_in_the_wrong_place_is_told_where_it_belongs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn e7_how_many_operations_work_at_once_is_a_setting() {
+async fn how_many_operations_work_at_once_is_a_setting() {
     let bench = tool(DependencyTrack::new(SMALL)).await;
     let shown = || async { run(&bench, &["config", "show"]).await.1 };
     assert!(shown().await.contains("[daemon]\nconcurrency = 16"), "{}", shown().await);
@@ -302,7 +302,7 @@ fn is_hidden(c: char) -> bool {
 
 /// Whoever writes into a finding steers no terminal, and what is shown reads as it is.
 #[tokio::test(flavor = "multi_thread")]
-async fn g3_what_vendors_write_is_shown_and_steers_nothing() {
+async fn what_vendors_write_is_shown_and_steers_nothing() {
     const HOSTILE: &str = "a\u{1b}]0;title\u{7}\u{9b}2J\u{7f}\rb\u{202e}txt.exe\u{2066}\u{200b}\u{feff}\u{e0041}\u{85}c";
     let bench = tool(DependencyTrack::new(SMALL)).await;
     assert_eq!(run(&bench, &["run", "--once"]).await.0, 0);

@@ -285,7 +285,7 @@ async fn a8_a_request_that_can_be_read_in_two_ways_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn e5_a_request_that_never_ends_is_closed() {
+async fn a_request_that_never_ends_is_closed() {
     let bench = bench("discover = \"off\"\nsync = \"off\"").await;
     with_probes(&bench);
     let daemon = Daemon::start(&bench).await;
@@ -301,7 +301,7 @@ async fn e5_a_request_that_never_ends_is_closed() {
 
 /// Half-open connections in their hundreds, with few files that may be open: the probes answer, and syncs go on.
 #[tokio::test(flavor = "multi_thread")]
-async fn e5_connections_that_say_nothing_stop_neither_probes_nor_syncs() {
+async fn connections_that_say_nothing_stop_neither_probes_nor_syncs() {
     let bench = bench(EVERY_SECOND).await;
     with_probes(&bench);
     let daemon = Daemon::start_with(&bench, "ulimit -n 128").await;
@@ -584,7 +584,7 @@ async fn a_connection_that_hangs_delays_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn f_a_clock_that_is_set_wrong_and_right_again_stops_no_schedule() {
+async fn a_clock_that_is_set_wrong_and_right_again_stops_no_schedule() {
     let bench = bench("discover = { every = \"1h\" }\nsync = { every = \"2s\" }").await;
     set_clock(&bench, 0);
     let daemon = Daemon::start(&bench).await;
@@ -613,7 +613,7 @@ async fn f_a_clock_that_is_set_wrong_and_right_again_stops_no_schedule() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn b7_what_passes_by_itself_is_tried_again_within_minutes_and_not_at_the_next_daily_schedule() {
+async fn what_passes_by_itself_is_tried_again_within_minutes_and_not_at_the_next_daily_schedule() {
     let bench = bench("discover = \"15 3 * * *\"\nsync = \"off\"").await;
     set_clock(&bench, 0);
     bench.tool.faults.add("/api/v1/project", 0, usize::MAX, Fault::Status(503, Some("0".to_owned())));
@@ -634,7 +634,7 @@ async fn b7_what_passes_by_itself_is_tried_again_within_minutes_and_not_at_the_n
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn b7_a_refused_credential_is_tried_again_after_five_minutes_and_rests_when_it_is_refused_again() {
+async fn a_refused_credential_is_tried_again_after_five_minutes_and_rests_when_it_is_refused_again() {
     let bench = bench("discover = \"15 3 * * *\"\nsync = \"15 4 * * *\"").await;
     set_clock(&bench, 0);
     bench.tool.faults.add("", 0, usize::MAX, Fault::Status(401, None));
@@ -652,7 +652,7 @@ async fn b7_a_refused_credential_is_tried_again_after_five_minutes_and_rests_whe
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn g3_a_secret_that_vanishes_and_returns_is_told_and_recovered_from() {
+async fn a_secret_that_vanishes_and_returns_is_told_and_recovered_from() {
     let bench = bench(EVERY_SECOND).await;
     let good = bench.tool.vendor.fields(&bench.tool.url)[0].1.clone();
     let (secret, away) = (bench.folder.path().join("secret"), bench.folder.path().join("away"));
@@ -679,7 +679,7 @@ async fn g3_a_secret_that_vanishes_and_returns_is_told_and_recovered_from() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn e7_a_reader_of_the_log_that_stalls_stops_nothing() {
+async fn a_reader_of_the_log_that_stalls_stops_nothing() {
     let bench = bench(EVERY_SECOND).await;
     let log = bench.folder.path().join("log");
     let mut daemon = Daemon::of(&bench, bench.command(&["run", "-vvv"]), log, Stdio::piped()).await;
@@ -707,7 +707,7 @@ async fn e7_a_reader_of_the_log_that_stalls_stops_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn b7_a_tool_that_starts_refuses_good_credentials_and_nothing_follows_from_it() {
+async fn a_tool_that_starts_refuses_good_credentials_and_nothing_follows_from_it() {
     let bench = bench("discover = \"15 3 * * *\"\nsync = \"off\"").await;
     set_clock(&bench, 0);
     // It refuses what is right, and says that it is not up.

@@ -83,7 +83,7 @@ async fn records_follow_the_state_table() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn b3_a_reset_beside_an_operation_is_refused_with_75() {
+async fn a_reset_beside_an_operation_is_refused_with_75() {
     let bench = bench().await;
     bench.sync(false).await;
     let lease = bench.engine.store.lease("t", "dependency_track").await.unwrap();

@@ -591,7 +591,7 @@ async fn k5_a_command_that_takes_its_time_does_not_hold_up_the_runtime() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn g2_what_was_stored_around_a_secret_is_named_by_check_run_and_daemon() {
+async fn what_was_stored_around_a_secret_is_named_by_check_run_and_daemon() {
     let bench = Bench::new(start(DependencyTrack::new(SMALL), 0).await.unwrap());
     let key = bench.tool.vendor.fields(&bench.tool.url)[0].1.clone();
     replace(&bench, &format!("\"{key}\""), "{ file = \"key\" }");

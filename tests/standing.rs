@@ -47,7 +47,7 @@ fn replace(bench: &Bench, from: &str, to: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn f_a_lease_that_ends_further_ahead_than_a_lease_lasts_blocks_nobody() {
+async fn a_lease_that_ends_further_ahead_than_a_lease_lasts_blocks_nobody() {
     let bench = bench("").await;
     assert_eq!(run(&bench, &["run", "--once"]).await.0, 0);
     // A process of an earlier start of this machine, whose clock was a year ahead.
@@ -77,7 +77,7 @@ async fn f_a_lease_that_ends_further_ahead_than_a_lease_lasts_blocks_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn f_operations_of_a_wrong_clock_do_not_hide_later_ones() {
+async fn operations_of_a_wrong_clock_do_not_hide_later_ones() {
     let bench = bench("").await;
     set_clock(&bench, YEAR);
     assert_eq!(run(&bench, &["run", "--once"]).await.0, 0);
@@ -99,7 +99,7 @@ async fn f_operations_of_a_wrong_clock_do_not_hide_later_ones() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn f_a_pause_of_a_wrong_clock_is_shown_as_of_now_and_ends() {
+async fn a_pause_of_a_wrong_clock_is_shown_as_of_now_and_ends() {
     let bench = bench("").await;
     set_clock(&bench, YEAR);
     assert_eq!(run(&bench, &["connections", "pause", "t"]).await.0, 0);
@@ -113,7 +113,7 @@ async fn f_a_pause_of_a_wrong_clock_is_shown_as_of_now_and_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn b7_a_refused_credential_is_sent_again_after_five_minutes_and_then_rests() {
+async fn a_refused_credential_is_sent_again_after_five_minutes_and_then_rests() {
     let bench = bench("").await;
     bench.tool.faults.add("", 0, usize::MAX, Fault::Status(401, None));
     // Others are asked without the credential: whether the tool is up.
@@ -168,7 +168,7 @@ async fn b7_a_refused_credential_is_sent_again_after_five_minutes_and_then_rests
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn f_a_refusal_of_a_wrong_clock_does_not_rest_for_a_year() {
+async fn a_refusal_of_a_wrong_clock_does_not_rest_for_a_year() {
     let bench = bench("").await;
     bench.tool.faults.add("", 0, usize::MAX, Fault::Status(401, None));
     set_clock(&bench, YEAR);
@@ -179,7 +179,7 @@ async fn f_a_refusal_of_a_wrong_clock_does_not_rest_for_a_year() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a4_a_name_that_holds_another_connectors_findings_is_refused() {
+async fn a_name_that_holds_another_connectors_findings_is_refused() {
     let bench = bench("").await;
     // A name that holds nothing may change its connector.
     assert_eq!(run(&bench, &["connections", "pause", "t"]).await.0, 0);
@@ -207,7 +207,7 @@ async fn a4_a_name_that_holds_another_connectors_findings_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn g3_a_secret_that_cannot_be_read_is_a_failed_operation_and_told_by_the_status() {
+async fn a_secret_that_cannot_be_read_is_a_failed_operation_and_told_by_the_status() {
     let bench = bench("").await;
     let good = bench.tool.vendor.fields(&bench.tool.url)[0].1.clone();
     let secret = bench.folder.path().join("secret");
@@ -236,7 +236,7 @@ async fn g3_a_secret_that_cannot_be_read_is_a_failed_operation_and_told_by_the_s
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn g3_a_connection_without_records_or_without_a_sync_is_not_ok() {
+async fn a_connection_without_records_or_without_a_sync_is_not_ok() {
     let bench = bench("").await;
     assert_eq!(run(&bench, &["discover"]).await.0, 0);
     assert_eq!(status(&bench).await["status"], "new", "it was never synced");

@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn e7_a_reader_that_stalls_makes_nobody_wait_and_lost_lines_are_counted() {
+    fn a_reader_that_stalls_makes_nobody_wait_and_lost_lines_are_counted() {
         let written = Arc::new(Mutex::new(Vec::new()));
         let queue = Queue::new(30, Gated(Arc::clone(&written)));
         let stalled = written.lock().expect("a lock");
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn g3_a_line_of_the_log_shows_what_is_hidden_in_it() {
+    fn a_line_of_the_log_shows_what_is_hidden_in_it() {
         const HOSTILE: &str = "a\u{1b}[2J\u{9b}1m\u{7}b\u{202e}c\u{200b}";
         for json in [false, true] {
             let written = Arc::new(Mutex::new(Vec::new()));

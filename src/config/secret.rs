@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn g2_what_is_not_a_part_of_a_secret_is_named_and_the_secret_is_not() {
+    fn what_is_not_a_part_of_a_secret_is_named_and_the_secret_is_not() {
         let told = |secret: &str| doubts(secret).join("; ");
         for (secret, word) in [
             ("Bearer odt_s3cr3t", "`Bearer`"),

@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn b7_a_credential_rests_only_when_it_was_refused_again_five_minutes_later() {
+    fn a_credential_rests_only_when_it_was_refused_again_five_minutes_later() {
         let once = refused(&[0]);
         assert_eq!((once.rests(), once.again(false)), (false, Some(at(5))));
         assert!(once.again(true).is_some_and(|from| from <= at(0)), "a person may try at once");
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn b7_nobody_sends_a_refused_credential_more_than_three_times_an_hour() {
+    fn nobody_sends_a_refused_credential_more_than_three_times_an_hour() {
         let thrice = refused(&[0, 1, 2]);
         assert_eq!((thrice.again(true), thrice.again(false)), (Some(at(60)), Some(at(60))));
         assert_eq!(refused(&[0, 1, 2, 60]).again(true), Some(at(61)), "the hour moves on");
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn f_refusals_of_a_wrong_clock_are_not_believed() {
+    fn refusals_of_a_wrong_clock_are_not_believed() {
         let ahead = Refusal { since: Some(at(500_000)), ..refused(&[0]) };
         let after = ahead.and_at("m".to_owned(), at(6));
         assert_eq!((after.since, after.again(false)), (Some(at(6)), Some(at(11))), "tried again, and not in a year");

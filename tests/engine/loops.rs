@@ -10,7 +10,7 @@ fn is_loop(report: &sync::Report) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn e3_a_server_that_repeats_a_page_under_new_cursors_is_not_read_for_ever() {
+async fn a_server_that_repeats_a_page_under_new_cursors_is_not_read_for_ever() {
     let world = World::new();
     *world.tool.lists.lock().unwrap() = vec![Scope::account("findings")];
     let with = |page: fn(usize) -> tributary_connectors::Result<RawPage>| {
@@ -39,7 +39,7 @@ async fn e3_a_server_that_repeats_a_page_under_new_cursors_is_not_read_for_ever(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn e3_a_loop_in_the_list_of_records_makes_none_missing() {
+async fn a_loop_in_the_list_of_records_makes_none_missing() {
     let world = World::new();
     world.tool.answers(|_, _| all((0..3).map(record).collect()));
     world.discover().await;
@@ -50,7 +50,7 @@ async fn e3_a_loop_in_the_list_of_records_makes_none_missing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn e3_pages_that_bring_nothing_are_no_repetition() {
+async fn pages_that_bring_nothing_are_no_repetition() {
     let world = World::new();
     *world.tool.lists.lock().unwrap() = vec![Scope::account("findings")];
     // The wait is asked again under the same cursor: the answer then is another one.

@@ -10,7 +10,7 @@ fn account(world: &World) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn c5_a_list_of_which_nothing_could_be_read_is_no_success() {
+async fn a_list_of_which_nothing_could_be_read_is_no_success() {
     let world = World::new();
     account(&world);
     world.tool.answers(|scope, _| match scope.list {
@@ -26,7 +26,7 @@ async fn c5_a_list_of_which_nothing_could_be_read_is_no_success() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn c5_a_list_all_of_whose_items_belong_to_unlisted_records_is_no_success() {
+async fn a_list_all_of_whose_items_belong_to_unlisted_records_is_no_success() {
     let world = World::new();
     account(&world);
     let skipped = |reason| Item::Skipped { key: "k".into(), reason };
@@ -47,7 +47,7 @@ async fn c5_a_list_all_of_whose_items_belong_to_unlisted_records_is_no_success()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn c5_what_a_person_does_not_want_is_a_success() {
+async fn what_a_person_does_not_want_is_a_success() {
     let world = World::new();
     account(&world);
     world.tool.answers(|scope, _| match scope.list {
@@ -62,7 +62,7 @@ async fn c5_what_a_person_does_not_want_is_a_success() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn e6_the_detail_of_a_thousand_hostile_lists_is_short() {
+async fn the_detail_of_a_thousand_hostile_lists_is_short() {
     let world = World::new();
     let hostile = "\u{1}\"\\😀\u{202e}".repeat(400);
     let title = hostile.clone();
@@ -100,7 +100,7 @@ async fn e6_the_detail_of_a_thousand_hostile_lists_is_short() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn e6_few_lists_are_all_told_and_quiet_ones_among_many_are_summed() {
+async fn few_lists_are_all_told_and_quiet_ones_among_many_are_summed() {
     let world = World::new();
     let with = |count: usize| {
         let list = |at: usize| Scope { key: at.to_string().into(), ..Scope::account("findings") };
@@ -126,7 +126,7 @@ async fn e6_few_lists_are_all_told_and_quiet_ones_among_many_are_summed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn g3_the_vendors_total_is_told_when_every_list_was_read_in_full() {
+async fn the_vendors_total_is_told_when_every_list_was_read_in_full() {
     let world = World::new();
     let list = |key: &str| Scope { key: key.into(), ..Scope::account("findings") };
     *world.tool.lists.lock().unwrap() = vec![list("a"), list("b")];

@@ -30,7 +30,7 @@ impl World {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn e1_of_twenty_thousand_items_a_thousand_are_kept_and_the_rest_is_counted() {
+async fn of_twenty_thousand_items_a_thousand_are_kept_and_the_rest_is_counted() {
     let world = World::new();
     for turn in 0..3 {
         world.odd(20_000, true, turn);
@@ -51,7 +51,7 @@ async fn e1_of_twenty_thousand_items_a_thousand_are_kept_and_the_rest_is_counted
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn e1_items_without_a_key_are_known_by_their_text() {
+async fn items_without_a_key_are_known_by_their_text() {
     let world = World::new();
     world.odd(20_000, false, 0);
     let report = world.sync(true).await;

@@ -22,7 +22,7 @@ impl World {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn b5_a_discover_that_loses_a_large_part_of_the_records_is_held() {
+async fn a_discover_that_loses_a_large_part_of_the_records_is_held() {
     let world = World::new();
     world.lists(0..10);
     assert_eq!(world.sync(false).await.counts.created, 10);
@@ -44,7 +44,7 @@ async fn b5_a_discover_that_loses_a_large_part_of_the_records_is_held() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn b5_records_that_return_are_held_no_more() {
+async fn records_that_return_are_held_no_more() {
     let world = World::new();
     world.lists(0..10);
     world.discover().await;
@@ -67,7 +67,7 @@ async fn b5_records_that_return_are_held_no_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn b5_what_a_person_decided_meanwhile_stays() {
+async fn what_a_person_decided_meanwhile_stays() {
     let world = World::new();
     world.lists(0..10);
     world.discover().await;
@@ -80,7 +80,7 @@ async fn b5_what_a_person_decided_meanwhile_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn b5_a_few_records_or_a_small_part_become_missing_at_once() {
+async fn a_few_records_or_a_small_part_become_missing_at_once() {
     // (there were, there are, held)
     for (before, after, held) in [(4, 0, 0), (10, 6, 0), (10, 5, 5), (17, 12, 0), (16, 11, 5)] {
         let world = World::new();
@@ -96,7 +96,7 @@ async fn b5_a_few_records_or_a_small_part_become_missing_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn b6_an_entry_that_cannot_be_read_and_has_a_key_is_present() {
+async fn an_entry_that_cannot_be_read_and_has_a_key_is_present() {
     let world = World::new();
     world.lists(0..3);
     world.discover().await;
@@ -125,7 +125,7 @@ fn without(world: &World, listed: std::ops::Range<usize>, lost: &'static [&'stat
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn b8_a_record_that_was_deleted_is_missing_and_no_failure() {
+async fn a_record_that_was_deleted_is_missing_and_no_failure() {
     for code in [404, 410] {
         let world = World::new();
         world.lists(0..4);
@@ -144,7 +144,7 @@ async fn b8_a_record_that_was_deleted_is_missing_and_no_failure() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn b8_where_the_record_is_still_listed_the_failure_stands() {
+async fn where_the_record_is_still_listed_the_failure_stands() {
     let world = World::new();
     world.lists(0..4);
     world.sync(false).await;
@@ -164,7 +164,7 @@ async fn b8_where_the_record_is_still_listed_the_failure_stands() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn b8_many_records_at_once_are_held() {
+async fn many_records_at_once_are_held() {
     let world = World::new();
     world.lists(0..8);
     world.sync(false).await;
@@ -176,7 +176,7 @@ async fn b8_many_records_at_once_are_held() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn b8_records_that_cannot_be_listed_prove_nothing() {
+async fn records_that_cannot_be_listed_prove_nothing() {
     let world = World::new();
     world.lists(0..3);
     world.sync(false).await;

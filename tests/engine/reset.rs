@@ -17,7 +17,7 @@ fn two_pages(world: &World) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn b3_a_reset_waits_for_the_operation_that_runs() {
+async fn a_reset_waits_for_the_operation_that_runs() {
     let world = World::new();
     two_pages(&world);
     *world.tool.holds.lock().unwrap() = Some(1);
@@ -33,7 +33,7 @@ async fn b3_a_reset_waits_for_the_operation_that_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn b3_a_holder_that_was_believed_dead_stores_nothing_after_a_reset() {
+async fn a_holder_that_was_believed_dead_stores_nothing_after_a_reset() {
     let world = World::new();
     two_pages(&world);
     *world.tool.holds.lock().unwrap() = Some(1);
@@ -53,7 +53,7 @@ async fn b3_a_holder_that_was_believed_dead_stores_nothing_after_a_reset() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn b3_the_id_of_a_pass_is_never_given_again() {
+async fn the_id_of_a_pass_is_never_given_again() {
     let world = World::new();
     world.tool.answers(|scope, number| match (scope.list, number) {
         ("records", _) => all(vec![record("r")]),
@@ -72,7 +72,7 @@ async fn b3_the_id_of_a_pass_is_never_given_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn b3_a_page_whose_pass_is_gone_is_not_stored_and_ends_the_walk() {
+async fn a_page_whose_pass_is_gone_is_not_stored_and_ends_the_walk() {
     let world = World::new();
     two_pages(&world);
     *world.tool.holds.lock().unwrap() = Some(1);
@@ -96,7 +96,7 @@ async fn b3_a_page_whose_pass_is_gone_is_not_stored_and_ends_the_walk() {
 
 /// A list that somebody asked to have read again while it was read keeps no mark, by which the next pass could pass items by.
 #[tokio::test(flavor = "multi_thread")]
-async fn b3_a_replay_beside_a_sync_is_not_forgotten() {
+async fn a_replay_beside_a_sync_is_not_forgotten() {
     use tributary_connectors::{Coverage, Next, RawPage};
     let world = World::new();
     *world.tool.lists.lock().unwrap() = vec![Scope::account("findings")];

@@ -311,7 +311,7 @@ mod hidden {
     use super::*;
 
     #[test]
-    fn g3_what_is_hidden_is_shown_as_json_escapes_it() {
+    fn what_is_hidden_is_shown_as_json_escapes_it() {
         for (text, shown) in [
             ("plain, naïve, 漢字, ❤\u{fe0f}, שלום", "plain, naïve, 漢字, ❤\u{fe0f}, שלום"),
             ("a\u{1b}[2Jb\u{7f}\u{9b}1m", "a\\u001b[2Jb\\u007f\\u009b1m"),

@@ -291,7 +291,7 @@ fn due(table: &Timetable, name: &str, kind: OperationKind) -> Timestamp {
 }
 
 #[test]
-fn f_a_stored_due_time_beyond_its_schedule_is_not_believed() {
+fn a_stored_due_time_beyond_its_schedule_is_not_believed() {
     let config = connections(&[
         ("e".to_owned(), "discover = \"15 3 * * *\"\nsync = { every = \"6h\" }".to_owned()),
         ("off".to_owned(), "discover = \"off\"\nsync = \"*/30 * * * *\"".to_owned()),
@@ -316,7 +316,7 @@ fn f_a_stored_due_time_beyond_its_schedule_is_not_believed() {
 }
 
 #[test]
-fn f_a_clock_that_is_set_wrong_and_right_again_delays_nothing_beyond_its_period() {
+fn a_clock_that_is_set_wrong_and_right_again_delays_nothing_beyond_its_period() {
     let lines = ["discover = \"15 3 * * *\"\nsync = { every = \"90m\" }", "discover = \"off\"\nsync = \"*/30 * * * *\""];
     let lines: Vec<_> = lines.iter().enumerate().map(|(n, line)| (format!("c{n}"), (*line).to_owned())).collect();
     for (by, again) in [(24 * 365, -24 * 365), (-2, 2), (-24 * 365, 24 * 365)] {
@@ -346,7 +346,7 @@ fn f_a_clock_that_is_set_wrong_and_right_again_delays_nothing_beyond_its_period(
 }
 
 #[test]
-fn f_an_interval_keeps_what_it_still_had_to_wait_when_the_clock_is_set_back() {
+fn an_interval_keeps_what_it_still_had_to_wait_when_the_clock_is_set_back() {
     let config = connections(&[("c".to_owned(), "discover = \"off\"\nsync = { every = \"6h\" }".to_owned())]);
     let now = at("2026-06-01T12:00:00Z");
     let mut table = Timetable::new(config.connections.iter().map(AsRef::as_ref), &[], |_, _| None, now, now, 8);
@@ -359,7 +359,7 @@ fn f_an_interval_keeps_what_it_still_had_to_wait_when_the_clock_is_set_back() {
 }
 
 #[test]
-fn e7_three_hundred_connections_of_one_minute_keep_up_and_no_host_is_stormed() {
+fn three_hundred_connections_of_one_minute_keep_up_and_no_host_is_stormed() {
     let lines: Vec<_> = (0..300).map(|n| (format!("c{n}"), "discover = \"off\"\nsync = { every = \"1m\" }".to_owned())).collect();
     let mut world = World::new(connections(&lines), at("2026-06-01T12:00:00Z"));
     // Syncs of one to three seconds.

@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn e2_lists_and_objects_are_counted_each_on_its_own() {
+    fn lists_and_objects_are_counted_each_on_its_own() {
         let list = |count: usize, value: &str| format!("[{}{value}]", format!("{value},").repeat(count - 1));
         assert!(is_bounded(&list(MOST_IN_A_LIST, "0")));
         assert!(!is_bounded(&list(MOST_IN_A_LIST + 1, "0")));

@@ -222,7 +222,7 @@ async fn script(answers: Vec<(u16, Vec<u8>)>) -> (Http, Arc<AtomicU32>) {
 }
 
 #[tokio::test]
-async fn e4_a_silent_host_is_left_alone_after_twelve_attempts_and_four_last_tries() {
+async fn a_silent_host_is_left_alone_after_twelve_attempts_and_four_last_tries() {
     let (http, asked) = script(vec![(503, Vec::new())]).await;
     let cx = Cx::new(Arc::new(Activity::without_waits()));
     let mut told = Vec::new();
@@ -239,7 +239,7 @@ async fn e4_a_silent_host_is_left_alone_after_twelve_attempts_and_four_last_trie
 }
 
 #[tokio::test]
-async fn e4_any_answer_ends_the_silence() {
+async fn any_answer_ends_the_silence() {
     let down = || (502, Vec::new());
     let mut answers: Vec<_> = (0..13).map(|_| down()).collect();
     answers.extend([(404, Vec::new()), down(), (200, b"[1]".to_vec())]);
@@ -256,7 +256,7 @@ async fn e4_any_answer_ends_the_silence() {
 }
 
 #[tokio::test]
-async fn c2_an_answer_that_cannot_be_used_is_asked_for_once_more() {
+async fn an_answer_that_cannot_be_used_is_asked_for_once_more() {
     let page = b"\r\n <html>log in</html>".to_vec();
     for (body, elsewhere) in [(page, true), (b"{\"a\":1}".to_vec(), false), (b"[1,".to_vec(), false), (Vec::new(), false)] {
         let (http, asked) = script(vec![(200, body.clone())]).await;
@@ -275,7 +275,7 @@ async fn c2_an_answer_that_cannot_be_used_is_asked_for_once_more() {
 }
 
 #[tokio::test]
-async fn c2_odd_bytes_are_read_and_named_in_a_warning() {
+async fn odd_bytes_are_read_and_named_in_a_warning() {
     let (http, asked) = script(vec![(200, b"\xef\xbb\xbf[\"caf\xe9\"]".to_vec())]).await;
     let activity = Arc::new(Activity::without_waits());
     let cx = Cx::new(Arc::clone(&activity));
@@ -292,7 +292,7 @@ async fn c2_odd_bytes_are_read_and_named_in_a_warning() {
 }
 
 #[tokio::test]
-async fn e2_a_list_of_more_than_65536_values_is_too_large() {
+async fn a_list_of_more_than_65536_values_is_too_large() {
     let (http, asked) = script(vec![(200, format!("{{\"rows\":[{}0]}}", "0,".repeat(1 << 16)).into_bytes())]).await;
     let error = http.get("/", &[]).send::<Value>(&Cx::default()).await.expect_err("too large");
     assert_eq!(error.kind.to_string(), "the answer has more than 65536 items in one list");

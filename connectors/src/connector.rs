@@ -373,7 +373,11 @@ impl<T: Connector> Source for T {
     }
 
     fn check<'a>(&'a self, cx: &'a Cx) -> Future_<'a, Checked> {
-        Box::pin(async move { unless_starting(self, cx, Connector::check(self, cx)).await })
+        Box::pin(async move {
+            let Checked { facts, warnings } = unless_starting(self, cx, Connector::check(self, cx)).await?;
+            let told = |texts: Vec<String>| texts.iter().map(|text| cx.without_secrets(text)).collect();
+            Ok(Checked { facts: told(facts), warnings: told(warnings) })
+        })
     }
 }
 

@@ -178,7 +178,9 @@ impl Aws {
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
         F: Future<Output = Result<O, SdkError<E, HttpResponse>>> + Send,
     {
+        cx.sends(&self.secrets());
         self.assume(cx).await?;
+        cx.sends(&self.secrets());
         let tap = Tap::default();
         let started = Instant::now();
         let sent = quietly(operation(tap.clone())).await;
@@ -272,14 +274,17 @@ impl Aws {
 
     /// AWS tells what it computed a signature over, and which key it was asked with.
     fn without_secrets(&self, text: &str) -> String {
-        let mut text = text.to_owned();
+        self.secrets().iter().fold(text.to_owned(), |text, secret| redact(&text, secret))
+    }
+
+    /// What must not be shown of the given and the current credentials.
+    fn secrets(&self) -> Vec<Secret> {
+        let mut secrets = Vec::new();
         for credentials in [&self.given, &self.current.get()] {
-            let secrets = [Some(credentials.access_key_id()), Some(credentials.secret_access_key()), credentials.session_token()];
-            for secret in secrets.into_iter().flatten() {
-                text = redact(&text, &Secret::new(secret));
-            }
+            let parts = [Some(credentials.access_key_id()), Some(credentials.secret_access_key()), credentials.session_token()];
+            secrets.extend(parts.into_iter().flatten().map(Secret::new));
         }
-        text
+        secrets
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::{
     borrow::Cow,
-    collections::HashMap,
+    collections::{HashMap, HashSet},
+    hash::{DefaultHasher, Hash, Hasher},
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -12,8 +13,11 @@ use std::{
 
 use jiff::Timestamp;
 
+use super::{Secret, redact::redact};
 use crate::{Kind, model::text};
 
+/// Warnings of one operation that are kept.
+const MOST_WARNINGS: usize = 50;
 /// Attempts running without an answer after which a host is taken for silent: what is being asked of it is not tried again.
 const SILENT: u32 = 12;
 /// Requests that are still sent to a silent host, once each. Behind a list that overloads the tool the next one may be answered.
@@ -33,6 +37,10 @@ pub struct Activity {
     credential_expires: Mutex<Option<Timestamp>>,
     /// By host: attempts running that got no answer.
     unanswered: Mutex<HashMap<Box<str>, Unanswered>>,
+    /// The credentials in use, which a vendor's text may hold.
+    secrets: Mutex<Vec<Secret>>,
+    /// Hashes of the warnings so far, as they were before secrets were cut out.
+    warned: Mutex<HashSet<u64>>,
     /// Why the tool is not up yet, once it has said so.
     starting: OnceLock<Box<str>>,
     skips_waits: bool,
@@ -168,8 +176,16 @@ impl Cx {
     /// Notes something that works but should be looked at; the operation shows it.
     pub fn warn(&self, text: impl Into<String>) {
         let text = text.into();
+        let mut hasher = DefaultHasher::new();
+        text.hash(&mut hasher);
+        // Most are said of each item of a list: cutting secrets out of them is done once.
+        let full = self.activity.warnings.lock().unwrap_or_else(PoisonError::into_inner).len() >= MOST_WARNINGS;
+        if full || !self.activity.warned.lock().unwrap_or_else(PoisonError::into_inner).insert(hasher.finish()) {
+            return;
+        }
+        let text = self.without_secrets(&text);
         let mut warnings = self.activity.warnings.lock().unwrap_or_else(PoisonError::into_inner);
-        if warnings.len() < 50 && !warnings.contains(&text) {
+        if warnings.len() < MOST_WARNINGS && !warnings.contains(&text) {
             tracing::warn!(warning = %text, "vendor");
             warnings.push(text);
         }
@@ -197,6 +213,22 @@ impl Cx {
         if attempt > 1 {
             self.activity.retries.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Notes the credentials that are sent from now on.
+    pub(crate) fn sends(&self, secrets: &[Secret]) {
+        let mut known = self.activity.secrets.lock().unwrap_or_else(PoisonError::into_inner);
+        for secret in secrets {
+            if !known.contains(secret) {
+                known.push(secret.clone());
+            }
+        }
+    }
+
+    /// A vendor's text without the credentials, should it hold one.
+    pub(crate) fn without_secrets(&self, text: &str) -> String {
+        let secrets = self.activity.secrets.lock().unwrap_or_else(PoisonError::into_inner);
+        secrets.iter().fold(text.to_owned(), |text, secret| redact(&text, secret))
     }
 
     /// Notes what came of an attempt: whether the host is silent. Any answer but the one that somebody in front of the tool gives

@@ -301,7 +301,9 @@ impl Http {
             };
             cx.sent(number);
             let sent = tokio::time::Instant::now();
-            let error = match attempt().await {
+            let attempted = attempt().await;
+            cx.sends(&self.0.auth.secrets());
+            let error = match attempted {
                 Ok(done) => {
                     cx.measured(self.0.connector, None, sent.elapsed());
                     cx.heard(host, None);
@@ -514,7 +516,7 @@ impl Request<'_> {
     /// See [`Kind`].
     pub async fn text(self, cx: &Cx) -> Result<Answer<String>> {
         let received = self.http.attempts(cx, self.standing(), &mut || Box::pin(self.once(cx, Form::Plain))).await?;
-        Ok(Answer { body: received.text.trim().to_owned(), headers: received.headers })
+        Ok(Answer { body: self.http.without_secrets(received.text.trim()), headers: received.headers })
     }
 
     fn standing(&self) -> Option<&Standing> {

@@ -299,3 +299,16 @@ async fn a_list_of_more_than_65536_values_is_too_large() {
     assert!(error.hint().is_some_and(|hint| hint.contains("read less")), "{error}");
     assert_eq!(asked.load(Ordering::SeqCst), 1);
 }
+
+#[tokio::test]
+async fn k1_a_warning_and_a_plain_text_hold_no_credential() {
+    let (http, _) = script(vec![(200, b"version s3cr3t/C4nary".to_vec())]).await;
+    let location = http.location().url().to_string();
+    let http = reach(&location, plain(), Auth::Bearer(Secret::new("s3cr3t/C4nary")), Resolver::system()).expect("a client");
+    let activity = Arc::new(Activity::without_waits());
+    let cx = Cx::new(Arc::clone(&activity));
+    assert_eq!(http.get("/", &[]).text(&cx).await.expect("a text").body, "version …");
+    cx.warn("unknown state `s3cr3t%2FC4nary`");
+    cx.warn("unknown state `s3cr3t%2FC4nary`");
+    assert_eq!(activity.warnings(), ["unknown state `…`"]);
+}

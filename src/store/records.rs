@@ -130,6 +130,7 @@ pub(crate) fn still_there(tx: &Transaction<'_>, id: i64) -> Result<Option<bool>>
 
 /// A deleted record that the vendor still has is met like a new one.
 fn again(tx: &Transaction<'_>, id: i64, name: &str, auto_map: bool, at: i64) -> Result<()> {
+    seen_again(tx, id)?;
     let product_id = if auto_map { Some(product(tx, name, at)?) } else { None };
     tx.prepare_cached(
         "update record_rows set state = ?2, product_id = ?3, first_seen = ?4, last_seen = ?4, state_since = ?4 where id = ?1",

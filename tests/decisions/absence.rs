@@ -1,6 +1,6 @@
 //! What the absence of findings from a list proves.
 
-use tributary::store::Outcome;
+use tributary::store::{Outcome, RecordAction};
 
 use crate::tool::{Bench, One, many, one};
 
@@ -142,4 +142,22 @@ async fn the_brake_of_an_operation_looks_at_what_is_not_explained() {
         let report = bench.list(all(kept, left)).await;
         assert_eq!(report.closing.held, held, "{r} {explained}");
     }
+}
+
+/// A record that a person deleted while it was held, and that the tool still has, is met like a new one: the approval is not about it.
+#[tokio::test]
+async fn a_held_record_that_was_deleted_and_met_again_is_held_no_more() {
+    const RECORDS: [&str; 8] = ["r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7"];
+    let bench = Bench::new(&RECORDS);
+    bench.tool().stream = true;
+    bench.list(many(4).into_iter().map(|one| one.record("r0")).collect()).await;
+    bench.tool().records.truncate(3);
+    bench.write("update connections set discovered_at = null");
+    bench.sync().await;
+    assert_eq!(bench.number("select count(*) from held_records"), 5);
+    let discover: String = bench.text("select distinct operation from held_records");
+    bench.act("r7", RecordAction::Delete { close: false }).await;
+    bench.list(vec![one("k").record("r7"), one("l").record("r0")]).await;
+    let approved = bench.engine.store.approve(discover.parse().unwrap()).await.unwrap().unwrap();
+    assert_eq!((approved.records, bench.text("select state from records where key = 'r7'")), (4, "good".to_owned()));
 }

@@ -15,7 +15,7 @@ use proptest::{
     test_runner::{RngAlgorithm, TestRng, TestRunner},
 };
 
-use sequence::{Step, step};
+use sequence::{Step, steps};
 use world::World;
 
 fn number(variable: &str) -> Option<u32> {
@@ -29,7 +29,7 @@ fn try_sequences(cases: u32, seed: u32) {
     bytes[..4].copy_from_slice(&seed.to_le_bytes());
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let sequences = (any::<bool>(), prop::collection::vec(step(), 1..25));
+    let sequences = (any::<bool>(), steps());
     let tried = runner.run(&sequences, |(stream, steps)| {
         let mut world = World::new(stream);
         runtime.block_on(async {

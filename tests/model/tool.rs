@@ -53,9 +53,9 @@ pub(crate) fn key(number: u8) -> String {
     format!("k{number:03}")
 }
 
-/// Two findings may be the same weakness under different keys; many have no such identity.
+/// Ten findings each are the same weakness under different keys; those from 60 on have no such identity.
 pub(crate) fn lineage(number: u8) -> Option<u8> {
-    (number < 12).then_some(number % 6)
+    (number < 60).then_some(number % 6)
 }
 
 pub(crate) fn record(number: u8) -> String {

@@ -19,7 +19,7 @@ use tributary_connectors::{
 use crate::{
     reference::{ALL, Model},
     sequence::{Act, Step},
-    tool::{ALL_RECORDS, META, RECORDS, Shared, Told, Tool, key, record},
+    tool::{ALL_RECORDS, META, RECORDS, Shared, Told, Tool, key, lineage, record},
 };
 
 /// A database with its tables and nothing in them, made once.
@@ -78,6 +78,20 @@ impl World {
         rusqlite::Connection::open(path).unwrap().execute("update leases set held_until = 0", []).unwrap();
     }
 
+    /// Lists findings under keys that nothing had before: those at these places of the list.
+    fn rename(&self, which: impl Fn(usize) -> bool) {
+        let mut tool = self.shared.tool();
+        let old: Vec<u8> = tool.findings.keys().copied().enumerate().filter(|(at, _)| which(*at)).map(|(_, number)| number).collect();
+        for number in old {
+            let free = |new: &u8| !tool.findings.contains_key(new) && !self.model.rows.contains_key(new);
+            let new = (number..60).step_by(6).find(free);
+            if let Some(new) = new.filter(|_| lineage(number).is_some()) {
+                let told = tool.findings.remove(&number).unwrap();
+                tool.findings.insert(new, told);
+            }
+        }
+    }
+
     /// A sync discovers first what was never discovered.
     pub(crate) fn expect_discovered(&mut self, tool: &Tool) {
         self.model.configure();
@@ -91,6 +105,13 @@ impl World {
         match step {
             Step::Put(number, told) => drop(self.shared.tool().findings.insert(number, told)),
             Step::Drop(number) => drop(self.shared.tool().findings.remove(&number)),
+            Step::Rename(number) => self.rename(|at| at == usize::from(number)),
+            Step::RenameAll => self.rename(|_| true),
+            Step::Fill(record) => {
+                let told = Told { record, severity: Severity::High, state: State::Open };
+                self.shared.tool().findings.extend((0..4).map(|number| (number + 4 * record, told)));
+            }
+            Step::Clear(record) => self.shared.tool().findings.retain(|_, told| told.record != record),
             Step::PutMany(record) => {
                 let told = Told { record, severity: Severity::High, state: State::Open };
                 self.shared.tool().findings.extend((100..130).map(|number| (number, told)));
@@ -99,7 +120,7 @@ impl World {
             Step::List(record) => drop(self.shared.tool().listed.insert(record)),
             Step::Unlist(record) => drop(self.shared.tool().listed.remove(&record)),
             Step::ListMany => self.shared.tool().listed.extend(RECORDS..ALL_RECORDS),
-            Step::UnlistMany => self.shared.tool().listed.retain(|number| *number < RECORDS),
+            Step::UnlistMany => self.shared.tool().listed.retain(|number| *number <= RECORDS),
             Step::Discover => {
                 let source: Arc<dyn Source> = Arc::new(self.shared.clone());
                 self.engine.discover(&source, &self.plan(), Trigger::Manual, &Progress::without_waits()).await.unwrap();
@@ -160,9 +181,11 @@ impl World {
                 self.model.act(number, act, self.model.auto_map);
             }
             Step::Triage(number, decision) => {
-                let id: Option<String> =
-                    self.reader.query_row("select id from findings where key = ?1", [key(number)], |row| row.get(0)).ok();
-                if let Some(id) = id {
+                // One of those that are stored.
+                let stored: Vec<u8> = self.model.rows.keys().copied().collect();
+                if let Some(number) = stored.get(usize::from(number) % stored.len().max(1)).copied() {
+                    let sql = "select id from findings where key = ?1";
+                    let id: String = self.reader.query_row(sql, [key(number)], |row| row.get(0)).unwrap();
                     let filter = FindingFilter { ids: vec![id], ..FindingFilter::default() };
                     self.engine.store.triage(filter, Triage { decision, until: None, note: None }).await.unwrap();
                     let row = self.model.rows.get_mut(&number).unwrap();

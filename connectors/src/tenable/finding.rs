@@ -1,7 +1,6 @@
 //! Findings: the wire form and what it means.
 
 use serde::de::{DeserializeOwned, IgnoredAny};
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -37,12 +36,9 @@ pub(super) struct Vulnerability {
 #[derive(Deserialize)]
 pub(super) struct Known {
     finding_id: Option<String>,
-    #[serde(default)]
-    asset: Value,
-    #[serde(default)]
-    plugin: Value,
-    #[serde(default)]
-    port: Value,
+    asset: Option<Box<RawValue>>,
+    plugin: Option<Box<RawValue>>,
+    port: Option<Box<RawValue>>,
 }
 
 impl Known {
@@ -55,9 +51,9 @@ impl Known {
     }
 }
 
-/// A member that may be missing; `None` when it is there and cannot be read.
-fn part<T: Default + DeserializeOwned>(member: Value) -> Option<T> {
-    if member.is_null() { Some(T::default()) } else { serde_json::from_value(member).ok() }
+/// A member that may be missing; `None` when it is there and cannot be read. What is odd about its other members does not count.
+fn part<T: Default + DeserializeOwned>(member: Option<Box<RawValue>>) -> Option<T> {
+    member.map_or_else(|| Some(T::default()), |member| serde_json::from_str(member.get()).ok())
 }
 
 #[derive(Default, Deserialize)]

@@ -38,7 +38,7 @@ impl Vendor for Tool {
         Router::new().fallback(move |uri: Uri| {
             let body = match uri.path() {
                 "/targets/" => {
-                    let broken = json!({ "id": [CANARY], "site": CANARY, "labels": CANARY });
+                    let broken = json!({ "id": null, "site": CANARY, "labels": CANARY });
                     page(json!([target(), broken, CANARY])).to_string()
                 }
                 _ => self.0.lock().unwrap().clone(),

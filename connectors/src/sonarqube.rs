@@ -228,7 +228,10 @@ impl Connector for SonarQube {
         let answer = answer.body;
         checked.facts.push(format!("{} projects visible", answer.paging.total));
         let Some(first) = answer.components.iter().find_map(|raw| serde_json::from_str::<Key>(raw.get()).ok()?.key) else {
-            checked.warnings.push("no project is visible: give the token's account the permission Browse on the projects".into());
+            // An analysis token may be shown one project of all; what is wrong with it is told already.
+            if self.analysis_token().is_none() {
+                checked.warnings.push("no project is visible: give the token's account the permission Browse on the projects".into());
+            }
             return Ok(checked);
         };
         self.prove(cx, server, &first, None).await?;

@@ -41,6 +41,8 @@ use crate::{Change, Fault, Faults, Oracle, Size, Vendor};
 type Token = (&'static str, &'static str);
 const USER: Token = ("squ_9f2c6e0d41b7a85362c0", "c3F1XzlmMmM2ZTBkNDFiN2E4NTM2MmMwOg==");
 const PROJECT: Token = ("sqp_51d0b9a7e3f86c24d7a1", "c3FwXzUxZDBiOWE3ZTNmODZjMjRkN2ExOg==");
+/// The project that the token above is made for.
+const PROJECT_OF_TOKEN: &str = "acme_shop-api_0";
 const CLOUD: Token = ("8d1f6b3a905e7c24", "OGQxZjZiM2E5MDVlN2MyNDo=");
 const ORGANIZATION: &str = "acme-org";
 
@@ -136,7 +138,8 @@ impl SonarQube {
         self.edit(|edition| edition.hotspots = false)
     }
 
-    /// Gives out a token that is made for analyzing one project: it is valid and lists issues, and may open no project.
+    /// Gives out a token that is made for analyzing one project: it is valid and lists issues, is shown its own project alone, and
+    /// may open none.
     #[must_use]
     pub fn with_project_token(mut self) -> Self {
         self.token = PROJECT;
@@ -203,9 +206,14 @@ impl SonarQube {
         }
     }
 
-    /// Whether a list shows the project: by the rights of the token's user.
+    /// Whether a search finds the project: by the rights of the token's user.
     fn sees(&self, project: &Project) -> bool {
         !project.hidden
+    }
+
+    /// Whether the list of projects shows this one. To a token that is made for one project it shows that one, and counts all.
+    fn lists(&self, project: &Project) -> bool {
+        self.sees(project) && (self.token != PROJECT || project.key == PROJECT_OF_TOKEN)
     }
 
     /// Whether the project itself may be opened: by the rights of the token, and those of an analysis token end at sending analyses.

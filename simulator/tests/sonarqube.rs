@@ -114,8 +114,18 @@ async fn what_may_not_be_browsed_is_silently_empty_in_the_issues_only() {
     assert_eq!(get(&admin, "/api/projects/search").body["paging"]["total"], 7);
     let narrow = serve(SonarQube::new(SIZE).with_project_token()).await;
     assert_eq!(get(&narrow, "/api/authentication/validate").body["valid"], true);
-    assert_eq!(get(&narrow, "/api/components/search_projects").body["components"].as_array().unwrap().len(), 1, "the application");
-    assert_eq!(get(&narrow, "/api/components/show?component=acme_billing_1").status, 403);
+    // Of the list of projects it is shown its own, and neither another one nor an application; all are counted.
+    let listed = get(&narrow, "/api/components/search_projects").body;
+    let keys: Vec<&str> = listed["components"].as_array().unwrap().iter().filter_map(|project| project["key"].as_str()).collect();
+    assert_eq!((keys, &listed["paging"]["total"]), (vec!["acme_shop-api_0"], &Value::from(8)));
+    // It lists the issues of any project that its user may browse, and opens none.
+    assert_eq!(
+        get(&narrow, "/api/issues/search?components=acme_billing_1").body["total"],
+        get(&new, "/api/issues/search?components=acme_billing_1").body["total"]
+    );
+    for project in ["acme_shop-api_0", "acme_billing_1"] {
+        assert_eq!(get(&narrow, &format!("/api/components/show?component={project}")).status, 403);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

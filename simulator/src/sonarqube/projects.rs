@@ -8,7 +8,7 @@ use axum::{
 use serde_json::{Value, json};
 
 use super::{
-    Answer, ORGANIZATION, Params, Refused, Server,
+    Answer, ORGANIZATION, PROJECT, Params, Refused, Server,
     data::{Project, World, date},
     page::Page,
     search::known,
@@ -46,7 +46,8 @@ pub(super) async fn search_projects(State(server): State<Server>, Query(params):
     let mut rows = Vec::new();
     // Applications of the commercial editions are listed beside the projects.
     if applications && !edition.cloud && !edition.community {
-        rows.push(Some(json!({ "key": "all-shops", "name": "All shops", "qualifier": "APP", "isFavorite": false, "tags": [], "visibility": "private" })));
+        let shown = json!({ "key": "all-shops", "name": "All shops", "qualifier": "APP", "isFavorite": false, "tags": [], "visibility": "private" });
+        rows.push((server.tool.token != PROJECT).then_some(shown));
     }
     let world = server.tool.world();
     for project in world.projects.iter().filter(|_| projects) {
@@ -59,7 +60,7 @@ pub(super) async fn search_projects(State(server): State<Server>, Query(params):
         if let Some(analysis) = project.analysis.filter(|_| fields.contains(&"analysisDate") && !edition.cloud) {
             body["analysisDate"] = json!(date(analysis));
         }
-        rows.push(server.tool.sees(project).then_some(body));
+        rows.push(server.tool.lists(project).then_some(body));
     }
     Ok(components(&server, "GET /api/components/search_projects", page, &rows))
 }

@@ -11,7 +11,7 @@ use url::Url;
 use crate::{
     Error, Kind, Result,
     kit::{
-        Secret,
+        Cx, Secret,
         oauth::{Grant, Tokens},
     },
 };
@@ -50,7 +50,7 @@ impl Auth {
     }
 
     /// Adds the credential to a request's headers.
-    pub(crate) async fn apply(&self, client: &reqwest::Client, headers: &mut HeaderMap) -> Result<()> {
+    pub(crate) async fn apply(&self, cx: &Cx, client: &reqwest::Client, headers: &mut HeaderMap) -> Result<()> {
         let (name, value) = match self {
             Auth::None => return Ok(()),
             Auth::Bearer(secret) => (AUTHORIZATION, format!("Bearer {}", secret.expose())),
@@ -58,7 +58,7 @@ impl Auth {
             Auth::Scheme(word, secret) => (AUTHORIZATION, format!("{word} {}", secret.expose())),
             Auth::BasicToken(token) => (AUTHORIZATION, format!("Basic {}", STANDARD.encode(format!("{}:", token.expose())))),
             Auth::Header(name, secret) | Auth::Composed(name, secret, _) => (HeaderName::from_static(name), secret.expose().to_owned()),
-            Auth::OAuth(tokens) => (AUTHORIZATION, format!("Bearer {}", tokens.get(client).await?.expose())),
+            Auth::OAuth(tokens) => (AUTHORIZATION, format!("Bearer {}", tokens.get(cx, client).await?.expose())),
         };
         let mut value = HeaderValue::from_str(value.trim()).map_err(|_| {
             Error::new("preparing the request", Kind::Settings("the secret holds characters that no header can carry".into()))

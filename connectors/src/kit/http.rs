@@ -36,7 +36,7 @@ use client::{Resolver, client};
 #[cfg(any(test, feature = "aws"))]
 pub(crate) use answer::retry_after;
 pub(crate) use answer::{date, network, refusal};
-pub(crate) use body::is_page;
+pub(crate) use body::{Text, is_page, read};
 
 /// How often one request is sent at most.
 const ATTEMPTS: u32 = 6;
@@ -251,7 +251,7 @@ impl Http {
     /// `Kind::Elsewhere` for a web page, `Kind::Shape` for what is no JSON, `Kind::TooLarge`.
     pub(crate) fn receive(&self, cx: &Cx, doing: &str, headers: HeaderMap, body: Bytes, form: Form) -> Result<Received> {
         let fail = |kind| Error::new(doing, kind);
-        let body::Text { text, odd } = body::read(body, self.0.body_limit).map_err(fail)?;
+        let Text { text, odd } = read(body, self.0.body_limit).map_err(fail)?;
         match form {
             Form::Json => {
                 body::is_whole(&text).map_err(|error| fail(self.shape(&headers, &text, &error)))?;
@@ -535,7 +535,7 @@ impl Request<'_> {
             *request.body_mut() = Some(body.clone().into());
         }
         if !self.anonymous {
-            inner.auth.apply(&inner.client, request.headers_mut()).await?;
+            inner.auth.apply(cx, &inner.client, request.headers_mut()).await?;
         }
         let started = std::time::Instant::now();
         let (status, headers, body) = self.http.transmit(&doing, request).await?;

@@ -12,7 +12,7 @@ use url::Url;
 
 use crate::{
     Error, Excerpt, Kind, Result,
-    kit::{Loose, Secret, http, redact::redact},
+    kit::{Cx, Loose, Secret, http, redact::redact},
 };
 
 /// What is being done when an error says so: tells a connector that the token was refused, not the API's answer.
@@ -93,7 +93,7 @@ impl Tokens {
     }
 
     /// A token that lives.
-    pub(crate) async fn get(&self, client: &reqwest::Client) -> Result<Secret> {
+    pub(crate) async fn get(&self, cx: &Cx, client: &reqwest::Client) -> Result<Secret> {
         // The lock is held over the request on purpose: whoever waits for it finds the fresh token.
         let mut kept = self.kept.lock().await;
         if let Some(token) = &kept.token
@@ -103,7 +103,7 @@ impl Tokens {
         }
         kept.token = None;
         let asked = Instant::now();
-        let granted = self.fetch(client).await?;
+        let granted = self.fetch(cx, client).await?;
         self.remember(&granted.access_token);
         // Not used, and yet nothing to be shown.
         granted.refresh_token.text().inspect(|token| self.remember(&Secret::new(token)));
@@ -140,20 +140,27 @@ impl Tokens {
         minted.push(token.clone());
     }
 
-    async fn fetch(&self, client: &reqwest::Client) -> Result<Granted> {
+    async fn fetch(&self, cx: &Cx, client: &reqwest::Client) -> Result<Granted> {
         let request = client.post(self.url.clone()).header("accept", "application/json").form(&self.grant.form());
         let answer = request.send().await.map_err(|error| http::network(FETCHING, error))?;
         let (status, headers, body) = http::receive(FETCHING, answer, LARGEST).await?;
         tracing::debug!(status = status.as_u16(), "access token");
+        let http::Text { text, odd } = http::read(body, LARGEST).map_err(|kind| Error::new(FETCHING, kind))?;
         if !status.is_success() {
-            return Err(Error::new(FETCHING, self.refusal(status, &headers, &body)));
+            return Err(Error::new(FETCHING, self.refusal(status, &headers, &text)));
+        }
+        for what in odd {
+            cx.warn(format!("the answer with the access token {what}"));
         }
         // The body is never shown: a token may be in it.
         let shape = |reason: &str| Error::new(FETCHING, Kind::Shape { path: "access_token".into(), reason: reason.into() });
-        match serde_json::from_slice::<Granted>(&body) {
-            Ok(granted) if !granted.access_token.expose().trim().is_empty() => Ok(granted),
-            Ok(_) => Err(shape("the token is empty")),
-            Err(_) if http::is_page(&body) => {
+        match serde_json::from_str::<Granted>(&text) {
+            Ok(granted) if granted.access_token.expose().trim().is_empty() => Err(shape("the token is empty")),
+            Ok(granted) if granted.access_token.expose().contains(char::REPLACEMENT_CHARACTER) => {
+                Err(shape("the token holds bytes that are not UTF-8"))
+            }
+            Ok(granted) => Ok(granted),
+            Err(_) if http::is_page(text.as_bytes()) => {
                 Err(Error::new(FETCHING, Kind::Elsewhere("a web page came instead of an access token".into())))
             }
             Err(_) => Err(shape("no token in the answer")),
@@ -161,11 +168,11 @@ impl Tokens {
     }
 
     /// The endpoint's own words for a refusal: 400 and 401 are about the credential, anything else is what it is elsewhere.
-    fn refusal(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Kind {
-        let told = match serde_json::from_slice::<Refusal>(body) {
+    fn refusal(&self, status: StatusCode, headers: &HeaderMap, text: &str) -> Kind {
+        let told = match serde_json::from_str::<Refusal>(text) {
             Ok(Refusal { error: Some(error), error_description: Some(description) }) => [error, ": ".into(), description].concat(),
             Ok(Refusal { error: Some(told), .. } | Refusal { error_description: Some(told), .. }) => told,
-            _ => String::from_utf8_lossy(&body[..body.len().min(16 << 10)]).into_owned(),
+            _ => text[..text.floor_char_boundary(16 << 10)].to_owned(),
         };
         let told = Excerpt::new(&redact(&told, self.grant.parts().1));
         match status.as_u16() {
@@ -194,6 +201,7 @@ struct Refusal {
 mod tests {
     use std::{
         collections::BTreeMap,
+        io::Write,
         sync::{
             Arc, Mutex as StdMutex,
             atomic::{AtomicUsize, Ordering},
@@ -205,12 +213,13 @@ mod tests {
         http::{HeaderMap, StatusCode},
         routing::{get, post},
     };
+    use flate2::{Compression, write::GzEncoder};
     use serde_json::{Value, json};
 
     use super::*;
     use crate::{
-        Meta, Result,
-        kit::{Auth, Cx, Http, HttpOptions, Limiters, Link, Location},
+        Activity, Meta, Result,
+        kit::{Auth, Http, HttpOptions, Limiters, Link, Location},
     };
 
     static META: Meta = Meta { id: "x", ..Meta::DEFAULT };
@@ -322,13 +331,51 @@ mod tests {
         assert_eq!(*tool.forms.lock().expect("a lock"), [form.map(|(name, value)| (name.to_owned(), value.to_owned())).into()]);
     }
 
+    /// What a token endpoint that answers so grants, with the warnings.
+    async fn granted(body: Vec<u8>) -> (Result<Secret>, Vec<String>) {
+        let location = serve(Router::new().fallback(move || std::future::ready(body))).await;
+        let activity = Arc::new(Activity::default());
+        let cx = Cx::new(Arc::clone(&activity));
+        let tokens = Tokens::new(location.join("/token", &[]), Grant::ClientCredentials { id: "app".into(), secret: Secret::new("hush") });
+        (tokens.get(&cx, &reqwest::Client::new()).await, activity.warnings())
+    }
+
+    #[tokio::test]
+    async fn a_token_comes_in_any_encoding_and_what_is_odd_about_it_is_told_without_it() {
+        let json = r#"{"access_token":"t0ken","expires_in":300,"scope":"é"}"#;
+        let marked = format!("\u{feff}{json}");
+        let utf16 = |big: bool| -> Vec<u8> {
+            marked.encode_utf16().flat_map(|unit| if big { unit.to_be_bytes() } else { unit.to_le_bytes() }).collect()
+        };
+        let mut packer = GzEncoder::new(Vec::new(), Compression::fast());
+        packer.write_all(json.as_bytes()).expect("into memory");
+        for (body, told) in [
+            (json.as_bytes().to_vec(), None),
+            (marked.clone().into_bytes(), Some("the answer with the access token begins with a byte order mark")),
+            (utf16(true), Some("the answer with the access token is UTF-16 instead of UTF-8")),
+            (utf16(false), Some("the answer with the access token is UTF-16 instead of UTF-8")),
+            (
+                b"{\"access_token\":\"t0ken\",\"scope\":\"caf\xe9\"}".to_vec(),
+                Some("the answer with the access token holds bytes that are not UTF-8, each read as U+FFFD"),
+            ),
+            (packer.finish().expect("into memory"), Some("the answer with the access token is compressed with gzip, which no header says")),
+        ] {
+            let (token, warnings) = granted(body).await;
+            assert_eq!(token.expect("a token").expose(), "t0ken", "{told:?}");
+            assert_eq!(warnings, told.iter().map(|told| (*told).to_owned()).collect::<Vec<_>>());
+        }
+        // A token that lost a character is none: it would be refused, and its owner blamed.
+        let (token, _) = granted(b"{\"access_token\":\"t0k\xe9n\"}".to_vec()).await;
+        assert!(matches!(token.expect_err("no token").kind, Kind::Shape { .. }));
+    }
+
     #[tokio::test]
     async fn what_the_token_endpoint_says_is_told_without_the_secret() {
         async fn ask(status: u16, body: &str) -> Error {
             let (status, body) = (StatusCode::from_u16(status).expect("a status"), body.to_owned());
             let location = serve(Router::new().fallback(move || std::future::ready((status, body)))).await;
             let tokens = Tokens::new(location.join("/token", &[]), Grant::RefreshToken { id: "app".into(), token: Secret::new("s3cr3t") });
-            let result: Result<Secret> = tokens.get(&reqwest::Client::new()).await;
+            let result: Result<Secret> = tokens.get(&Cx::default(), &reqwest::Client::new()).await;
             result.expect_err("no token")
         }
         let error = ask(400, r#"{"error":"invalid_grant","error_description":"Invalid refresh token s3cr3t"}"#).await;

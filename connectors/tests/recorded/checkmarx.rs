@@ -26,6 +26,8 @@ struct Tool {
     in_rows: bool,
     /// Paths that are refused, and how.
     refused: Vec<(&'static str, u16, Value)>,
+    /// The bytes of the answer with the access token, instead of those that it should have.
+    token: Option<Vec<u8>>,
     asked: Arc<Mutex<Vec<String>>>,
 }
 
@@ -114,7 +116,8 @@ async fn connect(tool: &Tool, fields: Value) -> (Running, Box<dyn Source>, Cx) {
         }
         let good = token || headers.get("authorization").is_some_and(|value| value == "Bearer granted");
         let (status, body) = if good { answers.answer(&uri, &body) } else { (StatusCode::UNAUTHORIZED, json!({})) };
-        std::future::ready((status, body.to_string()))
+        let odd = answers.token.clone().filter(|_| token);
+        std::future::ready((status, odd.unwrap_or_else(|| body.to_string().into_bytes())))
     };
     let running = start(Canned(Router::new().fallback(answer)), 0).await.unwrap();
     let link = Link {
@@ -743,6 +746,23 @@ async fn credentials_are_exchanged_at_the_realm_in_lower_case() {
     ] {
         assert!(Entry::find("checkmarx").unwrap().open(fields, link()).is_err());
     }
+}
+
+#[tokio::test]
+async fn a_token_in_an_odd_encoding_is_used_and_named() {
+    let granted = r#"{"access_token":"granted","expires_in":1800}"#;
+    for (token, told) in [
+        (format!("\u{feff}{granted}").into_bytes(), "begins with a byte order mark"),
+        (granted.encode_utf16().flat_map(u16::to_le_bytes).collect(), "is UTF-16 instead of UTF-8"),
+        (b"{\"access_token\":\"granted\",\"scope\":\"\xff\"}".to_vec(), "holds bytes that are not UTF-8, each read as U+FFFD"),
+    ] {
+        let tool = Tool { token: Some(token), ..Tool::of(vec![result("sast", "1", json!({}))]) };
+        let read = pass(&tool, settings(), None).await.unwrap().read;
+        assert_eq!((read.findings().len(), &read.warnings), (1, &vec![format!("the answer with the access token {told}")]));
+    }
+    let tool = Tool { token: Some(b"{\"access_token\":\"gr\xe4nted\"}".to_vec()), ..Tool::of(Vec::new()) };
+    let error = pass(&tool, settings(), None).await.err().unwrap();
+    assert!(error.kind.to_string().contains("the token holds bytes that are not UTF-8"), "{error:?}");
 }
 
 #[tokio::test]

@@ -14,16 +14,16 @@ const DEEPEST: usize = 128;
 
 /// An answer's text, and what about its bytes is not as JSON's ought to be: told as a warning.
 #[derive(Debug)]
-pub(super) struct Text {
-    pub(super) text: String,
-    pub(super) odd: Vec<&'static str>,
+pub(crate) struct Text {
+    pub(crate) text: String,
+    pub(crate) odd: Vec<&'static str>,
 }
 
 /// Reads a body of at most `limit` bytes as text.
 ///
 /// # Errors
 /// `Kind::TooLarge` when it is more than that once it is unpacked.
-pub(super) fn read(body: Bytes, limit: usize) -> Result<Text, Kind> {
+pub(crate) fn read(body: Bytes, limit: usize) -> Result<Text, Kind> {
     let mut odd = Vec::new();
     let mut bytes = Vec::from(body);
     if bytes.starts_with(&[0x1f, 0x8b])

@@ -15,6 +15,7 @@ mod progress;
 mod run;
 mod show;
 mod timeline;
+mod words;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -158,7 +159,7 @@ enum RecordsCommand {
         #[arg(long)]
         connection: Option<String>,
         /// Only in this state.
-        #[arg(long)]
+        #[arg(long, value_parser = words::record_state())]
         state: Option<String>,
     },
     /// Maps records to a product: New, Good and Stale ones become Good, and their findings are synced.
@@ -344,6 +345,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     // Where the size of files is limited, a write shall fail and be told, not end the process: a handler is enough for that.
     let _ = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()));
     let Cli { config, output, command, .. } = cli;
+    exit::remember(&config);
     let exit = match command {
         Command::Run { once, connections } => run::run(&config, once, &connections).await?,
         Command::Check { names } => command::check(&config, &names).await?,

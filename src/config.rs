@@ -20,6 +20,7 @@ use tributary_connectors::{
 };
 
 pub use problem::{Errors, Problem};
+pub(crate) use read::nearest;
 pub use secret::SecretRef;
 pub(crate) use secret::variable;
 

@@ -17,6 +17,7 @@ mod lease;
 mod list;
 mod mapping;
 mod merge;
+mod names;
 mod operations;
 mod passes;
 #[cfg(test)]
@@ -51,6 +52,7 @@ pub(crate) use lease::is_alive;
 pub use lease::{Lease, check_connectors};
 pub use mapping::{RecordAction, RecordChange, RecordFilter};
 pub use merge::{Delivered, Gate, PageCommit, Stored};
+pub use names::{Named, RECORD_STATES, ids_without_finding, is_there};
 pub use operations::{Kind as OperationKind, Outcome, Trigger};
 pub use passes::{Pass, PassEnd, ScopeRow};
 pub use records::Discovered;

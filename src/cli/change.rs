@@ -8,9 +8,9 @@ use serde_json::json;
 use super::{
     exit::{self, Exit, NotFound, Usage},
     output::{Format, Rows},
-    run,
+    run, words,
 };
-use crate::store::{Decision, FindingFilter, RecordAction, RecordChange, RecordFilter, Triage};
+use crate::store::{self, Decision, FindingFilter, Named, RecordAction, RecordChange, RecordFilter, Triage};
 
 /// Which findings; without any of these a command that changes something refuses to run.
 #[derive(Debug, clap::Args)]
@@ -19,13 +19,13 @@ pub(super) struct Findings {
     #[arg(long)]
     connection: Option<String>,
     /// Only of connections by this connector.
-    #[arg(long)]
+    #[arg(long, value_parser = words::connector())]
     connector: Option<String>,
     /// Only in this state.
-    #[arg(long)]
+    #[arg(long, value_parser = words::finding_state())]
     state: Option<String>,
     /// Only of this severity.
-    #[arg(long)]
+    #[arg(long, value_parser = words::severity())]
     severity: Option<String>,
     /// Only of the record with this key.
     #[arg(long)]
@@ -34,7 +34,7 @@ pub(super) struct Findings {
     #[arg(long)]
     product: Option<String>,
     /// Only with this CVE.
-    #[arg(long)]
+    #[arg(long, value_parser = words::cve)]
     cve: Option<String>,
 }
 
@@ -54,7 +54,7 @@ pub(super) struct Records {
     #[arg(long)]
     connection: Option<String>,
     /// Only in this state.
-    #[arg(long)]
+    #[arg(long, value_parser = words::record_state())]
     state: Option<String>,
     /// Only with this text in their name.
     #[arg(long)]
@@ -82,7 +82,8 @@ pub(super) async fn records(paths: &[PathBuf], which: Records, action: RecordAct
     if keys.is_empty() && connection.is_none() && state.is_none() && name.is_none() && !all {
         return Err(Usage("name records by their keys, by --connection, --state or --name, or say --all".into()).into());
     }
-    let (config, engine) = run::open(paths)?;
+    let (config, engine) = run::open_there(paths)?;
+    words::connection(&config, &engine.store.reader()?, connection.as_deref())?;
     let action = match action {
         RecordAction::Restore { .. } => RecordAction::Restore {
             auto_map: config
@@ -94,11 +95,13 @@ pub(super) async fn records(paths: &[PathBuf], which: Records, action: RecordAct
         },
         other => other,
     };
-    let asked = keys.clone();
+    let mut asked = keys.clone();
+    asked.sort_unstable();
+    asked.dedup();
     let changes = engine.store.change_records(RecordFilter { connection, keys, state, name }, action).await?;
     let unmet: Vec<&String> = asked.iter().filter(|key| !changes.iter().any(|change| change.key == **key)).collect();
     for key in &unmet {
-        exit::say(&format!("error: there is no record {key}"));
+        exit::tell(&words::no_record(&engine.store.reader()?, key)?.into());
     }
     for change in changes.iter().filter(|change| change.from == change.to && change.from != "good") {
         exit::say(&format!("record {} of {} is {}: left as it is", change.key, change.connection, change.from));
@@ -113,8 +116,11 @@ pub(super) async fn records(paths: &[PathBuf], which: Records, action: RecordAct
 }
 
 pub(super) async fn delete_product(paths: &[PathBuf], name: String) -> anyhow::Result<Exit> {
-    let (_, engine) = run::open(paths)?;
-    let stale = engine.store.delete_product(name.clone()).await?.ok_or(NotFound { kind: "product", name: name.clone() })?;
+    let (_, engine) = run::open_there(paths)?;
+    let Some(stale) = engine.store.delete_product(name.clone()).await? else {
+        let known = Named::Product.all(&engine.store.reader()?)?;
+        return Err(NotFound::new("product", name).among(&known, "tributary products list").into());
+    };
     exit::say(&format!("product {name} is deleted; {stale} records are stale until they are mapped again"));
     Ok(Exit::Ok)
 }
@@ -139,15 +145,20 @@ pub(super) async fn triage(
         return Err(Usage("--until belongs to risk-accepted: nothing else runs out".into()).into());
     }
     let until = until.map(point_in_time).transpose()?;
-    let (_, engine) = run::open(paths)?;
-    let ids = filter.ids.len();
+    let (config, engine) = run::open_there(paths)?;
+    words::findings(&config, &engine.store.reader()?, &filter)?;
+    let ids = filter.ids.clone();
     let done = engine.store.triage(filter, Triage { decision, until, note }).await?;
-    if done.found == 0 || done.found < ids as u64 {
-        exit::say(&format!("error: {} of {ids} findings are there", done.found));
+    let unmet = store::ids_without_finding(&engine.store.reader()?, &ids)?;
+    for id in &unmet {
+        exit::tell(&NotFound::new("finding", id).fix(exit::list("findings")).into());
+    }
+    if done.found == 0 && unmet.is_empty() {
+        exit::say("No findings match.");
         return Ok(Exit::NotFound);
     }
     exit::say(&format!("{} findings, {} of them changed", done.found, done.changed));
-    Ok(Exit::Ok)
+    Ok(if unmet.is_empty() { Exit::Ok } else { Exit::NotFound })
 }
 
 /// A date (its end, in UTC) or a point in time, in the future.
@@ -164,10 +175,10 @@ fn point_in_time(text: &str) -> anyhow::Result<Timestamp> {
 }
 
 pub(super) async fn approve(paths: &[PathBuf], id: &str) -> anyhow::Result<Exit> {
-    let operation = id.parse().map_err(|_| NotFound { kind: "operation", name: id.to_owned() })?;
-    let (_, engine) = run::open(paths)?;
+    let (_, engine) = run::open_there(paths)?;
+    let operation = id.parse().map_err(|_| NotFound::new("operation", id).fix(exit::list("operations")))?;
     let Some(approved) = engine.store.approve(operation).await? else {
-        return Err(NotFound { kind: "operation that holds something", name: id.to_owned() }.into());
+        return Err(NotFound::new("operation that holds something", id).fix(exit::list("operations")).into());
     };
     exit::say(&format!("{} findings are closed; {} had been seen again or closed meanwhile", approved.closed, approved.seen_again));
     if approved.records > 0 {
@@ -177,7 +188,8 @@ pub(super) async fn approve(paths: &[PathBuf], id: &str) -> anyhow::Result<Exit>
 }
 
 pub(super) async fn replay(paths: &[PathBuf], connection: Option<String>) -> anyhow::Result<Exit> {
-    let (_, engine) = run::open(paths)?;
+    let (config, engine) = run::open_there(paths)?;
+    words::connection(&config, &engine.store.reader()?, connection.as_deref())?;
     let scopes = engine.store.list_quarantined_again(connection).await?;
     exit::say(&match scopes {
         0 => "Nothing is in quarantine there.".to_owned(),
@@ -187,7 +199,7 @@ pub(super) async fn replay(paths: &[PathBuf], connection: Option<String>) -> any
 }
 
 pub(super) async fn reset(paths: &[PathBuf], connection: &str) -> anyhow::Result<Exit> {
-    let (config, engine) = run::open(paths)?;
+    let (config, engine) = run::open_there(paths)?;
     run::choose(&config, &[connection.to_owned()])?;
     let scopes = engine.store.reset(connection.to_owned()).await?;
     exit::say(&format!("{scopes} lists of {connection} are read from their beginning by the next sync; findings stay as they are"));

@@ -16,7 +16,7 @@ pub(super) async fn check(paths: &[PathBuf], names: &[String]) -> anyhow::Result
     for warning in &config.warnings {
         exit::say(&format!("warning: {warning}"));
     }
-    let chosen = run::choose(&config, names)?;
+    let chosen = run::chosen(&config, names)?;
     store::check_connectors(&config.daemon.store.path(), chosen.iter().map(|one| (one.name.as_str(), one.entry.meta.id)))?;
     let limiters = Arc::new(Limiters::default());
     let mut exits = Vec::new();
@@ -37,7 +37,7 @@ pub(super) async fn check(paths: &[PathBuf], names: &[String]) -> anyhow::Result
             }
             Err(error) => {
                 exits.push(Exit::of_vendor(&error));
-                exit::say_vendor(&connection.name, &format!("check of {}", connection.location), &error);
+                exit::say_vendor(&connection.name, &format!("check of {}", connection.location), &error, None);
             }
         }
     }

@@ -24,11 +24,10 @@ pub(super) struct NoDaemon(String);
 
 /// One line per connection, read from the store: also true without a daemon.
 pub(super) fn status(paths: &[PathBuf], format: Format) -> anyhow::Result<Exit> {
-    let config = Config::load(paths)?;
-    let store = Store::open(&config.daemon.store.path(), config.daemon.store.keep_raw)?;
+    let run::Seen { config, store, .. } = &run::look(paths)?;
     let now = crate::clock::now();
-    let connections = status::read(&store, &config, now)?;
-    match daemon::holder(store.path()) {
+    let connections = status::read(store, config, now)?;
+    match daemon::holder(&config.daemon.store.path()) {
         Some(holder) => exit::say(&format!(
             "daemon: process {}, {}",
             holder.pid,
@@ -81,10 +80,10 @@ fn line(one: &ConnectionStatus, now: Timestamp) -> Vec<Value> {
     }
     notes.extend(one.reason.clone());
     if one.held_closes > 0 {
-        notes.push(format!("{} closes held: tributary operations approve", one.held_closes));
+        notes.push(format!("{} closes held: {}", one.held_closes, exit::command("tributary operations approve ID")));
     }
     if one.held_records > 0 {
-        notes.push(format!("{} records held: tributary operations approve", one.held_records));
+        notes.push(format!("{} records held: {}", one.held_records, exit::command("tributary operations approve ID")));
     }
     if one.quarantine > 0 {
         notes.push(format!("{} items in quarantine", one.quarantine));
@@ -118,7 +117,8 @@ fn ago(at: Option<Timestamp>, now: Timestamp) -> Value {
 pub(super) async fn health(paths: &[PathBuf], ready: bool) -> anyhow::Result<Exit> {
     let config = Config::load(paths)?;
     let path = config.daemon.store.path();
-    let holder = daemon::holder(&path).ok_or_else(|| NoDaemon(format!("no daemon runs on {}: start `tributary run`", path.display())))?;
+    let holder = daemon::holder(&path)
+        .ok_or_else(|| NoDaemon(format!("no daemon runs on {}: start `{}`", path.display(), exit::command("tributary run"))))?;
     let Some(listen) = holder.listen else {
         // It holds its lock, so it lives; more cannot be asked.
         exit::say("the daemon runs; server.listen is off, so it cannot be asked more");
@@ -142,7 +142,8 @@ pub(super) async fn health(paths: &[PathBuf], ready: bool) -> anyhow::Result<Exi
 pub(super) async fn reload(paths: &[PathBuf]) -> anyhow::Result<Exit> {
     let config = Config::load(paths)?;
     let path = config.daemon.store.path();
-    let holder = daemon::holder(&path).ok_or_else(|| NoDaemon(format!("no daemon runs on {}: start `tributary run`", path.display())))?;
+    let holder = daemon::holder(&path)
+        .ok_or_else(|| NoDaemon(format!("no daemon runs on {}: start `{}`", path.display(), exit::command("tributary run"))))?;
     let store = Store::open(&path, config.daemon.store.keep_raw)?;
     let before = store.last_reload()?;
     let pid = i32::try_from(holder.pid).ok().and_then(rustix::process::Pid::from_raw);
@@ -177,8 +178,8 @@ pub(super) async fn pause(paths: &[PathBuf], names: &[String], pause: bool) -> a
 }
 
 pub(super) async fn cancel(paths: &[PathBuf], id: &str) -> anyhow::Result<Exit> {
-    let (_, engine) = run::open(paths)?;
-    let not_found = || NotFound { kind: "operation", name: id.to_owned() };
+    let (_, engine) = run::open_there(paths)?;
+    let not_found = || NotFound::new("operation", id).fix(exit::list("operations"));
     match engine.store.cancel(id.to_owned()).await?.ok_or_else(not_found)? {
         true => exit::say("It stops within seconds, after the page that it is storing; the next run goes on from there."),
         false => exit::say("It does not run any more."),

@@ -18,10 +18,14 @@ use crate::{
 pub(super) fn run(paths: &[PathBuf], what: &DbCommand, format: Format) -> anyhow::Result<Exit> {
     let config = Config::load(paths)?;
     let path = config.daemon.store.path();
-    let open = || Store::open(&path, config.daemon.store.keep_raw);
+    // Only one of them makes a database: what there is not can be neither whole nor copied.
+    let open = || -> anyhow::Result<Store> {
+        super::run::there(&config)?;
+        Ok(Store::open(&path, config.daemon.store.keep_raw)?)
+    };
     match what {
         DbCommand::Migrate => {
-            open()?;
+            Store::open(&path, config.daemon.store.keep_raw)?;
             exit::say(&format!("{} is up to date", path.display()));
         }
         DbCommand::Check => {

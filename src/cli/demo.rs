@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
+use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use tributary_simulator::{Change, Running, Size, VENDORS, start_any};
 
@@ -11,7 +12,11 @@ use super::{
     run::{self, Work},
     show,
 };
-use crate::{config::Config, daemon, store::Trigger};
+use crate::{
+    config::Config,
+    daemon,
+    store::{self, Trigger},
+};
 
 /// Options of the demo.
 #[derive(Debug, clap::Args)]
@@ -22,13 +27,15 @@ pub(super) struct Demo {
     /// Keep the result in this database, and the simulated tools as they are for the next demo with it.
     #[arg(long, value_name = "FILE")]
     store: Option<String>,
-    /// Open findings in each simulated tool.
-    #[arg(long, default_value_t = 2000)]
-    findings: usize,
-    /// Move the simulated tools one step on: 1 % fixed, changed, new and vanished.
-    #[arg(long)]
+    #[arg(long, value_name = "N", help = format!("Open findings in each simulated tool, {FINDINGS} unless the database has some already"))]
+    findings: Option<usize>,
+    /// Move the simulated tools one step on from the last demo with this database: 1 % fixed, changed, new and vanished.
+    #[arg(long, requires = "store")]
     change: bool,
 }
+
+/// Open findings in each simulated tool.
+const FINDINGS: usize = 2000;
 
 /// What a later demo with the same store needs to find the same tools.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -44,16 +51,24 @@ impl Demo {
         let folder = std::env::temp_dir().join(format!("tributary-demo-{}", std::process::id()));
         let given = self.store.as_deref().map(|store| PathBuf::from(store.trim_start_matches("sqlite://").trim_start_matches("sqlite:")));
         let database = given.clone().unwrap_or_else(|| folder.join("demo.db"));
-        std::fs::create_dir_all(&folder)?;
+        let beside = database.parent().filter(|folder| !folder.as_os_str().is_empty());
+        if let Some(missing) = beside.filter(|folder| given.is_some() && !folder.is_dir()) {
+            let reason = format!("there is no folder {}: make it first", missing.display());
+            return Err(store::Error::Open { path: database.clone(), reason }.into());
+        }
+        std::fs::create_dir_all(&folder).with_context(|| format!("making the folder {}", folder.display()))?;
         let keep = database.with_extension("demo.json");
         let mut kept: Kept = std::fs::read(&keep).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
         if kept.findings == 0 {
-            kept.findings = self.findings;
+            kept.findings = self.findings.unwrap_or(FINDINGS);
+        }
+        if self.findings.is_some_and(|wanted| wanted != kept.findings) {
+            exit::say(&format!("--findings is left aside: the tools of {} have {} already", database.display(), kept.findings));
         }
         kept.steps += u32::from(self.change);
         let tools = start_tools(&mut kept).await?;
         if given.is_some() {
-            std::fs::write(&keep, serde_json::to_vec(&kept)?)?;
+            std::fs::write(&keep, serde_json::to_vec(&kept)?).with_context(|| format!("writing {}", keep.display()))?;
         }
         let path = folder.join("tributary.toml");
         let mut text = format!(
@@ -74,7 +89,7 @@ impl Demo {
                 text.push_str(&format!("{field} = {}\n", serde_json::Value::String(value)));
             }
         }
-        write_private(&path, &text)?;
+        write_private(&path, &text).with_context(|| format!("writing {}", path.display()))?;
         let done = self.sync_and_show(&path, &database, format).await;
         std::fs::remove_dir_all(&folder)?;
         done

@@ -1,6 +1,6 @@
 //! Exit codes, and errors as people read them: what, why, how to mend it.
 
-use std::{io::Write, process::ExitCode};
+use std::{fmt, io::Write, path::PathBuf, process::ExitCode, sync::OnceLock};
 
 use tributary_connectors::{Kind, model::text::visible};
 
@@ -102,14 +102,49 @@ fn same(mut exits: impl Iterator<Item = Exit>) -> Option<Exit> {
 }
 
 /// Something that is not there.
-#[derive(Debug, thiserror::Error)]
-#[error("there is no {kind} `{name}`")]
+#[derive(Debug)]
 pub(super) struct NotFound {
     /// What sort of thing.
-    pub kind: &'static str,
+    kind: &'static str,
     /// What was asked for.
-    pub name: String,
+    name: String,
+    /// What to do.
+    fix: Option<String>,
 }
+
+impl NotFound {
+    pub(super) fn new(kind: &'static str, name: impl Into<String>) -> Self {
+        NotFound { kind, name: name.into(), fix: None }
+    }
+
+    /// With what to do.
+    pub(super) fn fix(mut self, fix: String) -> Self {
+        self.fix = Some(fix);
+        self
+    }
+
+    /// With the nearest of the names that there are, and the command that lists them.
+    pub(super) fn among(self, known: &[String], list: &str) -> Self {
+        let fix = super::words::advice(&self.name, known, list);
+        self.fix(fix)
+    }
+}
+
+impl std::error::Error for NotFound {}
+
+impl fmt::Display for NotFound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "there is no {} `{}`", self.kind, self.name)?;
+        self.fix.iter().try_for_each(|fix| write!(f, "\n  fix:   {fix}"))
+    }
+}
+
+/// There is nothing to run.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "no connection is configured in {0}\n  fix:   add a section [connections.NAME] there; `tributary connectors` lists what it can be, `tributary demo` needs none"
+)]
+pub(super) struct NoConnection(pub String);
 
 /// A command that cannot be meant so.
 #[derive(Debug, thiserror::Error)]
@@ -126,9 +161,14 @@ pub(super) fn report(error: &anyhow::Error) -> ExitCode {
     if io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe) {
         return Exit::Ok.into();
     }
+    tell(error).into()
+}
+
+/// Tells an error on stderr, where more is done after it.
+pub(super) fn tell(error: &anyhow::Error) -> Exit {
     let (code, exit) = class(error);
     say(&format!("error[{code}]: {error:#}"));
-    exit.into()
+    exit
 }
 
 /// The stable code and the exit code of an error that ends a command.
@@ -145,6 +185,7 @@ fn class(error: &anyhow::Error) -> (&'static str, Exit) {
     match () {
         () if error.downcast_ref::<rusqlite::Error>().is_some_and(store::is_damage) => ("E0501", Exit::Damaged),
         () if error.is::<NotFound>() => ("E0401", Exit::NotFound),
+        () if error.is::<NoConnection>() => ("E0117", Exit::Configuration),
         () if error.is::<Usage>() => ("E0402", Exit::Usage),
         () if error.is::<crate::daemon::Taken>() => ("E0403", Exit::Busy),
         () if error.is::<super::daemon::NoDaemon>() => ("E0404", Exit::Unreachable),
@@ -170,8 +211,35 @@ pub(crate) fn code_of_store(error: &store::Error) -> &'static str {
     }
 }
 
-/// Tells what a vendor did wrong on one connection.
-pub(super) fn say_vendor(connection: &str, doing: &str, error: &tributary_connectors::Error) {
+/// What `--config` was given.
+static CONFIG: OnceLock<Vec<PathBuf>> = OnceLock::new();
+
+/// Keeps what `--config` was given, for [`command`].
+pub(super) fn remember(config: &[PathBuf]) {
+    let _ = CONFIG.set(config.to_vec());
+}
+
+/// A command as it can be pasted into a shell, for the same configuration as this one.
+pub(super) fn command(words: &str) -> String {
+    with_config(words, CONFIG.get().map_or(&[], Vec::as_slice))
+}
+
+/// Where the ids of findings, operations and the like are shown.
+pub(super) fn list(what: &str) -> String {
+    format!("`{}` shows the ids", command(&format!("tributary {what} list")))
+}
+
+fn with_config(words: &str, config: &[PathBuf]) -> String {
+    let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-+:@".contains(&byte));
+    config.iter().fold(words.to_owned(), |command, path| {
+        let path = path.display().to_string();
+        let path = if plain(&path) { path } else { format!("'{}'", path.replace('\'', "'\\''")) };
+        format!("{command} --config {path}")
+    })
+}
+
+/// Tells what a vendor did wrong on one connection, and what to do next, unless that was what was done.
+pub(super) fn say_vendor(connection: &str, doing: &str, error: &tributary_connectors::Error, next: Option<&str>) {
     let (code, what) = meaning(error);
     let tries = if error.attempts > 1 { format!(" ({} attempts)", error.attempts) } else { String::new() };
     let mut text =
@@ -179,8 +247,10 @@ pub(super) fn say_vendor(connection: &str, doing: &str, error: &tributary_connec
     if let Some(hint) = error.hint() {
         text.push_str(&format!("  fix:   {hint}\n"));
     }
-    text.push_str(&format!("  next:  tributary check {connection}"));
-    say(&text);
+    if let Some(next) = next {
+        text.push_str(&format!("  next:  {}\n", command(next)));
+    }
+    say(text.trim_end());
 }
 
 /// The stable code of a vendor's error.
@@ -206,4 +276,16 @@ fn meaning(error: &tributary_connectors::Error) -> (&'static str, &'static str) 
 pub(super) fn say(text: &str) {
     // In one write, as the log takes whole lines.
     let _ = super::log::stderr().write_all(format!("{}\n", visible(text, super::output::LAYOUT)).as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_is_told_can_be_pasted_with_its_configuration() {
+        assert_eq!(with_config("tributary check t", &[]), "tributary check t");
+        let config = ["etc/a.toml".into(), "my file's.toml".into()];
+        assert_eq!(with_config("tributary check t", &config), r"tributary check t --config etc/a.toml --config 'my file'\''s.toml'");
+    }
 }

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tributary_connectors::{Error, Kind, kit::Limiters};
 
 use super::{
-    exit::{self, Exit, NotFound, Usage},
+    exit::{self, Exit, NoConnection, NotFound, Usage},
     output::{Format, Rows},
     progress,
 };
@@ -41,7 +41,7 @@ pub(crate) enum Work {
 
 pub(super) async fn run(config: &[PathBuf], once: bool, names: &[String]) -> anyhow::Result<Exit> {
     if once {
-        let (config, engine) = open(config)?;
+        let Some((config, engine)) = open_to_run(config, names)? else { return Ok(Exit::Ok) };
         match engine.store.prune_operations(config.daemon.store.keep_since()).await {
             // A full disk is met, told and waited out by the operations: it is no reason not to start.
             Err(error) if error.passes() => tracing::warn!(%error, "old operations stay"),
@@ -65,7 +65,7 @@ pub(super) async fn run(config: &[PathBuf], once: bool, names: &[String]) -> any
 }
 
 pub(super) async fn discover(config: &[PathBuf], names: &[String], format: Format) -> anyhow::Result<Exit> {
-    let (config, engine) = open(config)?;
+    let Some((config, engine)) = open_to_run(config, names)? else { return Ok(Exit::Ok) };
     let (exit, reports) = all(&config, &engine, names, Work::Discover, Trigger::Manual).await?;
     if format != Format::Table {
         summary(&reports).print(format, "operations")?;
@@ -74,7 +74,7 @@ pub(super) async fn discover(config: &[PathBuf], names: &[String], format: Forma
 }
 
 pub(super) async fn sync(config: &[PathBuf], names: &[String], full: bool, dry: bool, format: Format) -> anyhow::Result<Exit> {
-    let (config, mut engine) = open(config)?;
+    let Some((config, mut engine)) = open_to_run(config, names)? else { return Ok(Exit::Ok) };
     // A dry run is a real one, on a copy: it says exactly what would be, and holds nothing up meanwhile.
     let beside = engine.store.path().parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
     let folder = if dry { Some(tempfile::Builder::new().prefix(".tributary-dry-run-").tempdir_in(beside)?) } else { None };
@@ -89,9 +89,68 @@ pub(super) async fn sync(config: &[PathBuf], names: &[String], full: bool, dry: 
     Ok(exit)
 }
 
-/// Reads the configuration, warns, opens the store, and listens for the signal to stop.
+/// Reads the configuration, warns, opens the store (a new one is told), and listens for the signal to stop.
 pub(super) fn open(paths: &[PathBuf]) -> anyhow::Result<(Config, Engine)> {
-    with(Config::load(paths)?)
+    open_or_make(Config::load(paths)?)
+}
+
+fn open_or_make(config: Config) -> anyhow::Result<(Config, Engine)> {
+    let is_new = !store::is_there(&config.daemon.store.path());
+    let (config, engine) = with(config)?;
+    if is_new {
+        exit::say(&format!("made a new database: {}", engine.store.path().display()));
+    }
+    Ok((config, engine))
+}
+
+/// The same for operations: `None` when no connection is to run, which is told. No database is made for nothing.
+fn open_to_run(paths: &[PathBuf], names: &[String]) -> anyhow::Result<Option<(Config, Engine)>> {
+    let config = Config::load(paths)?;
+    if chosen(&config, names)?.is_empty() { Ok(None) } else { open_or_make(config).map(Some) }
+}
+
+/// The same for what changes something that is stored already: without a database there is nothing to change.
+pub(super) fn open_there(paths: &[PathBuf]) -> anyhow::Result<(Config, Engine)> {
+    let config = Config::load(paths)?;
+    there(&config)?;
+    with(config)
+}
+
+/// Refuses to go on where there is no database yet.
+pub(super) fn there(config: &Config) -> anyhow::Result<()> {
+    let path = config.daemon.store.path();
+    if store::is_there(&path) {
+        return Ok(());
+    }
+    let fix = format!("the first sync makes it (`{}`); is `store.url` right?", exit::command("tributary run --once"));
+    Err(NotFound::new("database", path.display().to_string()).fix(fix).into())
+}
+
+/// What a command looks at.
+pub(super) struct Seen {
+    pub(super) config: Config,
+    pub(super) reader: rusqlite::Connection,
+    /// Closed after its reader: whoever is last clears the log away, and only a writer can.
+    pub(super) store: Store,
+    /// Where an empty one is, when there is none.
+    _nothing: Option<tempfile::TempDir>,
+}
+
+/// Opens what is stored to look at it. Where nothing is stored yet, that is told, and nothing is made.
+pub(super) fn look(paths: &[PathBuf]) -> anyhow::Result<Seen> {
+    let config = Config::load(paths)?;
+    let path = config.daemon.store.path();
+    let nothing = if store::is_there(&path) { None } else { Some(tempfile::tempdir()?) };
+    let store = match &nothing {
+        None => Store::open(&path, config.daemon.store.keep_raw)?,
+        Some(folder) => {
+            let first = exit::command("tributary run --once");
+            exit::say(&format!("Nothing is stored yet: there is no database {}; the first sync makes it: {first}", path.display()));
+            Store::open(&folder.path().join("nothing.db"), false)?
+        }
+    };
+    let reader = store.reader()?;
+    Ok(Seen { config, reader, store, _nothing: nothing })
 }
 
 /// The same with a configuration that is read already.
@@ -131,11 +190,29 @@ fn stop_on_signal(stop: CancellationToken) -> Arc<AtomicBool> {
 pub(super) fn choose<'a>(config: &'a Config, names: &[String]) -> anyhow::Result<Vec<&'a Arc<Connection>>> {
     for name in names {
         if !config.connections.iter().any(|connection| connection.name == *name) {
-            return Err(NotFound { kind: "connection", name: name.clone() }.into());
+            let known: Vec<String> = config.connections.iter().map(|connection| connection.name.clone()).collect();
+            return Err(NotFound::new("connection", name).among(&known, "tributary connections list").into());
         }
     }
     let wanted = |connection: &&Arc<Connection>| if names.is_empty() { connection.enabled } else { names.contains(&connection.name) };
     Ok(config.connections.iter().filter(wanted).collect())
+}
+
+/// The same for what is to run: that there is none is an error, that none is enabled is told.
+pub(super) fn chosen<'a>(config: &'a Config, names: &[String]) -> anyhow::Result<Vec<&'a Arc<Connection>>> {
+    let files = || config.files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ");
+    let chosen = choose(config, names)?;
+    if config.connections.is_empty() {
+        return Err(NoConnection(files()).into());
+    }
+    if chosen.is_empty() {
+        exit::say(&format!(
+            "Nothing to do: each of the {} connections in {} has `enabled = false`; one that is named runs all the same",
+            config.connections.len(),
+            files()
+        ));
+    }
+    Ok(chosen)
 }
 
 /// Runs the work on the connections, a few at once, and tells how each ended.
@@ -153,9 +230,6 @@ pub(super) async fn all(
         let paused = |name: &str| standings.get(name).is_some_and(|standing| standing.paused.is_some());
         chosen.iter().filter(|one| paused(&one.name)).for_each(|one| exit::say(&format!("{}  is paused; name it to run it", one.name)));
         chosen.retain(|one| !paused(&one.name));
-    }
-    if chosen.is_empty() {
-        exit::say("No connection is configured and enabled.");
     }
     let limiters = Arc::new(Limiters::default());
     let progresses: Vec<Progress> = chosen.iter().map(|_| Progress::default()).collect();
@@ -306,13 +380,16 @@ fn tell(report: &Report) {
         tell_error(name, &doing, error);
     }
     if report.errors.len() > 3 {
-        exit::say(&format!("{name}  and {} more: tributary operations show {}", report.errors.len() - 3, report.operation));
+        let more = exit::command(&format!("tributary operations show {}", report.operation));
+        exit::say(&format!("{name}  and {} more: {more}", report.errors.len() - 3));
     }
 }
 
 fn tell_error(connection: &str, doing: &str, error: &crate::sync::Error) {
     match error {
-        crate::sync::Error::Vendor(error) => exit::say_vendor(connection, doing, error),
+        crate::sync::Error::Vendor(error) => {
+            exit::say_vendor(connection, doing, error, Some(&format!("tributary check {connection}")));
+        }
         crate::sync::Error::Store(error) => {
             exit::say(&format!("error[{}]: connection \"{connection}\": {error}", exit::code_of_store(error)));
         }

@@ -7,14 +7,12 @@ use serde_json::{Map, Value, json};
 use tributary_connectors::{Entry, SOURCES};
 
 use super::{
-    exit::{Exit, NotFound},
+    exit::{self, Exit, NotFound},
     output::{self, Format, Rows},
-    timeline,
+    run::{Seen, choose, look},
+    timeline, words,
 };
-use crate::{
-    config::Config,
-    store::{Counts, FindingFilter, Store},
-};
+use crate::store::{Counts, FindingFilter, Store};
 
 /// Columns that hold times.
 const TIMES: &[&str] = &[
@@ -46,7 +44,10 @@ pub(super) fn connectors(id: Option<&str>, format: Format) -> anyhow::Result<Exi
         Rows { columns: vec!["id", "tool", "record", "docs"], rows }.print(format, "connectors")?;
         return Ok(Exit::Ok);
     };
-    let entry = Entry::find(id).ok_or_else(|| NotFound { kind: "connector", name: id.to_owned() })?;
+    let entry = Entry::find(id).ok_or_else(|| {
+        let known: Vec<String> = SOURCES.iter().map(|entry| entry.meta.id.to_owned()).collect();
+        NotFound::new("connector", id).among(&known, "tributary connectors")
+    })?;
     let meta = entry.meta;
     let schema = entry.schema();
     if format != Format::Table {
@@ -77,7 +78,7 @@ pub(super) fn connectors(id: Option<&str>, format: Format) -> anyhow::Result<Exi
 }
 
 pub(super) fn connections(paths: &[PathBuf], format: Format) -> anyhow::Result<Exit> {
-    let (config, reader) = open(paths)?;
+    let Seen { config, reader, .. } = &look(paths)?;
     let mut rows = Vec::new();
     for connection in &config.connections {
         let count = |sql: &str| -> rusqlite::Result<Value> {
@@ -107,20 +108,16 @@ pub(super) fn connections(paths: &[PathBuf], format: Format) -> anyhow::Result<E
 }
 
 pub(super) fn connection(paths: &[PathBuf], name: &str, format: Format) -> anyhow::Result<Exit> {
-    let (config, reader) = open(paths)?;
-    let connection = config
-        .connections
-        .iter()
-        .find(|connection| connection.name == name)
-        .ok_or_else(|| NotFound { kind: "connection", name: name.to_owned() })?;
+    let Seen { config, reader, .. } = &look(paths)?;
+    let connection = choose(config, &[name.to_owned()])?[0];
     let secrets: Map<String, Value> =
         connection.secrets.iter().map(|(field, reference)| (field.clone(), format!("<{reference}>").into())).collect();
     let states = query(
-        &reader,
+        reader,
         "select state, severity, count(*) as findings from findings where connection = ?1 group by 1, 2 order by 1, 2",
         &[&name],
     )?;
-    let records = query(&reader, "select state, count(*) as records from records where connection = ?1 group by 1", &[&name])?;
+    let records = query(reader, "select state, count(*) as records from records where connection = ?1 group by 1", &[&name])?;
     let value = json!({
         "name": connection.name, "label": connection.label, "connector": connection.entry.meta.id, "location": connection.location.to_string(),
         "enabled": connection.enabled, "secrets": secrets, "fields": connection.fields, "records": records, "findings": states,
@@ -130,9 +127,10 @@ pub(super) fn connection(paths: &[PathBuf], name: &str, format: Format) -> anyho
 }
 
 pub(super) fn records(paths: &[PathBuf], connection: Option<&str>, state: Option<&str>, format: Format) -> anyhow::Result<Exit> {
-    let (_, reader) = open(paths)?;
+    let Seen { config, reader, .. } = &look(paths)?;
+    words::connection(config, reader, connection)?;
     list(
-        &reader,
+        reader,
         &["connection", "key", "name", "kind", "state", "product", "last_seen"],
         "from records where (?1 is null or connection = ?1) and (?2 is null or state = ?2) order by connection, name",
         &[&connection, &state],
@@ -155,13 +153,14 @@ pub(super) fn overview(reader: &rusqlite::Connection) -> anyhow::Result<Rows> {
 }
 
 pub(super) fn findings(paths: &[PathBuf], filter: &FindingFilter, limit: u32, format: Format) -> anyhow::Result<Exit> {
-    let (_, reader) = open(paths)?;
-    let mut first: Vec<String> = filter.first(&reader, limit as usize)?.iter().map(ToString::to_string).collect();
+    let Seen { config, reader, .. } = &look(paths)?;
+    words::findings(config, reader, filter)?;
+    let mut first: Vec<String> = filter.first(reader, limit as usize)?.iter().map(ToString::to_string).collect();
     if first.is_empty() {
         first.push("null".to_owned());
     }
     list(
-        &reader,
+        reader,
         &["id", "connection", "severity", "state", "title", "component_name", "component_version", "record_key", "first_seen"],
         &format!("from finding_list where seq in ({}) order by severity_rank desc, first_seen desc, seq desc", first.join(", ")),
         &[],
@@ -171,39 +170,39 @@ pub(super) fn findings(paths: &[PathBuf], filter: &FindingFilter, limit: u32, fo
 }
 
 pub(super) fn finding(paths: &[PathBuf], id: &str, format: Format) -> anyhow::Result<Exit> {
-    let (_, reader) = open(paths)?;
-    let mut found = query(&reader, "select * from finding_list where id_hash = ?1 and id = ?2", &[&Store::id_hash(id), &id])?;
-    let Some(Value::Object(mut finding)) = found.pop() else { return Err(NotFound { kind: "finding", name: id.to_owned() }.into()) };
+    let Seen { reader, .. } = &look(paths)?;
+    let mut found = query(reader, "select * from finding_list where id_hash = ?1 and id = ?2", &[&Store::id_hash(id), &id])?;
+    let Some(Value::Object(mut finding)) = found.pop() else { return Err(NotFound::new("finding", id).fix(exit::list("findings")).into()) };
     for private in ["seq", "id_hash", "severity_rank", "cve_list_id"] {
         finding.remove(private);
     }
     finding.insert(
         "history".into(),
         query(
-            &reader,
+            reader,
             "select at, event, field, old_value, new_value, operation from finding_events where finding_id = ?1 order by id",
             &[&id],
         )?
         .into(),
     );
-    let store_raw = Store::raw(&reader, id)?;
+    let store_raw = Store::raw(reader, id)?;
     finding.insert("raw".into(), store_raw.map_or(Value::Null, |raw| serde_json::from_str(&raw).unwrap_or(Value::String(raw))));
     output::object(&Value::Object(finding), format)?;
     Ok(Exit::Ok)
 }
 
 pub(super) fn operations(paths: &[PathBuf], format: Format) -> anyhow::Result<Exit> {
-    let (_, reader) = open(paths)?;
+    let Seen { reader, .. } = &look(paths)?;
     let counts = Counts::NAMES.iter().copied();
     let columns: Vec<&str> =
         ["id", "connection", "kind", "trigger", "outcome", "started_at"].into_iter().chain(counts).chain(["vendor_total"]).collect();
-    list(&reader, &columns, "from operations order by seq desc limit 100", &[], format, "operations")
+    list(reader, &columns, "from operations order by seq desc limit 100", &[], format, "operations")
 }
 
 pub(super) fn products(paths: &[PathBuf], format: Format) -> anyhow::Result<Exit> {
-    let (_, reader) = open(paths)?;
+    let Seen { reader, .. } = &look(paths)?;
     list(
-        &reader,
+        reader,
         &["name", "records", "created_at"],
         "from (select p.name, p.created_at, (select count(*) from records r where r.product = p.name) as records from products p) order by name",
         &[],
@@ -213,9 +212,10 @@ pub(super) fn products(paths: &[PathBuf], format: Format) -> anyhow::Result<Exit
 }
 
 pub(super) fn quarantine(paths: &[PathBuf], connection: Option<&str>, format: Format) -> anyhow::Result<Exit> {
-    let (_, reader) = open(paths)?;
+    let Seen { config, reader, .. } = &look(paths)?;
+    words::connection(config, reader, connection)?;
     list(
-        &reader,
+        reader,
         &["id", "connection", "scope", "outcome", "key", "path", "reason", "items", "at"],
         "from quarantine where (?1 is null or connection = ?1) order by connection, scope, id",
         &[&connection],
@@ -225,22 +225,25 @@ pub(super) fn quarantine(paths: &[PathBuf], connection: Option<&str>, format: Fo
 }
 
 pub(super) fn quarantined(paths: &[PathBuf], id: i64, format: Format) -> anyhow::Result<Exit> {
-    let (_, reader) = open(paths)?;
+    let Seen { reader, .. } = &look(paths)?;
     let found = query(
-        &reader,
+        reader,
         "select id, operation, connection, scope, outcome, key, path, reason, raw, items, at from quarantine where id = ?1",
         &[&id],
     )?;
-    output::object(found.first().ok_or_else(|| NotFound { kind: "item in quarantine", name: id.to_string() })?, format)?;
+    output::object(
+        found.first().ok_or_else(|| NotFound::new("item in quarantine", id.to_string()).fix(exit::list("quarantine")))?,
+        format,
+    )?;
     Ok(Exit::Ok)
 }
 
 /// How far each list of a connection was read.
 pub(super) fn state(paths: &[PathBuf], connection: &str, format: Format) -> anyhow::Result<Exit> {
-    let (config, reader) = open(paths)?;
-    super::run::choose(&config, &[connection.to_owned()])?;
+    let Seen { config, reader, .. } = &look(paths)?;
+    choose(config, &[connection.to_owned()])?;
     list(
-        &reader,
+        reader,
         &["list", "title", "full_at", "watermark", "mark", "full_due", "pages_read"],
         "from (select s.list, s.title, s.full_at, s.watermark, s.mark, s.full_asked > s.full_given as full_due, p.pages as pages_read from scopes s
          join connections c on c.id = s.connection_id left join passes p on p.scope_id = s.id where c.name = ?1) order by list, title",
@@ -251,22 +254,15 @@ pub(super) fn state(paths: &[PathBuf], connection: &str, format: Format) -> anyh
 }
 
 pub(super) fn operation(paths: &[PathBuf], id: &str, format: Format) -> anyhow::Result<Exit> {
-    let (_, reader) = open(paths)?;
-    let found = query(&reader, "select * from operations where id = ?1", &[&id])?;
-    let operation = found.first().ok_or_else(|| NotFound { kind: "operation", name: id.to_owned() })?;
+    let Seen { reader, .. } = &look(paths)?;
+    let found = query(reader, "select * from operations where id = ?1", &[&id])?;
+    let operation = found.first().ok_or_else(|| NotFound::new("operation", id).fix(exit::list("operations")))?;
     if format == Format::Table {
         output::text(&timeline::of(operation))?;
     } else {
         output::object(operation, format)?;
     }
     Ok(Exit::Ok)
-}
-
-fn open(paths: &[PathBuf]) -> anyhow::Result<(Config, rusqlite::Connection)> {
-    let config = Config::load(paths)?;
-    let store = Store::open(&config.daemon.store.path(), config.daemon.store.keep_raw)?;
-    let reader = store.reader()?;
-    Ok((config, reader))
 }
 
 fn list(

@@ -36,7 +36,11 @@ pub(super) fn of(operation: &Value) -> String {
         let _ = writeln!(out, "  filtered {count}: {reason}");
     }
     if let Some(held) = detail["held"].as_i64().filter(|held| *held > 0) {
-        let _ = writeln!(out, "  held     {held} closes wait: tributary operations approve {}", text("id"));
+        let _ = writeln!(
+            out,
+            "  held     {held} closes wait: {}",
+            super::exit::command(&format!("tributary operations approve {}", text("id")))
+        );
     }
     if let Some(once) = detail["absent_once"].as_i64().filter(|once| *once > 0) {
         let _ = writeln!(

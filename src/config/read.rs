@@ -27,7 +27,7 @@ use super::{
 };
 use value::Reader;
 
-pub(crate) use value::duration;
+pub(crate) use value::{duration, nearest};
 
 const TOP: &[&str] = &["strict_secrets", "daemon", "store", "server", "defaults", "connections"];
 const DAEMON: &[&str] = &["concurrency"];

@@ -72,11 +72,21 @@ impl Files {
     }
 }
 
-/// Creates the folder of a database, for its owner alone.
+/// Creates the folder of a database, for its owner alone. Only that one: where the folder around it is not there either, the
+/// path is mistyped, or a disk is not mounted.
 pub(crate) fn make_folder(path: &Path) -> Result<()> {
     let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.exists()) else { return Ok(()) };
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    made.map_err(|error| Error::Open { path: path.to_owned(), reason: error.to_string() })
+    let reason = match fs::DirBuilder::new().mode(0o700).create(folder) {
+        Ok(()) => return Ok(()),
+        // Another process was faster.
+        Err(_) if folder.is_dir() => return Ok(()),
+        Err(why) if why.kind() == io::ErrorKind::NotFound => {
+            let around = folder.parent().unwrap_or(folder).display();
+            format!("there is no folder {around}: correct `store.url`, or make that folder")
+        }
+        Err(why) => why.to_string(),
+    };
+    Err(Error::Open { path: path.to_owned(), reason })
 }
 
 /// Creates a file that its owner alone can read, whatever the umask, with its folder, unless it is there.

@@ -9,7 +9,7 @@ use tributary_connectors::{
     kit::{HttpOptions, Location, Secret},
 };
 
-use super::{CONNECTION, DEFAULTS, Defaults, Entry_, HTTP, Reader, value::nearest};
+use super::{CONNECTION, DEFAULTS, Defaults, Entry_, HTTP, Reader, nearest};
 use crate::config::{
     Connection, SecretRef,
     secret::{Readers, readers},

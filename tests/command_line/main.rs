@@ -2,7 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../common/mod.rs"]
 mod common;
+
+mod mistyped;
+mod nothing;
 
 use std::{process::Output, sync::Arc};
 

@@ -1,0 +1,140 @@
+//! What options may be given: words of a fixed list, and names of what there is. A mistyped one is an error that names the
+//! nearest: a list that is empty for want of a letter would be taken for good news.
+
+use std::ffi::OsStr;
+
+use clap::{
+    Arg, Command,
+    builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
+};
+use rusqlite::Connection;
+use tributary_connectors::{
+    SOURCES,
+    model::{Severity, State},
+};
+
+use super::exit::NotFound;
+use crate::{
+    config::{Config, nearest},
+    store::{FindingFilter, Named, RECORD_STATES},
+};
+
+/// More names than this are not listed in an error.
+const MOST: usize = 12;
+
+/// A word of a list, in any case, with `-` or `_`.
+#[derive(Clone, Debug)]
+struct OneOf(PossibleValuesParser);
+
+impl TypedValueParser for OneOf {
+    type Value = String;
+
+    fn parse_ref(&self, command: &Command, argument: Option<&Arg>, value: &OsStr) -> Result<String, clap::Error> {
+        let plain = value.to_string_lossy().to_lowercase().replace('-', "_");
+        // What is told is what was typed.
+        self.0.parse_ref(command, argument, OsStr::new(&plain)).or_else(|_| self.0.parse_ref(command, argument, value))
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        self.0.possible_values()
+    }
+}
+
+fn one_of(words: impl IntoIterator<Item = &'static str>) -> impl TypedValueParser<Value = String> {
+    OneOf(PossibleValuesParser::new(words))
+}
+
+pub(super) fn severity() -> impl TypedValueParser<Value = String> {
+    one_of(Severity::ALL.iter().map(|severity| severity.as_str()))
+}
+
+pub(super) fn finding_state() -> impl TypedValueParser<Value = String> {
+    one_of(State::ALL.iter().map(|state| state.as_str()))
+}
+
+pub(super) fn record_state() -> impl TypedValueParser<Value = String> {
+    one_of(RECORD_STATES.iter().copied())
+}
+
+pub(super) fn connector() -> impl TypedValueParser<Value = String> {
+    one_of(SOURCES.iter().map(|entry| entry.meta.id))
+}
+
+/// A CVE id, in any case.
+pub(super) fn cve(text: &str) -> Result<String, String> {
+    let id = text.to_uppercase();
+    let is_number = |part: &str, least: usize| part.len() >= least && part.bytes().all(|byte| byte.is_ascii_digit());
+    let valid = id
+        .strip_prefix("CVE-")
+        .and_then(|rest| rest.split_once('-'))
+        .is_some_and(|(year, number)| year.len() == 4 && is_number(year, 4) && is_number(number, 4));
+    if valid { Ok(id) } else { Err("a CVE id is written as CVE-2021-44228".to_owned()) }
+}
+
+/// Refuses the name of a connection that is neither configured nor stored.
+pub(super) fn connection(config: &Config, reader: &Connection, name: Option<&str>) -> anyhow::Result<()> {
+    let Some(name) = name else { return Ok(()) };
+    if config.connections.iter().any(|connection| connection.name == name) || Named::Connection.has(reader, name)? {
+        return Ok(());
+    }
+    let mut known = Named::Connection.all(reader)?;
+    known.extend(config.connections.iter().map(|connection| connection.name.clone()));
+    known.sort_unstable();
+    known.dedup();
+    Err(NotFound::new("connection", name).among(&known, "tributary connections list").into())
+}
+
+/// Refuses a filter that names what there is not.
+pub(super) fn findings(config: &Config, reader: &Connection, filter: &FindingFilter) -> anyhow::Result<()> {
+    connection(config, reader, filter.connection.as_deref())?;
+    record(reader, filter.record.as_deref())?;
+    product(reader, filter.product.as_deref())
+}
+
+/// Refuses the key of a record that is not stored.
+pub(super) fn record(reader: &Connection, key: Option<&str>) -> anyhow::Result<()> {
+    let Some(key) = key else { return Ok(()) };
+    if Named::Record.has(reader, key)? {
+        return Ok(());
+    }
+    Err(no_record(reader, key)?.into())
+}
+
+/// What is said of the key of a record that is not there.
+pub(super) fn no_record(reader: &Connection, key: &str) -> anyhow::Result<NotFound> {
+    Ok(NotFound::new("record", key).among(&Named::Record.all(reader)?, "tributary records list"))
+}
+
+/// Refuses the name of a product that is not stored.
+pub(super) fn product(reader: &Connection, name: Option<&str>) -> anyhow::Result<()> {
+    let Some(name) = name else { return Ok(()) };
+    if Named::Product.has(reader, name)? {
+        return Ok(());
+    }
+    Err(NotFound::new("product", name).among(&Named::Product.all(reader)?, "tributary products list").into())
+}
+
+/// What helps whoever mistyped a name: the nearest, or all when they are few, and the command that lists them.
+pub(super) fn advice(name: &str, known: &[String], list: &str) -> String {
+    let words: Vec<&str> = known.iter().map(String::as_str).collect();
+    let list = super::exit::command(list);
+    match nearest(name, &words) {
+        Some(near) => format!("did you mean `{near}`? `{list}` shows all"),
+        None if known.is_empty() => format!("there are none yet: `{list}`"),
+        None if known.len() <= MOST => format!("there are: {}", known.join(", ")),
+        None => format!("`{list}` shows them"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cve_id_is_told_from_what_is_none() {
+        assert_eq!(cve("cve-2021-44228"), Ok("CVE-2021-44228".to_owned()));
+        for wrong in ["", "CVE", "CVE-21-44228", "CVE-2021-", "CVE-2021-123", "CVE-2021-12x4", "2021-44228", "GHSA-1234-1234-1234"] {
+            assert!(cve(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -2,7 +2,7 @@
 //! and when it was first seen.
 //!
 //! The rule: of the findings of one record with one lineage, exactly one is gone (for at most 30 days) and exactly one was
-//! created since the other was last listed. Each row gives once and takes once. A decision of the new row's own stands; what a
+//! created since the last pass began that listed the other (and that did not bring both). Each row gives once and takes once. A decision of the new row's own stands; what a
 //! person took back there stays taken back. A row that is reopened under its old key keeps what it had.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,7 +19,7 @@ const MOST: i64 = 30 * 86_400 * 1_000_000;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Gone {
     pub(super) seq: i64,
-    /// The last finding row when it was last listed: what comes after was created since.
+    /// The last finding row when the last pass began that listed it, or, where that pass brought it, when that had ended.
     pub(super) since: i64,
 }
 

@@ -3,8 +3,8 @@
 //! A finding becomes `gone` only when a full pass of its scope read every page, met nothing unreadable without a key and
 //! delivered as many items as the vendor declared. Where a listing can shift while it is paged, and where everything that was in
 //! it is absent at once, it has to be absent from two such passes running; whatever any pass delivers in between was seen. And
-//! when that would close a large part of a scope, or of the whole operation, the closes are held: a token that lost its role
-//! answers with an empty list, and does so twice. Where the connector can explain the change (an import since the last pass) and
+//! when that would close a large part of a scope, or of the whole operation, the closes are held until an operator approves them
+//! or the findings are listed again: a token that lost its role answers with an empty list, and does so twice. Where the connector can explain the change (an import since the last pass) and
 //! the list is not empty, what is missed first then is neither held nor waited for.
 
 use rusqlite::{OptionalExtension, Transaction, params};
@@ -62,6 +62,8 @@ struct Missed {
     gone: Gone,
     /// Whether the connector can explain that it was missed first.
     explained: bool,
+    /// Whether an earlier operation held it: only an operator, or the tool that lists it again, can release it.
+    held: bool,
 }
 
 /// What a complete full pass did not list.
@@ -103,6 +105,7 @@ impl Store {
             let (mut absent, mut arrived) = (Vec::new(), Vec::new());
             for scope in scopes {
                 arrived.extend(carry::arrivals(tx, scope.pass.scope_id)?);
+                passes::leave_mark(tx, &scope.pass)?;
                 if scope.complete && scope.coverage == Coverage::Full {
                     absent.push(find(tx, scope)?);
                 } else {
@@ -117,7 +120,8 @@ impl Store {
                 if hold && absent.emptied {
                     absent.gone.append(&mut absent.once);
                 }
-                let (held, closed): (Vec<Missed>, Vec<Missed>) = absent.gone.iter().partition(|missed| hold && !missed.explained);
+                let (held, closed): (Vec<Missed>, Vec<Missed>) =
+                    absent.gone.iter().partition(|missed| missed.held || hold && !missed.explained);
                 apply(tx, operation, &absent, &held, &closed, &mut closing)?;
                 failpoint::pass("close.applied");
                 forget(tx, &absent.scope.pass)?;
@@ -137,24 +141,30 @@ impl Store {
 /// What a complete full pass did not list of what is not closed in its scope.
 fn find(tx: &Transaction<'_>, scope: ScopeClosing) -> Result<Absent> {
     let mut absent = Absent { unclosed: 0, gone: Vec::new(), once: Vec::new(), emptied: false, assets: Vec::new(), scope };
-    let since: i64 =
-        tx.prepare_cached("select seq_seen from scopes where id = ?1")?.query_row([absent.scope.pass.scope_id], |row| row.get(0))?;
-    // In a stream that covers many records, those that are not synced are left as they are, by what it does not list too.
+    let (began, ended): (i64, i64) = tx
+        .prepare_cached("select seq_began, seq_seen from scopes where id = ?1")?
+        .query_row([absent.scope.pass.scope_id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    // What came in one pass with a finding stood beside it; what came in a pass that listed it once more may replace it.
+    let since = |seq: i64| if seq > began { ended } else { began };
+    // The findings of records that are not synced, or may be gone from the tool, are left as they are.
     let kept_out: bool = tx
         .prepare_cached(
             "select exists (select 1 from record_rows r join scopes s on s.connection_id = r.connection_id
-             where s.id = ?1 and s.record_id is null and r.state in ('new', 'ignored', 'stale', 'deleted'))",
+             where s.id = ?1 and (r.state <> 'good' or r.id in (select record_id from held_records)))",
         )?
         .query_row([absent.scope.pass.scope_id], |row| row.get(0))?;
     let mut statement = tx.prepare_cached(if kept_out {
         "select seq, id_hash from finding_rows where scope_id = ?1 and id_hash between ?2 and ?3
          and source_state in ('open', 'false_positive', 'risk_accepted', 'suppressed')
-         and record_id not in (select id from record_rows where state in ('new', 'ignored', 'stale', 'deleted'))"
+         and record_id in (select id from record_rows where state = 'good') and record_id not in (select record_id from held_records)"
     } else {
         "select seq, id_hash from finding_rows where scope_id = ?1 and id_hash between ?2 and ?3
          and source_state in ('open', 'false_positive', 'risk_accepted', 'suppressed')"
     })?;
-    let mut absent_before = tx.prepare_cached("select seq_seen, explained from absences where finding_seq = ?1")?;
+    let mut absent_before = tx.prepare_cached(
+        "select seq_seen, explained, exists (select 1 from held_closes h where h.finding_seq = a.finding_seq)
+         from absences a where finding_seq = ?1",
+    )?;
     let present = assets::present(tx, absent.scope.pass.scope_id)?;
     let pass = absent.scope.pass.clone();
     let mut is_empty = true;
@@ -167,10 +177,13 @@ fn find(tx: &Transaction<'_>, scope: ScopeClosing) -> Result<Absent> {
                 continue;
             }
             let seq = row.get(0)?;
-            let before: Option<(i64, bool)> = absent_before.query_row([seq], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-            let list = if before.is_some() { &mut absent.gone } else { &mut absent.once };
-            let (since, explained) = before.unwrap_or((since, false));
-            list.push(Missed { gone: Gone { seq, since }, explained });
+            let before = absent_before
+                .query_row([seq], |row| Ok(Missed { gone: Gone { seq, since: row.get(0)? }, explained: row.get(1)?, held: row.get(2)? }))
+                .optional()?;
+            match before {
+                Some(missed) => absent.gone.push(missed),
+                None => absent.once.push(Missed { gone: Gone { seq, since: since(seq) }, explained: false, held: false }),
+            }
         }
         let unseen = present.iter().filter(|(_, hash)| bounds.contains(hash) && seen.binary_search(hash).is_err());
         absent.assets.extend(unseen.map(|(seq, _)| *seq));
@@ -198,9 +211,7 @@ fn find(tx: &Transaction<'_>, scope: ScopeClosing) -> Result<Absent> {
 fn apply(tx: &Transaction<'_>, operation: Uuid, absent: &Absent, held: &[Missed], closed: &[Missed], closing: &mut Closing) -> Result<()> {
     let at = now();
     let scope_id = absent.scope.pass.scope_id;
-    tx.prepare_cached("delete from held_closes where scope_id = ?1")?.execute([scope_id])?;
-    tx.prepare_cached("delete from absences where scope_id = ?1")?.execute([scope_id])?;
-    for Missed { gone, explained } in absent.once.iter().chain(held) {
+    for Missed { gone, explained, .. } in absent.once.iter().chain(held) {
         tx.prepare_cached(
             "insert into absences (finding_seq, scope_id, seq_seen, explained) values (?1, ?2, ?3, ?4)
              on conflict (finding_seq) do update set scope_id = ?2, seq_seen = ?3, explained = ?4",
@@ -229,7 +240,8 @@ fn apply(tx: &Transaction<'_>, operation: Uuid, absent: &Absent, held: &[Missed]
     let noted = tx
         .prepare_cached(
             "update scopes set full_at = ?2, full_given = coalesce((select full_asked from passes where id = ?4), full_given),
-             last_seen = case when ?3 then last_seen else ?2 end, seq_seen = (select coalesce(max(seq), 0) from finding_rows) where id = ?1",
+             last_seen = case when ?3 then last_seen else ?2 end, seq_began = coalesce((select seq_at from passes where id = ?4), seq_began),
+             seq_seen = (select coalesce(max(seq), 0) from finding_rows) where id = ?1",
         )?
         .execute(params![scope_id, absent.scope.pass.started, !held.is_empty(), absent.scope.pass.id])?;
     passes::one_row(noted)
@@ -247,6 +259,7 @@ pub(super) fn close_row(tx: &Transaction<'_>, seq: i64, scope_id: i64, operation
     )?
     .execute(params![seq, at, scope_id])?;
     tx.prepare_cached("delete from variants where finding_seq = ?1")?.execute([seq])?;
+    seen(tx, seq)?;
     event_row(tx, &id, at, operation, "closed", Some(("source_state", Some(&state), Some("gone"))))
 }
 
@@ -274,7 +287,6 @@ impl Store {
             let mut approved = Approved { closed: held.len() as u64, seen_again: 0, records: records.unwrap_or(0) };
             for (seq, scope_id, _) in &held {
                 close_row(tx, *seq, *scope_id, Some(operation), at)?;
-                tx.prepare_cached("delete from absences where finding_seq = ?1")?.execute([seq])?;
             }
             let gone: Vec<Gone> = held.into_iter().map(|(seq, _, since)| Gone { seq, since }).collect();
             carry::over(tx, &gone, &[], operation, at)?;
@@ -311,7 +323,7 @@ pub(super) fn waiting(tx: &Transaction<'_>, scope_id: i64) -> Result<Vec<i64>> {
     Ok(hashes)
 }
 
-/// What was delivered is neither held nor absent any more.
+/// What was delivered, or is gone, is neither held nor absent any more.
 pub(super) fn seen(tx: &Transaction<'_>, seq: i64) -> Result<()> {
     tx.prepare_cached("delete from held_closes where finding_seq = ?1")?.execute([seq])?;
     tx.prepare_cached("delete from absences where finding_seq = ?1")?.execute([seq])?;

@@ -22,6 +22,7 @@ use crate::failpoint;
 
 pub(crate) use rows::event_row;
 pub use variants::Delivered;
+pub(crate) use variants::forget_of_others as forget_variants_of_others;
 
 /// Everything about one page that is stored together.
 #[derive(Debug)]
@@ -52,6 +53,10 @@ pub struct PageCommit {
     pub mended: Vec<Mended>,
     /// The vendor's total.
     pub total: Option<u64>,
+    /// Why the pass cannot list everything, as the connector said up to this page.
+    pub incomplete: Option<String>,
+    /// Whether the connector can explain that much of the list is another one, as it said up to this page.
+    pub explained: bool,
     /// Cursor of the next page; `None` with `end`.
     pub cursor: Option<String>,
     /// How the pass ended, when this is its last page.
@@ -86,6 +91,8 @@ pub struct Stored {
     pub duplicates: Vec<Box<str>>,
     /// When the pass ended: why it proves nothing about what it did not list, if so.
     pub incomplete: Option<String>,
+    /// When the pass ended: whether the connector can explain a large change.
+    pub explained: bool,
 }
 
 /// Ids of the texts and lists of CVE ids stored last, so that what repeats is not looked up each time. Bounded.
@@ -229,7 +236,7 @@ impl<'a> Merge<'a, '_> {
         advance(self.tx, page, &self.hashes, unkeyed, self.at)?;
         failpoint::pass("page.cursor");
         if let Some(end) = &page.end {
-            self.stored.incomplete = finish(self.tx, self.lease, &page.pass, end)?;
+            (self.stored.incomplete, self.stored.explained) = finish(self.tx, self.lease, &page.pass, end)?;
             if end.coverage == Coverage::Full && self.stored.incomplete.is_none() {
                 variants::settle(self.tx, &page.pass)?;
             }
@@ -369,7 +376,7 @@ fn advance(tx: &Transaction<'_>, page: &PageCommit, hashes: &[i64], unkeyed: usi
         .prepare_cached(
             "update passes set next_cursor = ?2, cursor_at = ?3, pages = pages + 1, unkeyed = unkeyed + ?4,
          vendor_total = case when ?5 is null then vendor_total when vendor_total is null or vendor_total < ?5 then ?5 else vendor_total end,
-         clock_at = coalesce(clock_at, ?6) where id = ?1",
+         clock_at = coalesce(clock_at, ?6), incomplete = coalesce(incomplete, ?7), explained = max(explained, ?8) where id = ?1",
         )?
         .execute(params![
             page.pass.id,
@@ -377,7 +384,9 @@ fn advance(tx: &Transaction<'_>, page: &PageCommit, hashes: &[i64], unkeyed: usi
             at,
             number(unkeyed),
             page.total.map(|total| i64::try_from(total).unwrap_or(i64::MAX)),
-            page.clock.map(jiff::Timestamp::as_microsecond)
+            page.clock.map(jiff::Timestamp::as_microsecond),
+            page.incomplete,
+            page.explained,
         ])?;
     passes::one_row(advanced)?;
     let blob: Vec<u8> = hashes.iter().flat_map(|hash| hash.to_be_bytes()).collect();
@@ -389,28 +398,34 @@ fn advance(tx: &Transaction<'_>, page: &PageCommit, hashes: &[i64], unkeyed: usi
     Ok(())
 }
 
-/// Ends a pass: what it leaves for the next one is saved with its last rows. Returns why it is not complete, if so.
-fn finish(tx: &Transaction<'_>, lease: &Lease, pass: &Pass, end: &PassEnd) -> Result<Option<String>> {
+/// Ends a pass. Returns why it is not complete, if so, and whether a large change of its list is explained. From where the next
+/// delta reads is saved with its last rows; what it found out about the list once it has been judged, see [`passes::leave_mark`].
+fn finish(tx: &Transaction<'_>, lease: &Lease, pass: &Pass, end: &PassEnd) -> Result<(Option<String>, bool)> {
     let full = end.coverage == Coverage::Full;
-    let ended = if full { "full" } else { "delta" };
-    passes::one_row(tx.prepare_cached("update passes set ended = ?2 where id = ?1")?.execute(params![pass.id, ended])?)?;
-    if full && end.incomplete.is_none() {
+    let (told, explained): (Option<String>, bool) = tx
+        .prepare_cached("select incomplete, explained from passes where id = ?1")?
+        .query_row([pass.id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    if full && told.is_none() {
         quarantine::settle(tx, lease, pass)?;
     }
-    let incomplete = match &end.incomplete {
+    let incomplete = match told {
         None if full => passes::incompleteness(tx, pass.id)?,
-        told => told.clone(),
+        told => told,
     };
+    tx.prepare_cached("update passes set ended = ?2, mark = ?3, incomplete = ?4 where id = ?1")?.execute(params![
+        pass.id,
+        if full { "full" } else { "delta" },
+        end.mark,
+        incomplete
+    ])?;
     if incomplete.is_none() {
-        // The pass may have been resumed: the clock that counts is the one at its very start. What somebody asked to have read
-        // again since it began is not to be passed by because of what it left behind.
+        // The pass may have been resumed: the clock that counts is the one at its very start.
         let saved = tx
             .prepare_cached(
-                "update scopes set mark = case when full_asked = (select full_asked from passes where id = ?3) then ?2 end,
-                 watermark = coalesce((select clock_at from passes where id = ?3) - ?4, watermark) where id = ?1",
+                "update scopes set watermark = coalesce((select clock_at from passes where id = ?2) - ?3, watermark) where id = ?1",
             )?
-            .execute(params![pass.scope_id, end.mark, pass.id, end.overlap_us])?;
+            .execute(params![pass.scope_id, pass.id, end.overlap_us])?;
         passes::one_row(saved)?;
     }
-    Ok(incomplete)
+    Ok((incomplete, explained))
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Transaction, params};
 use tributary_connectors::{Coverage, Scope};
 
-use super::{Error, Lease, Result, Store, close, lease, now};
+use super::{Error, Lease, OperationKind, Result, Store, close, lease, merge, now};
 use crate::{clock, failpoint};
 
 /// What the store knows of a scope.
@@ -51,8 +51,6 @@ pub struct PassEnd {
     pub mark: Option<String>,
     /// How far the next delta steps back behind the vendor's clock at the start of this pass, in microseconds.
     pub overlap_us: i64,
-    /// Why it could not list everything, as the connector says.
-    pub incomplete: Option<String>,
 }
 
 /// What belongs to one pass changed exactly one row: else the pass is not there any more, and nothing may be stored for it.
@@ -135,16 +133,28 @@ fn hashes<'a>(row: &'a rusqlite::Row<'_>) -> Result<impl Iterator<Item = i64> + 
     Ok(blob.as_chunks::<8>().0.iter().map(|bytes| i64::from_be_bytes(*bytes)))
 }
 
+/// Leaves to the next pass what this one found out, once what follows from it is stored: where it ended, was complete, and nobody
+/// asked since it began to have everything read again.
+pub(crate) fn leave_mark(tx: &Transaction<'_>, pass: &Pass) -> Result<()> {
+    tx.prepare_cached(
+        "update scopes set mark = case when scopes.full_asked = p.full_asked then p.mark end from (select * from passes where id = ?1) as p
+         where scopes.id = p.scope_id and p.ended is not null and p.incomplete is null",
+    )?
+    .execute([pass.id])?;
+    Ok(())
+}
+
 impl Store {
-    /// Makes scopes known and says what is known of them, in the given order.
+    /// Makes the scopes of an operation known and says what is known of them, in the given order. What came under one key in lists
+    /// that a sync does not read any more is forgotten.
     ///
     /// # Errors
     /// When the store cannot be written.
-    pub async fn scopes(&self, lease: &Lease, scopes: Vec<Scope>) -> Result<Vec<(Scope, ScopeRow)>> {
+    pub async fn scopes(&self, lease: &Lease, kind: OperationKind, scopes: Vec<Scope>) -> Result<Vec<(Scope, ScopeRow)>> {
         let lease = lease.clone();
         self.write(move |tx, _| {
             lease.extend(tx)?;
-            scopes
+            let scopes: Vec<(Scope, ScopeRow)> = scopes
                 .into_iter()
                 .map(|scope| {
                     let record_id: Option<i64> = match &scope.record {
@@ -155,8 +165,8 @@ impl Store {
                         None => None,
                     };
                     tx.prepare_cached(
-                        "insert into scopes (connection_id, list, key, title, record_id, seq_seen)
-                         values (?1, ?2, ?3, ?4, ?5, (select coalesce(max(seq), 0) from finding_rows))
+                        "insert into scopes (connection_id, list, key, title, record_id, seq_began, seq_seen)
+                         select ?1, ?2, ?3, ?4, ?5, last, last from (select coalesce(max(seq), 0) as last from finding_rows) where true
                          on conflict (connection_id, list, key) do update set title = excluded.title, record_id = excluded.record_id",
                     )?
                     .execute(params![lease.connection_id, scope.list, scope.key, scope.title, record_id])?;
@@ -176,7 +186,12 @@ impl Store {
                         })?;
                     Ok((scope, row))
                 })
-                .collect()
+                .collect::<Result<_>>()?;
+            if kind == OperationKind::Sync {
+                let read: Vec<i64> = scopes.iter().map(|(_, row)| row.id).collect();
+                merge::forget_variants_of_others(tx, lease.connection_id, &read)?;
+            }
+            Ok(scopes)
         })
         .await
     }
@@ -224,8 +239,8 @@ impl Store {
                 tx.prepare_cached("update pass_ids set last = last + 1 where id = 1 returning last")?.query_row([], |row| row.get(0))?;
             let opened = tx
                 .prepare_cached(
-                    "insert into passes (id, scope_id, started_at, is_full, since, cursor_at, full_asked)
-                     select ?5, id, ?2, ?3, ?4, ?2, full_asked from scopes where id = ?1",
+                    "insert into passes (id, scope_id, started_at, is_full, since, cursor_at, full_asked, seq_at)
+                     select ?5, id, ?2, ?3, ?4, ?2, full_asked, (select coalesce(max(seq), 0) from finding_rows) from scopes where id = ?1",
                 )?
                 .execute(params![scope.id, started, full, since.map(Timestamp::as_microsecond), id])?;
             one_row(opened)?;

@@ -6,7 +6,7 @@ use rusqlite::{OptionalExtension, Transaction, params};
 use tributary_connectors::{RecordRef, model::Record};
 use uuid::Uuid;
 
-use super::{Lease, Pass, Result, Store, close, now};
+use super::{Lease, Pass, Result, Store, close, now, passes};
 use crate::failpoint;
 
 /// More than this many percent of the Good records, and at least [`BRAKE_COUNT`], do not become Missing unasked: a credential
@@ -257,12 +257,13 @@ impl Store {
     ///
     /// # Errors
     /// When the store cannot be written.
-    pub async fn end_discover(&self, lease: &Lease, operation: Uuid, passes: Vec<Pass>, listed_everything: bool) -> Result<Discovered> {
+    pub async fn end_discover(&self, lease: &Lease, operation: Uuid, ended: Vec<Pass>, listed_everything: bool) -> Result<Discovered> {
         let lease = lease.clone();
         let ended = self.write(move |tx, _| {
             lease.extend(tx)?;
             let id = lease.connection_id;
-            for pass in &passes {
+            for pass in &ended {
+                passes::leave_mark(tx, pass)?;
                 close::forget(tx, pass)?;
             }
             tx.execute("update connections set discovered_at = ?2 where id = ?1", params![id, now()])?;

@@ -109,7 +109,7 @@ impl Run {
             scopes = AbortOnDropHandle::new(asked) => scopes.map_err(|_| Error::Panicked)??,
             () = self.engine.stop.cancelled() => return Err(Error::Stopped),
         };
-        let scopes = self.engine.store.scopes(&self.lease, scopes).await?;
+        let scopes = self.engine.store.scopes(&self.lease, self.kind, scopes).await?;
         self.progress.scopes(scopes.len());
         let walks = scopes.into_iter().map(|(scope, row)| {
             let wants = self.wants(full, &row);

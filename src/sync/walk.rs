@@ -256,8 +256,7 @@ impl Walk {
                 Next::More(next) | Next::Wait(next, _) => (Some(next.to_string()), None),
                 Next::Done(coverage, mark) => {
                     let overlap_us = i64::try_from(self.run.plan.meta.overlap.as_micros()).unwrap_or(i64::MAX);
-                    let (mark, incomplete) = (mark.as_deref().map(str::to_owned), cx.why_incomplete().map(str::to_owned));
-                    (None, Some(PassEnd { coverage: *coverage, mark, overlap_us, incomplete }))
+                    (None, Some(PassEnd { coverage: *coverage, mark: mark.as_deref().map(str::to_owned), overlap_us }))
                 }
             };
             let wait = if let Next::Wait(_, time) = &ready.next { Some(*time) } else { None };
@@ -280,6 +279,8 @@ impl Walk {
                 rejects: ready.rejects,
                 mended: ready.mended,
                 total: ready.total,
+                incomplete: cx.why_incomplete().map(str::to_owned),
+                explained: cx.why_changed().is_some(),
                 cursor: next.clone(),
                 end: end.clone(),
                 gate: self.run.plan.gate,
@@ -319,7 +320,7 @@ impl Walk {
             if let Some(end) = end {
                 walked.coverage = Some(end.coverage);
                 walked.incomplete = stored.incomplete;
-                walked.explained = cx.why_changed().is_some();
+                walked.explained = stored.explained;
                 return Ok(walked);
             }
             cursor = next;

@@ -161,3 +161,89 @@ async fn a_held_record_that_was_deleted_and_met_again_is_held_no_more() {
     let approved = bench.engine.store.approve(discover.parse().unwrap()).await.unwrap().unwrap();
     assert_eq!((approved.records, bench.text("select state from records where key = 'r7'")), (4, "good".to_owned()));
 }
+
+/// A hold is released by an operator, or by the tool that lists the findings again: not by what else the list holds later, nor by
+/// an import after it.
+#[tokio::test]
+async fn a_hold_stays_whatever_else_a_later_pass_lists() {
+    let bench = Bench::new(&["r"]);
+    bench.list(many(100)).await;
+    assert_eq!(bench.list(many(40)).await.closing.held, 60);
+    let more = || (0..300).map(|number| one(&format!("more{number}")));
+    for explained in [None, Some("r")] {
+        bench.tool().explained = explained;
+        let report = bench.list(many(40).into_iter().chain(more()).collect()).await;
+        assert_eq!((report.outcome, report.counts.closed, report.closing.held, bench.open()), (Outcome::Held, 0, 60, 400));
+    }
+    // What is missed first now is too few for the brake, and is closed; what the tool lists again is released.
+    let report = bench.list(many(41).into_iter().chain(more().skip(1)).collect()).await;
+    assert_eq!((report.counts.closed, report.closing.held, bench.open()), (1, 59, 399));
+    let approved = bench.engine.store.approve(report.operation).await.unwrap().unwrap();
+    assert_eq!((approved.closed, bench.open()), (59, 340));
+}
+
+/// One stream over all records: what it does not list of a record that is Missing, or would be if that were not held, stays.
+#[tokio::test]
+async fn the_findings_of_a_record_that_is_not_listed_stay_in_a_stream() {
+    const RECORDS: [&str; 8] = ["r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7"];
+    for (left, state, held) in [(7, "missing", 0), (3, "good", 5)] {
+        let bench = Bench::new(&RECORDS);
+        bench.tool().stream = true;
+        let of = |record: &'static str| (0..5).map(move |number| one(&format!("{record}-{number}")).record(record));
+        let rest = || many(100).into_iter().map(|one| one.record("r0"));
+        bench.list(rest().chain(of("r7")).chain(of("r1")).collect()).await;
+        bench.tool().records.truncate(left);
+        bench.write("update connections set discovered_at = null");
+        for _ in 0..3 {
+            bench.list(rest().collect()).await;
+        }
+        assert_eq!(bench.text("select state from records where key = 'r7'"), state);
+        assert_eq!(bench.number("select count(*) from held_records"), held);
+        let open = "select count(*) from findings where source_state = 'open' and record_key = ";
+        assert_eq!((bench.number(&format!("{open}'r7'")), bench.number(&format!("{open}'r1'"))), (5, 0), "{state}");
+    }
+}
+
+/// A hold outlasts the time in which the record of the finding is not synced.
+#[tokio::test]
+async fn a_hold_outlasts_the_absence_of_its_record() {
+    let bench = Bench::new(&["r", "s"]);
+    bench.tool().stream = true;
+    let all = |count: usize, more: usize| {
+        let more = (0..more).map(|number| one(&format!("more{number}")).record("s"));
+        many(count).into_iter().chain(more).collect::<Vec<_>>()
+    };
+    bench.list(all(100, 10)).await;
+    assert_eq!(bench.list(all(40, 10)).await.closing.held, 60);
+    bench.act("r", RecordAction::Unmap).await;
+    bench.list(all(0, 10)).await;
+    bench.act("r", RecordAction::Map(None)).await;
+    let report = bench.list(all(40, 400)).await;
+    assert_eq!((report.counts.closed, report.closing.held), (0, 60));
+}
+
+#[tokio::test]
+async fn what_a_person_closed_waits_for_nobody() {
+    let bench = Bench::new(&["r"]);
+    bench.list(many(100)).await;
+    let report = bench.list(many(40)).await;
+    bench.act("r", RecordAction::Delete { close: true }).await;
+    assert_eq!(bench.number("select (select count(*) from held_closes) + (select count(*) from absences)"), 0);
+    assert_eq!(bench.engine.store.approve(report.operation).await.unwrap(), None);
+}
+
+/// What a list says of itself on a page counts also when the pass is broken off after it and resumed.
+#[tokio::test]
+async fn what_an_early_page_says_of_its_list_outlasts_a_break() {
+    for explained in [None, Some("r")] {
+        let bench = Bench::new(&["r"]);
+        bench.list(many(100)).await;
+        (bench.tool().incomplete, bench.tool().explained) = (explained.is_none(), explained);
+        (bench.tool().says_so_first, bench.tool().fails) = (true, Some(3));
+        bench.list(many(40)).await;
+        (bench.tool().incomplete, bench.tool().explained, bench.tool().fails) = (false, None, None);
+        let report = bench.sync().await;
+        let (outcome, closed) = if explained.is_some() { (Outcome::Success, 60) } else { (Outcome::Partial, 0) };
+        assert_eq!((report.outcome, report.counts.closed, report.closing.held), (outcome, closed, 0), "{explained:?}");
+    }
+}

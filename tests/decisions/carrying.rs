@@ -250,3 +250,13 @@ async fn the_lineage_is_no_public_column() {
     let columns = bench.text("select group_concat(name) from pragma_table_info('findings')");
     assert!(columns.contains("fingerprint") && !columns.contains("lineage"));
 }
+
+/// A BOM is uploaded while the list is read: the pass that still lists the old key on an early page brings the new one on a late one.
+#[tokio::test]
+async fn the_new_one_may_come_in_the_last_pass_that_lists_the_old_one() {
+    let bench = bench_with(&[one("old").lineage("l")]).await;
+    bench.decide("old", Some(Decision::FalsePositive)).await;
+    bench.list(with(&[one("old").lineage("l"), one("new").lineage("l")])).await;
+    bench.list(with(&[one("new").lineage("l")])).await;
+    assert_eq!((bench.told("new"), bench.carried("new")), (KEPT.into(), "old".into()));
+}

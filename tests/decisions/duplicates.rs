@@ -240,3 +240,73 @@ async fn a_hundred_under_one_key_are_one_row_and_few_notes() {
         assert_eq!(shown(&bench, "k"), kept);
     }
 }
+
+/// What has become another while a delta was read is one item: what it becomes next is shown at once.
+#[tokio::test]
+async fn what_changes_after_it_became_another_is_shown() {
+    let bench = Bench::new(&["r"]);
+    bench.list([vec![one("k").last_seen(100)], many(4)].concat()).await;
+    let became = [vec![one("k").title("b").last_seen(200)], many(4), vec![one("k").title("c").last_seen(300)]].concat();
+    assert_eq!(bench.delta(became).await.counts.duplicates, 0);
+    assert_eq!(shown(&bench, "k"), "c high open r");
+    bench.delta(vec![one("k").title("d").severity(Severity::Low).last_seen(400)]).await;
+    assert_eq!(shown(&bench, "k"), "d low open r");
+    bench.delta(vec![one("k").title("d").severity(Severity::Low).state(State::Fixed).last_seen(500)]).await;
+    assert_eq!(shown(&bench, "k"), "d low fixed r");
+}
+
+/// Where the vendor gives no date, or where there are two, a delta cannot tell which of them has changed: the next pass is a full one.
+#[tokio::test]
+async fn what_a_delta_cannot_tell_is_read_in_full() {
+    let now = || [many(4), vec![one("k").title("now").severity(Severity::Low)]].concat();
+    // Without dates, twice in one delta.
+    let bench = Bench::new(&["r"]);
+    bench.list([vec![one("k")], many(4)].concat()).await;
+    bench.delta([vec![one("k").title("b")], many(4), vec![one("k").title("now").severity(Severity::Low)]].concat()).await;
+    // By the second full pass, as always when the one that is shown went.
+    bench.tool().items = now();
+    for _ in 0..2 {
+        bench.delta(vec![]).await;
+    }
+    assert_eq!(shown(&bench, "k"), "now low open r");
+    // Two that were met in a full pass; one of them went, and the other changed.
+    let bench = Bench::new(&["r"]);
+    bench.list([vec![one("k")], many(4), vec![one("k").title("b").severity(Severity::Medium)]].concat()).await;
+    bench.delta(vec![one("k").title("now").severity(Severity::Low)]).await;
+    assert_eq!(shown(&bench, "k"), "t high open r", "as long as nobody knows");
+    // By the second full pass, as always when the one that is shown went.
+    bench.tool().items = now();
+    for _ in 0..2 {
+        bench.delta(vec![]).await;
+    }
+    assert_eq!(shown(&bench, "k"), "now low open r");
+    // A full pass once, and no more.
+    let counts = bench.delta(vec![one("k").title("now").severity(Severity::Low)]).await.counts;
+    assert_eq!(counts.fetched, 1, "a delta again");
+}
+
+/// A list that the tool has no more hides nothing of what another one brings.
+#[tokio::test]
+async fn a_list_that_is_not_there_any_more_hides_nothing() {
+    let bench = Bench::new(&["r", "s"]);
+    bench.list([vec![one("k").title("kept")], many(3), vec![one("k").title("other").severity(Severity::Low).record("s")]].concat()).await;
+    assert_eq!(shown(&bench, "k"), "kept high open r");
+    bench.tool().without_lists = vec!["r"];
+    bench.sync().await;
+    assert_eq!(shown(&bench, "k"), "other low open s");
+    assert_eq!(bench.number("select count(*) from variants"), 0);
+}
+
+/// What was left aside before a break is known after it.
+#[tokio::test]
+async fn one_that_was_left_aside_before_a_break_is_a_duplicate_after_it() {
+    let bench = Bench::new(&["r"]);
+    bench.tool().fails = Some(2);
+    bench.list([vec![one("k").title("closed").state(State::Fixed)], many(4), vec![one("k").title("kept")]].concat()).await;
+    bench.tool().fails = None;
+    let counts = bench.sync().await.counts;
+    assert_eq!((shown(&bench, "k"), counts.duplicates), ("kept high open r".to_owned(), 1));
+    for _ in 0..2 {
+        assert_eq!((bench.sync().await.counts.updated, shown(&bench, "k")), (0, "kept high open r".to_owned()));
+    }
+}

@@ -92,6 +92,10 @@ pub(crate) struct Tool {
     pub(crate) incomplete: bool,
     /// The record whose large change is explained.
     pub(crate) explained: Option<&'static str>,
+    /// Whether a list says that it is incomplete, or explained, on its first page instead of its last.
+    pub(crate) says_so_first: bool,
+    /// Records that have no list.
+    pub(crate) without_lists: Vec<&'static str>,
 }
 
 #[derive(Clone, Default)]
@@ -118,15 +122,18 @@ impl Shared {
         };
         let here: Vec<One> = list.into_iter().filter(|one| tool.stream || ask.scope.record.as_deref() == Some(one.record)).collect();
         let items: Vec<Item> = here.iter().skip(page * PAGE).take(PAGE).map(One::finding).collect();
-        if here.len() > (page + 1) * PAGE {
+        let last = here.len() <= (page + 1) * PAGE;
+        if if tool.says_so_first { page == 0 } else { last } {
+            if tool.incomplete {
+                cx.incomplete("the list is being rebuilt");
+            }
+            if tool.explained.is_some() && tool.explained == ask.scope.record.as_deref() {
+                cx.explains_change("imported since");
+            }
+        }
+        if !last {
             let next = Next::More((page + 1).to_string().into());
             return Ok(Page { items, rejects: Vec::new(), mended: Vec::new(), total: None, next });
-        }
-        if tool.incomplete {
-            cx.incomplete("the list is being rebuilt");
-        }
-        if tool.explained.is_some() && tool.explained == ask.scope.record.as_deref() {
-            cx.explains_change("imported since");
         }
         let reject = Reject { key: None, path: "key".into(), reason: "no key".into(), raw: "{}".into() };
         done(items, if tool.unkeyed { vec![reject] } else { Vec::new() }, coverage)
@@ -138,7 +145,10 @@ impl Source for Shared {
         let scopes = match job {
             Job::Discover => vec![Scope::account("records")],
             Job::Sync(_) if self.0.lock().unwrap().stream => vec![Scope::account("findings")],
-            Job::Sync(records) => records.iter().map(|record| Scope::of("findings", record)).collect(),
+            Job::Sync(records) => {
+                let without = self.0.lock().unwrap().without_lists.clone();
+                records.iter().filter(|record| !without.contains(&&*record.key)).map(|record| Scope::of("findings", record)).collect()
+            }
         };
         Box::pin(std::future::ready(Ok(scopes)))
     }

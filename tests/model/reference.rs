@@ -43,6 +43,7 @@ pub(crate) struct Absent {
     /// How many rows there were when the list had delivered it last.
     pub(crate) since: u64,
     pub(crate) explained: bool,
+    pub(crate) held: bool,
 }
 
 /// A close that waits for an operator.
@@ -71,6 +72,8 @@ pub(crate) struct Walk {
     pub(crate) page: usize,
     pub(crate) after: Option<u8>,
     pub(crate) seen: BTreeSet<u8>,
+    /// How many rows there were when it began.
+    pub(crate) rows: u64,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -91,9 +94,9 @@ pub(crate) struct Model {
     pub(crate) absent: BTreeMap<u8, Absent>,
     /// New findings that may replace one that was gone before, and the list that brought them.
     pub(crate) arrived: BTreeMap<u8, u8>,
-    /// How many rows there are, and how many there were when a list had been read to its end, or was met first.
+    /// How many rows there are, and how many there were when the last pass of a list began and ended, or when it was met first.
     pub(crate) created: u64,
-    pub(crate) rows_at: BTreeMap<u8, u64>,
+    pub(crate) rows_at: BTreeMap<u8, (u64, u64)>,
     pub(crate) held_records: BTreeSet<u8>,
     pub(crate) discovered: bool,
 }
@@ -183,13 +186,13 @@ impl Model {
         let scopes: Vec<u8> = if tool.stream { vec![0] } else { self.good() };
         let mut ended_walks = Vec::new();
         for scope in &scopes {
-            self.rows_at.entry(*scope).or_insert(self.created);
+            self.rows_at.entry(*scope).or_insert((self.created, self.created));
         }
         for scope in scopes {
             let due = if tool.stream { STREAM } else { scope };
             let asked = self.full_asked.get(&due).copied().unwrap_or(0);
             let full = asked_full || self.read_fully.get(&scope).is_none_or(|began| asked > *began);
-            let begin = Walk { full, began: self.tick, ..Walk::default() };
+            let begin = Walk { full, began: self.tick, rows: self.created, ..Walk::default() };
             let mut walk = self.walks.remove(&scope).filter(|walk| walk.full || !full).unwrap_or(begin);
             let mut ended = false;
             while !ended && broken != Some((scope, walk.page)) {
@@ -279,7 +282,10 @@ impl Model {
         let judged: Vec<_> = ended
             .into_iter()
             .filter(|_| !tool.incomplete)
-            .map(|(scope, walk)| (scope, walk.began, self.judge(tool, scope, &walk)))
+            .map(|(scope, walk)| {
+                let judged = self.judge(tool, scope, &walk);
+                (scope, walk, judged)
+            })
             .collect();
         let count = |judged: &Judged| {
             let unexplained = judged.gone.iter().filter(|(_, absent)| !absent.explained).count();
@@ -287,32 +293,32 @@ impl Model {
         };
         let all = judged.iter().map(|(.., judged)| count(judged)).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
         let mut gone = Vec::new();
-        for (scope, began, mut judged) in judged {
+        for (scope, walk, mut judged) in judged {
             let hold = too_many(all.0, all.1) || too_many(count(&judged).0, judged.of);
-            self.held.retain(|_, held| held.scope != scope);
-            self.absent.retain(|_, absent| absent.scope != scope);
             if hold {
                 judged.gone.append(&mut judged.once);
             }
             self.absent.extend(judged.once);
             for (number, absent) in judged.gone {
-                if hold && !absent.explained {
+                if absent.held || hold && !absent.explained {
                     self.held.insert(number, Held { scope, by });
                     self.absent.insert(number, absent);
                 } else {
+                    self.held.remove(&number);
+                    self.absent.remove(&number);
                     self.rows.get_mut(&number).unwrap().source_state = State::Gone;
                     gone.push((number, absent.since));
                 }
             }
-            self.read_fully.insert(scope, began);
-            self.rows_at.insert(scope, self.created);
+            self.read_fully.insert(scope, walk.began);
+            self.rows_at.insert(scope, (walk.rows, self.created));
         }
         self.carry(&gone, &arrived);
     }
 
     /// What a list did not deliver of what is not closed in it.
     fn judge(&self, tool: &Tool, scope: u8, walk: &Walk) -> Judged {
-        let kept_out = |row: &Row| tool.stream && matches!(self.records[&row.record].state, "new" | "ignored" | "stale" | "deleted");
+        let kept_out = |row: &Row| self.records[&row.record].state != "good" || self.held_records.contains(&row.record);
         let unclosed: Vec<u8> = self
             .rows
             .iter()
@@ -322,12 +328,16 @@ impl Model {
         let missed: Vec<u8> = unclosed.iter().filter(|number| !walk.seen.contains(number)).copied().collect();
         let explained = tool.explained && !walk.seen.is_empty();
         let everything = missed.len() == unclosed.len() && missed.len() >= 3;
+        // What came in one pass with a finding stood beside it and does not replace it.
+        let (began, ended) = self.rows_at[&scope];
+        let since = |created: u64| if created > began { ended } else { began };
         let mut judged = Judged::default();
         for number in missed {
             let before = self.absent.get(&number).cloned();
             let twice = before.is_some();
-            let absent = before.unwrap_or(Absent { scope, since: self.rows_at[&scope], explained });
-            let absent = Absent { scope, explained: absent.explained || explained, ..absent };
+            let absent = before.unwrap_or(Absent { scope, since: since(self.rows[&number].created), explained, held: false });
+            let (explained, held) = (absent.explained || explained, self.held.contains_key(&number));
+            let absent = Absent { scope, explained, held, ..absent };
             let list = if twice || !everything || explained { &mut judged.gone } else { &mut judged.once };
             list.push((number, absent));
         }

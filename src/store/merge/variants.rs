@@ -6,7 +6,8 @@
 //!
 //! A list that is sorted by change delivers what changes while it is read once more, further down. So what comes second in a
 //! list and was seen later, as the vendor says, is first taken for what the other one has become; when both come in a later pass
-//! too, they are two.
+//! too, they are two. A delta brings what has changed: there, an item that was never met takes the place of the one under its key
+//! when there is one only; where there are several, nobody can tell which of them it was, and the list is read in full next.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -28,6 +29,10 @@ impl Sieve {
     fn of(count: usize) -> Self {
         let bits = count.saturating_mul(16).clamp(1 << 20, 1 << 28).next_power_of_two();
         Sieve { bits: vec![0; bits / 64] }
+    }
+
+    fn of_a_million() -> Self {
+        Sieve::of(1 << 20)
     }
 
     /// Four places for a hash. It is spread already: it comes from a digest.
@@ -80,8 +85,14 @@ impl Delivered {
                 none.insert(Sieve::of(usize::try_from(last).unwrap_or(0)))
             }
         };
-        // A pass that is resumed.
-        passes::each_page(tx, pass.id, 0, |hashes| hashes.for_each(|hash| rows.insert(hash)))
+        // A pass that is resumed: whether what it was delivered has a row, or was left aside, is not known any more.
+        let unstored = &mut self.unstored;
+        passes::each_page(tx, pass.id, 0, |hashes| {
+            for hash in hashes {
+                rows.insert(hash);
+                unstored.get_or_insert_with(Sieve::of_a_million).insert(hash);
+            }
+        })
     }
 
     /// What of these hashes waits in the scope of a pass.
@@ -97,9 +108,7 @@ impl Delivered {
     }
 
     pub(super) fn left_aside(&mut self, hash: i64) {
-        /// Room for a million.
-        const MANY: usize = 1 << 20;
-        self.unstored.get_or_insert_with(|| Sieve::of(MANY)).insert(hash);
+        self.unstored.get_or_insert_with(Sieve::of_a_million).insert(hash);
     }
 
     fn may_have_row(&self, hash: i64) -> bool {
@@ -123,6 +132,8 @@ struct Variant {
 impl Variant {
     /// Rank of what another one stands for now: it came and was not stored, or the other one is what it has become.
     const REPLACED: i64 = -1;
+    /// Digest of one that came and was not stored.
+    const UNSTORED: i64 = 0;
 
     fn order(&self) -> (i64, i64) {
         (self.rank, self.digest)
@@ -148,15 +159,23 @@ fn rank_of(row: &Row) -> i64 {
     rank(row.finding.state == State::Open, severity)
 }
 
-/// The variants of a finding, but for those of lists that are not read any more as their record is not synced.
+/// The variants of a finding.
 fn of(tx: &Transaction<'_>, seq: i64) -> Result<Vec<Variant>> {
-    let mut statement = tx.prepare_cached(
-        "select v.digest, v.rank, v.scope_id, v.pass_id from variants v join scopes s on s.id = v.scope_id
-         left join record_rows r on r.id = s.record_id where v.finding_seq = ?1 and (r.id is null or r.state = 'good')",
-    )?;
+    let mut statement = tx.prepare_cached("select digest, rank, scope_id, pass_id from variants where finding_seq = ?1")?;
     let variants = statement
         .query_map([seq], |row| Ok(Variant { digest: row.get(0)?, rank: row.get(1)?, scope_id: row.get(2)?, pass_id: row.get(3)? }))?;
     Ok(variants.collect::<Result<_, _>>()?)
+}
+
+/// Forgets what came from the lists of a connection that are not among these: nobody reads them any more.
+pub(crate) fn forget_of_others(tx: &Transaction<'_>, connection_id: i64, scopes: &[i64]) -> Result<()> {
+    let read = serde_json::Value::from(scopes).to_string();
+    tx.prepare_cached(
+        "delete from variants where scope_id in (select id from scopes where connection_id = ?1)
+         and scope_id not in (select value from json_each(?2))",
+    )?
+    .execute(rusqlite::params![connection_id, read])?;
+    Ok(())
 }
 
 /// Whether any finding has variants, of whichever connection.
@@ -200,9 +219,17 @@ impl Merge<'_, '_> {
         let this = Variant { digest: row.digest, rank: rank_of(row), scope_id: self.page.pass.scope_id, pass_id: self.page.pass.id };
         let in_this_operation = |variant: &Variant| self.delivered.passes.contains_key(&variant.pass_id);
         let others = || known.iter().filter(|variant| variant.digest != this.digest);
+        let met = known.iter().find(|variant| variant.digest == this.digest).copied();
+        if !self.page.pass.full && met.is_none() && only_one(&known).is_some_and(|one| !in_this_operation(one)) {
+            known.iter().try_for_each(|variant| forget(self.tx, before.seq, variant.digest))?;
+            return Ok(false);
+        }
         let again = known.iter().any(|variant| variant.digest == this.digest && in_this_operation(variant));
         let is_duplicate = !again && others().any(|variant| variant.rank != Variant::REPLACED && in_this_operation(variant));
         let outranked = others().any(|variant| variant.order() > this.order());
+        if outranked && !self.page.pass.full && met.is_none_or(|variant| variant.rank == Variant::REPLACED) {
+            read_in_full_next(self.tx, this.scope_id)?;
+        }
         let lowest = others().min_by_key(|variant| variant.order()).copied();
         match lowest.filter(|_| known.len() >= MOST && others().count() == known.len()) {
             Some(lowest) if lowest.order() > this.order() => {}
@@ -238,7 +265,7 @@ impl Merge<'_, '_> {
             return Ok(());
         }
         let (scope_id, pass_id) = (self.page.pass.scope_id, self.page.pass.id);
-        note(self.tx, seq, Variant { digest: 0, rank: Variant::REPLACED, scope_id, pass_id })?;
+        note(self.tx, seq, Variant { digest: Variant::UNSTORED, rank: Variant::REPLACED, scope_id, pass_id })?;
         note(self.tx, seq, Variant { digest: row.digest, rank: rank_of(row), scope_id, pass_id })?;
         self.variants = true;
         self.duplicate(&row.finding.key);
@@ -284,6 +311,18 @@ impl Merge<'_, '_> {
     }
 }
 
+/// The one item that came under a key and stands for itself, when all others are what it was before.
+fn only_one(known: &[Variant]) -> Option<&Variant> {
+    let mut real = known.iter().filter(|variant| variant.rank != Variant::REPLACED);
+    let one = real.next()?;
+    (real.next().is_none() && known.iter().all(|variant| variant.digest != Variant::UNSTORED)).then_some(one)
+}
+
+fn read_in_full_next(tx: &Transaction<'_>, scope_id: i64) -> Result<()> {
+    tx.prepare_cached("update scopes set full_asked = full_asked + 1 where id = ?1")?.execute([scope_id])?;
+    Ok(())
+}
+
 /// After a complete full pass: what it was not delivered is no variant any more. Where the one that is shown is among them, the
 /// list of the best one left is read again, as only that list says what it is like.
 pub(super) fn settle(tx: &Transaction<'_>, pass: &Pass) -> Result<()> {
@@ -296,7 +335,7 @@ pub(super) fn settle(tx: &Transaction<'_>, pass: &Pass) -> Result<()> {
         let shown: i64 = tx.prepare_cached("select digest from finding_rows where seq = ?1")?.query_row([seq], |row| row.get(0))?;
         if best.digest != shown {
             tx.prepare_cached("update finding_rows set scope_id = ?2 where seq = ?1")?.execute([seq, best.scope_id])?;
-            tx.prepare_cached("update scopes set full_asked = full_asked + 1 where id = ?1")?.execute([best.scope_id])?;
+            read_in_full_next(tx, best.scope_id)?;
         } else if left.len() == 1 {
             forget(tx, seq, shown)?;
         }

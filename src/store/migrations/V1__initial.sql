@@ -99,7 +99,8 @@ create table scopes (
     full_at bigint,
     -- Start of the last full pass that closed, or could have closed.
     last_seen bigint,
-    -- The last finding row when such a pass had been judged, or when the list was met first: what comes after was created since.
+    -- The last finding row when such a pass began, and when it had been judged; or when the list was met first.
+    seq_began bigint not null,
     seq_seen bigint not null,
     -- How often a full pass was asked for, and how often before the last complete one began: while they differ, one is due.
     full_asked bigint not null default 0,
@@ -123,8 +124,14 @@ create table passes (
     pages integer not null default 0,
     unkeyed bigint not null default 0,
     vendor_total bigint,
-    -- `full` or `delta` once the last page is stored.
-    ended text
+    -- The last finding row when it began: what comes after was created since.
+    seq_at bigint not null,
+    -- Why it is no proof about what it did not list; whether the connector can explain a large change of it.
+    incomplete text,
+    explained integer not null default 0,
+    -- `full` or `delta` once the last page is stored, and what the next pass gets back from it.
+    ended text,
+    mark text
 );
 create unique index passes_scope on passes (scope_id);
 

@@ -137,10 +137,10 @@ fn hashes<'a>(row: &'a rusqlite::Row<'_>) -> Result<impl Iterator<Item = i64> + 
 /// asked since it began to have everything read again.
 pub(crate) fn leave_mark(tx: &Transaction<'_>, pass: &Pass) -> Result<()> {
     tx.prepare_cached(
-        "update scopes set mark = case when scopes.full_asked = p.full_asked then p.mark end from (select * from passes where id = ?1) as p
-         where scopes.id = p.scope_id and p.ended is not null and p.incomplete is null",
+        "update scopes set mark = (select case when p.full_asked = scopes.full_asked then p.mark end from passes p where p.id = ?2)
+         where id = ?1 and exists (select 1 from passes where id = ?2 and ended is not null and incomplete is null)",
     )?
-    .execute([pass.id])?;
+    .execute([pass.scope_id, pass.id])?;
     Ok(())
 }
 
@@ -166,7 +166,7 @@ impl Store {
                     };
                     tx.prepare_cached(
                         "insert into scopes (connection_id, list, key, title, record_id, seq_began, seq_seen)
-                         select ?1, ?2, ?3, ?4, ?5, last, last from (select coalesce(max(seq), 0) as last from finding_rows) where true
+                         values (?1, ?2, ?3, ?4, ?5, (select coalesce(max(seq), 0) from finding_rows), (select coalesce(max(seq), 0) from finding_rows))
                          on conflict (connection_id, list, key) do update set title = excluded.title, record_id = excluded.record_id",
                     )?
                     .execute(params![lease.connection_id, scope.list, scope.key, scope.title, record_id])?;

@@ -41,7 +41,8 @@ fn scans(database: &Connection, sql: &str) -> Vec<String> {
     let mut scans = Vec::new();
     while let Some(row) = rows.next().unwrap() {
         let step: String = row.get("detail").unwrap();
-        if step.starts_with("SCAN") && step != "SCAN CONSTANT ROW" {
+        // A list that the statement was given is no table.
+        if step.starts_with("SCAN") && step != "SCAN CONSTANT ROW" && !step.starts_with("SCAN json_each") {
             scans.push(step);
         }
     }
@@ -89,7 +90,7 @@ async fn no_statement_of_a_sync_looks_through_a_table() {
         "insert into quarantine",
         "select f.id_hash from finding_rows f where f.seq in (select finding_seq from held_closes",
         "select coalesce(min(finding_seq), 0) from variants",
-        "update scopes set mark",
+        "update scopes set watermark",
     ] {
         assert!(per_page.iter().any(|statement| statement.starts_with(expected)), "no page ran `{expected}`");
     }

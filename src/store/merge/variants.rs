@@ -170,11 +170,11 @@ fn of(tx: &Transaction<'_>, seq: i64) -> Result<Vec<Variant>> {
 /// Forgets what came from the lists of a connection that are not among these: nobody reads them any more.
 pub(crate) fn forget_of_others(tx: &Transaction<'_>, connection_id: i64, scopes: &[i64]) -> Result<()> {
     let read = serde_json::Value::from(scopes).to_string();
-    tx.prepare_cached(
+    tx.execute(
         "delete from variants where scope_id in (select id from scopes where connection_id = ?1)
          and scope_id not in (select value from json_each(?2))",
-    )?
-    .execute(rusqlite::params![connection_id, read])?;
+        rusqlite::params![connection_id, read],
+    )?;
     Ok(())
 }
 

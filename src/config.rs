@@ -154,6 +154,8 @@ pub struct Connection {
     pub import_closed: bool,
     /// How often everything is listed.
     pub full_sync_every: Duration,
+    /// How long a record is Missing before its findings are closed; `None` for ever.
+    pub close_missing_after: Option<Duration>,
     /// The way to the tool.
     pub http: HttpOptions,
     /// When the credential stops being accepted, as its owner noted.
@@ -241,6 +243,7 @@ impl Connection {
             meta: self.entry.meta,
             gate: Gate { minimum_severity: self.minimum_severity, import_closed: self.import_closed, auto_map: self.auto_map },
             full_sync_every: self.full_sync_every,
+            close_missing_after: self.close_missing_after,
             settings,
         }
     }
@@ -310,6 +313,7 @@ impl Config {
             }
             let words: Vec<&str> = Severity::ALL.iter().map(|severity| severity.as_str()).collect();
             properties.insert("minimum_severity".into(), json!({ "enum": words }));
+            properties.insert("close_missing_after".into(), json!({ "type": "string", "description": "As \"30d\", or \"off\"" }));
             properties.extend(extra.iter().map(|(name, schema)| ((*name).to_owned(), schema.clone())));
             json!({ "type": "object", "properties": properties, "additionalProperties": false })
         };

@@ -57,6 +57,8 @@ pub struct Plan {
     pub gate: Gate,
     /// How often everything is listed.
     pub full_sync_every: Duration,
+    /// How long a record is Missing before its findings are closed; `None` for ever.
+    pub close_missing_after: Option<Duration>,
     /// Hash of what widens the stored set when it changes.
     pub settings: String,
 }

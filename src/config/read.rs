@@ -33,7 +33,8 @@ const TOP: &[&str] = &["strict_secrets", "daemon", "store", "server", "defaults"
 const DAEMON: &[&str] = &["concurrency"];
 const STORE: &[&str] = &["url", "keep_raw", "keep_operations"];
 const SERVER: &[&str] = &["listen", "probe_listen"];
-const DEFAULTS: &[&str] = &["discover", "sync", "timezone", "auto_map", "minimum_severity", "import_closed", "full_sync_every"];
+const DEFAULTS: &[&str] =
+    &["discover", "sync", "timezone", "auto_map", "minimum_severity", "import_closed", "full_sync_every", "close_missing_after"];
 const CONNECTION: &[&str] =
     &["connector", "vendor", "location", "secret", "credential_expires", "label", "enabled", "http", "fields", "credentials", "options"];
 const HTTP: &[&str] = &["ca_file", "proxy", "timeout", "allow_http"];
@@ -250,6 +251,7 @@ struct Defaults {
     minimum_severity: Severity,
     import_closed: bool,
     full_sync_every: Duration,
+    close_missing_after: Option<Duration>,
 }
 
 impl Default for Defaults {
@@ -263,6 +265,7 @@ impl Default for Defaults {
             minimum_severity: Severity::Info,
             import_closed: false,
             full_sync_every: Duration::from_secs(7 * 86_400),
+            close_missing_after: None,
         }
     }
 }
@@ -292,6 +295,9 @@ impl Reader<'_> {
         }
         if let Some(time) = self.time(table, "full_sync_every") {
             all.full_sync_every = time;
+        }
+        if let Some(time) = self.time_or_off(table, "close_missing_after") {
+            all.close_missing_after = time;
         }
         all
     }

@@ -56,6 +56,7 @@ fn changed(old: &Connection, new: &Connection) -> Vec<&'static str> {
         ("auto_map", old.auto_map == new.auto_map),
         ("minimum_severity", old.minimum_severity == new.minimum_severity),
         ("import_closed", old.import_closed == new.import_closed),
+        ("close_missing_after", old.close_missing_after == new.close_missing_after),
         ("full_sync_every", old.full_sync_every == new.full_sync_every),
         ("http", old.http == new.http),
         ("fields", old.fields == new.fields),

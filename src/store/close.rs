@@ -7,6 +7,9 @@
 //! or the findings are listed again: a token that lost its role answers with an empty list, and does so twice. Where the connector can explain the change (an import since the last pass) and
 //! the list is not empty, what is missed first then is neither held nor waited for.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Transaction, params};
 use tributary_connectors::Coverage;
 use uuid::Uuid;
@@ -17,7 +20,7 @@ use super::{
     merge::event_row,
     now, passes, records,
 };
-use crate::failpoint;
+use crate::{clock, failpoint};
 
 /// More than this many percent of a scope's unclosed findings, and at least [`BRAKE_COUNT`], are not closed unasked.
 const BRAKE_PERCENT: usize = 30;
@@ -294,6 +297,42 @@ impl Store {
             Counts { closed: approved.closed, ..Counts::default() }.add_to(tx, operation)?;
             tx.execute("update operations set outcome = 'success' where id = ?1 and outcome = 'held'", [operation.to_string()])?;
             Ok(Some(approved))
+        })
+        .await
+    }
+}
+
+impl Store {
+    /// Closes the findings of records that have been Missing for this long. Returns how many.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub(crate) async fn close_missing(&self, lease: &Lease, operation: Uuid, time: Duration) -> Result<u64> {
+        let lease = lease.clone();
+        self.write(move |tx, _| {
+            lease.extend(tx)?;
+            let mut statement = tx.prepare("select id, state_since from record_rows where connection_id = ?1 and state = 'missing'")?;
+            let records = statement.query_map([lease.connection_id], |row| Ok((row.get(0)?, passes::time(row.get(1)?))))?;
+            let (mut closed, at) = (0, now());
+            for record in records {
+                let (id, since): (i64, Option<Timestamp>) = record?;
+                if since.and_then(clock::age).is_none_or(|age| age < time) {
+                    continue;
+                }
+                let findings: Vec<(i64, i64)> = tx
+                    .prepare_cached(
+                        "select seq, scope_id from finding_rows where record_id = ?1
+                         and source_state in ('open', 'false_positive', 'risk_accepted', 'suppressed')",
+                    )?
+                    .query_map([id], |row| Ok((row.get(0)?, row.get(1)?)))?
+                    .collect::<Result<_, _>>()?;
+                for (seq, scope_id) in &findings {
+                    close_row(tx, *seq, *scope_id, Some(operation), at)?;
+                }
+                closed += findings.len() as u64;
+            }
+            Counts { closed, ..Counts::default() }.add_to(tx, operation)?;
+            Ok(closed)
         })
         .await
     }

@@ -173,7 +173,7 @@ impl Run {
         Ok(records)
     }
 
-    /// Closes what is proved to be gone.
+    /// Closes what is proved to be gone, and what is in records that have been Missing for too long.
     async fn close(&self, lists: &[List], report: &mut Report) -> Result<(), Error> {
         let closing = lists.iter().filter_map(|List { walked, .. }| {
             let shifting = self.plan.meta.shifting && walked.pages > 1;
@@ -182,6 +182,9 @@ impl Run {
         });
         report.closing = self.engine.store.close(&self.lease, self.operation, closing.collect()).await?;
         report.assets.closed = report.closing.assets_closed;
+        if let Some(time) = self.plan.close_missing_after {
+            report.closing.closed += self.engine.store.close_missing(&self.lease, self.operation, time).await?;
+        }
         Ok(())
     }
 }

@@ -250,6 +250,18 @@ async fn how_many_operations_work_at_once_is_a_setting() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn how_long_a_missing_record_keeps_its_findings_is_a_setting() {
+    let bench = tool(DependencyTrack::new(SMALL)).await;
+    change(&bench, "[store]", "[defaults]\nclose_missing_after = \"off\"\n[store]");
+    for (from, to, exit) in [("off", "30d", 0), ("30d", "12h", 0), ("12h", "soon", 78), ("soon", "on", 78)] {
+        change(&bench, &format!("close_missing_after = \"{from}\""), &format!("close_missing_after = \"{to}\""));
+        let (code, _, stderr) = run(&bench, &["config", "validate"]).await;
+        assert_eq!(code, exit, "{to}: {stderr}");
+        assert!(code == 0 || stderr.contains("E0105") && stderr.contains("30d") && stderr.contains("`off`"), "{stderr}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn secrets_come_from_where_the_configuration_says() {
     use std::os::unix::fs::PermissionsExt;
     let bench = tool(DependencyTrack::new(SMALL)).await;

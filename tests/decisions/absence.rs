@@ -1,5 +1,7 @@
 //! What the absence of findings from a list proves.
 
+use std::time::Duration;
+
 use tributary::store::{Outcome, RecordAction};
 
 use crate::tool::{Bench, One, many, one};
@@ -245,5 +247,32 @@ async fn what_an_early_page_says_of_its_list_outlasts_a_break() {
         let report = bench.sync().await;
         let (outcome, closed) = if explained.is_some() { (Outcome::Success, 60) } else { (Outcome::Partial, 0) };
         assert_eq!((report.outcome, report.counts.closed, report.closing.held), (outcome, closed, 0), "{explained:?}");
+    }
+}
+
+/// What a record holds that the tool lists no more stays, or is closed after the time that the configuration gives it.
+#[tokio::test]
+async fn findings_of_a_missing_record_close_when_the_configuration_says_so() {
+    let day = Duration::from_secs(86_400);
+    for (after, days, gone) in [(None, 400, 0), (Some(30 * day), 29, 0), (Some(30 * day), 31, 25)] {
+        for stream in [false, true] {
+            let mut bench = Bench::new(&["r", "s"]);
+            bench.close_missing_after = after;
+            bench.tool().stream = stream;
+            let of_s = (0..25).map(|number| one(&format!("s{number}")).record("s"));
+            bench.list(many(3).into_iter().chain(of_s.clone()).collect()).await;
+            bench.tool().records = vec!["r"];
+            bench.write("update connections set discovered_at = null");
+            assert_eq!(bench.list(many(3)).await.counts.closed, 0);
+            bench.write(&format!("update record_rows set state_since = state_since - {days} * 86400000000 where state = 'missing'"));
+            let report = bench.sync().await;
+            assert_eq!((report.outcome, report.counts.closed, report.closing.closed), (Outcome::Success, gone, gone), "{after:?} {days}");
+            assert_eq!(bench.open(), 28 - i64::try_from(gone).unwrap());
+            // It is there again, and so are they.
+            bench.tool().records = vec!["r", "s"];
+            bench.write("update connections set discovered_at = null");
+            bench.list(many(3).into_iter().chain(of_s).collect()).await;
+            assert_eq!(bench.open(), 28);
+        }
     }
 }

@@ -169,6 +169,7 @@ pub(crate) struct Bench {
     shared: Shared,
     pub(crate) shifting: bool,
     pub(crate) least: Severity,
+    pub(crate) close_missing_after: Option<Duration>,
 }
 
 impl Bench {
@@ -181,6 +182,7 @@ impl Bench {
             shared: Shared::default(),
             shifting: false,
             least: Severity::Info,
+            close_missing_after: None,
         };
         bench.tool().records = records.to_vec();
         bench
@@ -194,7 +196,14 @@ impl Bench {
         static SHIFTING: Meta = Meta { shifting: true, ..META };
         let gate = Gate { minimum_severity: self.least, import_closed: false, auto_map: true };
         let meta = if self.shifting { &SHIFTING } else { &META };
-        Plan { connection: "t".into(), meta, gate, full_sync_every: Duration::from_secs(1 << 30), settings: "s".into() }
+        Plan {
+            connection: "t".into(),
+            meta,
+            gate,
+            full_sync_every: Duration::from_secs(1 << 30),
+            close_missing_after: self.close_missing_after,
+            settings: "s".into(),
+        }
     }
 
     /// A full pass over what is written.

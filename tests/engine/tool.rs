@@ -95,7 +95,14 @@ impl World {
 
     fn plan() -> Plan {
         let gate = Gate { minimum_severity: Severity::Info, import_closed: false, auto_map: true };
-        Plan { connection: "e".into(), meta: &META, gate, full_sync_every: Duration::from_secs(7 * 86_400), settings: "s".into() }
+        Plan {
+            connection: "e".into(),
+            meta: &META,
+            gate,
+            full_sync_every: Duration::from_secs(7 * 86_400),
+            close_missing_after: None,
+            settings: "s".into(),
+        }
     }
 
     fn source(&self) -> Arc<dyn Source> {

@@ -57,7 +57,14 @@ impl World {
     pub(crate) fn plan(&self) -> Plan {
         let gate =
             Gate { minimum_severity: self.model.least.unwrap_or(Severity::Info), import_closed: false, auto_map: self.model.auto_map };
-        Plan { connection: "m".into(), meta: &META, gate, full_sync_every: Duration::from_secs(1 << 30), settings: "s".into() }
+        Plan {
+            connection: "m".into(),
+            meta: &META,
+            gate,
+            full_sync_every: Duration::from_secs(1 << 30),
+            close_missing_after: None,
+            settings: "s".into(),
+        }
     }
 
     pub(crate) async fn sync(&mut self, full: bool) {

@@ -140,6 +140,7 @@ impl Reader<'_> {
             minimum_severity: all.minimum_severity,
             import_closed: all.import_closed,
             full_sync_every: all.full_sync_every,
+            close_missing_after: all.close_missing_after,
             http,
             credential_expires,
             fields,

@@ -102,12 +102,22 @@ impl Reader<'_> {
     }
 
     pub(super) fn time(&mut self, table: &DeTable<'_>, name: &str) -> Option<Duration> {
+        self.time_as(table, name, "write a time such as 90m, 6h or 7d")
+    }
+
+    fn time_as(&mut self, table: &DeTable<'_>, name: &str, hint: &str) -> Option<Duration> {
         let (text, span) = self.text(table, name)?;
         let time = duration(&text);
         if time.is_none() {
-            self.wrong("E0105", span, format!("`{name}` is `{text}`"), "write a time such as 90m, 6h or 7d");
+            self.wrong("E0105", span, format!("`{name}` is `{text}`"), hint);
         }
         time
+    }
+
+    /// The same, or `off`.
+    pub(super) fn time_or_off(&mut self, table: &DeTable<'_>, name: &str) -> Option<Option<Duration>> {
+        let off = matches!(table.get(name).map(Spanned::get_ref), Some(DeValue::String(text)) if text == "off");
+        if off { Some(None) } else { self.time_as(table, name, "write a time such as 30d, or `off`").map(Some) }
     }
 
     /// A date or a time, as TOML writes one or as text; without an offset in the connection's zone, a date at its beginning.

@@ -37,15 +37,15 @@ test-one NAME:
 
 # Every fault at every tool; prints the table of docs/reliability.md.
 faults:
-    cargo test --workspace --locked --test faults -- --nocapture
+    cargo test --workspace --locked --test it faults:: -- --nocapture
 
 # Random sequences of everything that can happen, against the model.
 model CASES="10000":
-    TRIBUTARY_MODEL_CASES={{CASES}} cargo test --workspace --locked --test model
+    TRIBUTARY_MODEL_CASES={{CASES}} cargo test --workspace --locked --test it model::
 
 # Minutes of faults and kills on every tool at once.
 soak MINUTES="3":
-    TRIBUTARY_SOAK_MINUTES={{MINUTES}} cargo test --workspace --locked --test soak -- --ignored --nocapture
+    TRIBUTARY_SOAK_MINUTES={{MINUTES}} cargo test --workspace --locked --test it soak:: -- --ignored --nocapture
 
 # The table of docs/performance.md.
 bench:

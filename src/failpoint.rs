@@ -3,7 +3,7 @@
 //! Debug builds only: in a release build [`pass`] does nothing and [`setting`] is always empty, whatever the environment holds.
 //!
 //! - `TRIBUTARY_FAILPOINT=name:N` kills the process when it passes the place of that name for the N-th time.
-//!   `tests/failpoints.rs` finds every place by reading the sources, so a new one is tested without being listed anywhere.
+//!   `tests/it/durability/failpoints.rs` finds every place by reading the sources, so a new one is tested without being listed anywhere.
 //! - `TRIBUTARY_WAL_WARNING=bytes` is the length of the write-ahead log that is warned about.
 //! - `TRIBUTARY_CLOCK=file` is a clock that is wrong (see `clock`).
 //! - `TRIBUTARY_SQL_LOG=file` appends each statement of the writer to a file, NUL after each.

@@ -4,8 +4,9 @@
 #![cfg(debug_assertions)]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "it/common/mod.rs"]
 mod common;
-#[path = "engine/tool.rs"]
+#[path = "it/engine/tool.rs"]
 #[allow(dead_code, clippy::needless_pass_by_value, reason = "a part of it is used here")]
 mod tool;
 

@@ -1,0 +1,130 @@
+//! Each connector's mapping over responses of real servers, where those are at hand, and over bodies of our own making for
+//! what no recording holds. Expected values were written by hand from the vendors' documentation.
+
+mod aws_security_hub;
+mod burp;
+mod checkmarx;
+mod dependency_track;
+mod probely;
+mod semgrep;
+mod snyk;
+mod sonarqube;
+mod tenable;
+
+use std::{collections::HashMap, fs, path::PathBuf, pin::Pin, sync::Arc};
+
+use axum::{Router, response::Response};
+use serde_json::Value;
+use tributary_connectors::{
+    Activity, Coverage, Cx, Entry, Item, Mended, Next, RawAsk, Reject, Scope, Stored,
+    kit::{HttpOptions, Limiters, Link, Location},
+    model::Finding,
+};
+use tributary_simulator::{Change, Fault, Faults, Oracle, Vendor, start};
+
+/// A server that answers what a test tells it to.
+struct Canned(Router);
+
+impl Vendor for Canned {
+    fn id(&self) -> &'static str {
+        "canned"
+    }
+    fn router(self: Arc<Self>, _: Arc<Faults>) -> Router {
+        self.0.clone()
+    }
+    fn refuse(&self, _: &Fault) -> Response {
+        Response::default()
+    }
+    fn fields(&self, _: &str) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+    fn step(&self, _: &Change) {}
+    fn oracle(&self) -> Oracle {
+        Oracle::default()
+    }
+}
+
+struct Nothing;
+
+impl Stored for Nothing {
+    fn undelivered<'a>(
+        &'a self,
+        _: &'a [&'a str],
+        _: Option<&'a str>,
+        _: usize,
+    ) -> Pin<Box<dyn Future<Output = Vec<Box<str>>> + Send + 'a>> {
+        Box::pin(std::future::ready(Vec::new()))
+    }
+}
+
+/// What a full pass over a scope delivered.
+struct Read {
+    items: Vec<Item>,
+    rejects: Vec<Reject>,
+    mended: Vec<Mended>,
+    /// The vendor's largest total.
+    total: Option<u64>,
+    coverage: Coverage,
+    warnings: Vec<String>,
+    /// Why the connector says that it cannot list everything.
+    incomplete: Option<String>,
+}
+
+impl Read {
+    /// Key and path of what was left out of items.
+    fn left_out(&self) -> Vec<(&str, &str)> {
+        self.mended.iter().map(|one| (one.key.as_deref().unwrap_or_default(), &*one.path)).collect()
+    }
+
+    fn findings(&self) -> Vec<&Finding> {
+        self.items.iter().filter_map(|item| if let Item::Finding(finding) = item { Some(&**finding) } else { None }).collect()
+    }
+}
+
+/// Walks a scope from its first to its last page against these answers.
+async fn read(connector: &str, settings: Value, scope: &Scope, answers: Router) -> Read {
+    let tool = start(Canned(answers), 0).await.unwrap();
+    let link = Link {
+        location: Location::parse(&tool.url, false).unwrap(),
+        options: HttpOptions::default(),
+        limiters: Arc::new(Limiters::default()),
+    };
+    let source = Entry::find(connector).unwrap().open(settings, link).unwrap();
+    let activity = Arc::new(Activity::without_waits());
+    let cx = Cx::new(Arc::clone(&activity));
+    let (mut cursor, mut items, mut rejects, mut total) = (None::<Box<str>>, Vec::new(), Vec::new(), None);
+    let mut mended = Vec::new();
+    for _ in 0..1000 {
+        let ask = RawAsk { scope, since: None, full: true, mark: None, cursor: cursor.as_deref().map(Into::into), stored: &Nothing };
+        let page = source.page(&cx, ask).await.unwrap();
+        items.extend(page.items);
+        rejects.extend(page.rejects);
+        mended.extend(page.mended);
+        total = total.max(page.total);
+        match page.next {
+            Next::More(next) | Next::Wait(next, _) => cursor = Some(next),
+            Next::Done(coverage, _) => {
+                let incomplete = cx.why_incomplete().map(str::to_owned);
+                return Read { items, rejects, mended, total, coverage, warnings: activity.warnings(), incomplete };
+            }
+        }
+    }
+    panic!("the walk does not end");
+}
+
+/// A recorded response; `None`, and a loud word, when the recordings are not here.
+fn recorded(path: &str) -> Option<Value> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/fixtures").join(path);
+    let Ok(text) = fs::read_to_string(&path) else {
+        #[expect(clippy::print_stderr, reason = "whoever runs the tests has to see what did not run")]
+        {
+            eprintln!("SKIPPED: the recorded response {} is not here", path.display());
+        }
+        return None;
+    };
+    Some(serde_json::from_str(&text).unwrap())
+}
+
+fn texts(list: &[Box<str>]) -> Vec<&str> {
+    list.iter().map(|text| &**text).collect()
+}

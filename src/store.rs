@@ -13,6 +13,7 @@ mod daemon;
 mod disk;
 mod due;
 mod file;
+mod finding_columns;
 mod lease;
 mod list;
 mod mapping;

@@ -1,10 +1,12 @@
 //! A finding made ready for the store: everything that can be computed before the writer is asked.
 
-use jiff::Timestamp;
+use rusqlite::types::{ToSqlOutput, ValueRef};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use tributary_connectors::model::Finding;
 use uuid::Uuid;
+
+use super::finding_columns;
 
 /// The namespace of all ids, fixed for ever.
 const NAMESPACE: Uuid = Uuid::from_u128(0x8b0e_6a52_73f1_4c1b_9d63_2a4f_0f6d_9e11);
@@ -83,8 +85,8 @@ pub fn prepare(connection: &str, finding: Finding, compress: bool) -> Row {
     texts.text(finding.description.as_deref()).text(finding.remediation.as_deref()).text(Some(&lists.reference_urls));
     let text_hash = texts.hex();
     let mut light = Hasher::default();
-    light.text(finding.url.as_deref()).time(finding.vendor_last_seen).text(finding.raw.as_deref().map(RawValue::get));
-    light.text(finding.lineage.as_deref());
+    light.text(finding.raw.as_deref().map(RawValue::get)).text(finding.lineage.as_deref());
+    finding_columns::volatile(&finding, &lists).iter().for_each(|value| light.value(value));
     let raw = finding.raw.as_deref().filter(|_| compress).map(|raw| pack(raw.get()));
     Row {
         id,
@@ -121,45 +123,12 @@ pub(crate) fn unpack(body: &[u8]) -> std::io::Result<String> {
     String::from_utf8(zstd::stream::decode_all(body)?).map_err(std::io::Error::other)
 }
 
+/// Over the record, the columns whose move is a change, and what is kept in tables of its own.
 fn digest(finding: &Finding, lists: &Lists, text_hash: &str) -> i64 {
     let mut hasher = Hasher { gathered: Vec::with_capacity(1024), ..Hasher::default() };
-    let number = |number: Option<f64>| number.map(|number| number.to_bits().to_string());
-    let cvss = finding.cvss.as_ref();
-    for text in [
-        // Which record a sticky finding stays with is the store's business.
-        (!finding.record_sticky).then_some(&*finding.record),
-        finding.rule.as_deref(),
-        finding.branch.as_deref(),
-        Some(finding.category.as_str()),
-        Some(&finding.title),
-        Some(finding.severity.as_str()),
-        finding.vendor_severity.as_deref(),
-        Some(finding.state.as_str()),
-        finding.vendor_state.as_deref(),
-        Some(&lists.cve),
-        Some(&lists.cwe),
-        Some(&lists.identifiers),
-        cvss.map(|cvss| &*cvss.version),
-        cvss.and_then(|cvss| cvss.vector.as_deref()),
-        number(cvss.and_then(|cvss| cvss.score)).as_deref(),
-        number(finding.epss_score).as_deref(),
-        finding.exploited.map(|yes| if yes { "1" } else { "0" }),
-        finding.fix_available.map(|yes| if yes { "1" } else { "0" }),
-        finding.component_name.as_deref(),
-        finding.component_version.as_deref(),
-        finding.component_purl.as_deref(),
-        finding.fixed_version.as_deref(),
-        finding.file_path.as_deref(),
-        finding.line_start.map(|line| line.to_string()).as_deref(),
-        finding.line_end.map(|line| line.to_string()).as_deref(),
-        finding.endpoint.as_deref(),
-        finding.asset_key.as_deref(),
-        Some(&lists.tags),
-        Some(text_hash),
-    ] {
-        hasher.text(text);
-    }
-    hasher.time(finding.vendor_first_seen);
+    // Which record a sticky finding stays with is the store's business.
+    hasher.text((!finding.record_sticky).then_some(&*finding.record)).text(Some(&lists.cve)).text(Some(text_hash));
+    finding_columns::changing(finding, lists).iter().for_each(|value| hasher.value(value));
     hasher.number()
 }
 
@@ -200,24 +169,41 @@ impl Hasher {
     fn text(&mut self, text: Option<&str>) -> &mut Self {
         match text {
             None => self.gathered.push(0),
-            Some(text) => {
-                self.gathered.push(1);
-                self.gathered.extend_from_slice(&(text.len() as u64).to_le_bytes());
-                if text.len() < Self::LARGE {
-                    self.gathered.extend_from_slice(text.as_bytes());
-                } else {
-                    self.hash.update(&self.gathered);
-                    self.gathered.clear();
-                    self.hash.update(text);
-                }
-            }
+            Some(text) => self.part(text.as_bytes()),
         }
         self
     }
 
-    fn time(&mut self, time: Option<Timestamp>) -> &mut Self {
-        self.gathered.extend_from_slice(&time.map_or(i64::MIN, Timestamp::as_microsecond).to_le_bytes());
-        self
+    fn part(&mut self, text: &[u8]) {
+        self.gathered.push(1);
+        self.gathered.extend_from_slice(&(text.len() as u64).to_le_bytes());
+        if text.len() < Self::LARGE {
+            self.gathered.extend_from_slice(text);
+        } else {
+            self.hash.update(&self.gathered);
+            self.gathered.clear();
+            self.hash.update(text);
+        }
+    }
+
+    /// A column's value, told apart by its kind.
+    fn value(&mut self, value: &finding_columns::Value<'_>) {
+        let value = match value {
+            ToSqlOutput::Borrowed(value) => *value,
+            ToSqlOutput::Owned(value) => ValueRef::from(value),
+            _ => ValueRef::Null,
+        };
+        let (kind, number) = match value {
+            ValueRef::Null => {
+                self.text(None);
+                return;
+            }
+            ValueRef::Text(text) | ValueRef::Blob(text) => return self.part(text),
+            ValueRef::Integer(number) => (2, number.to_le_bytes()),
+            ValueRef::Real(number) => (3, number.to_le_bytes()),
+        };
+        self.gathered.push(kind);
+        self.gathered.extend_from_slice(&number);
     }
 
     fn bytes(mut self) -> [u8; 32] {

@@ -1,11 +1,15 @@
 //! The rows of findings: what is inserted, moved and kept as history.
 
-use rusqlite::{Transaction, params};
+use rusqlite::{Transaction, params, params_from_iter};
 use tributary_connectors::model::{Finding, State};
 use uuid::Uuid;
 
 use super::{Before, Merge, TextCache};
-use crate::store::{Result, Row, carry, close, row};
+use crate::store::{
+    Result, Row, carry, close,
+    finding_columns::{self as columns, Value, number, text, text_or_null},
+    row,
+};
 
 impl Merge<'_, '_> {
     fn text(&mut self, row: &Row) -> Result<i64> {
@@ -50,67 +54,28 @@ impl Merge<'_, '_> {
     /// Inserts a finding, unless a row has its place already. Returns its row.
     pub(super) fn insert(&mut self, row: &Row, record_id: i64, twin: i64) -> Result<Option<i64>> {
         let (text_id, cve_list_id) = (self.text(row)?, self.cves(row)?);
-        let (finding, lists) = (&row.finding, &row.lists);
-        let cvss = finding.cvss.as_ref();
+        let finding = &row.finding;
         let closed_at = (finding.state != State::Open).then(|| self.closed_at(finding));
-        let inserted = self
-            .tx
-            .prepare_cached(
-                "insert into finding_rows (id, id_hash, scope_id, record_id, text_id, digest, light_digest, key, rule, branch, category, title,
-                 severity, vendor_severity, source_state, vendor_state, cve_list_id, cwe, identifiers, cvss_version, cvss_vector, cvss_score, epss_score,
-                 exploited, fix_available, component_name, component_version, component_purl, fixed_version, file_path, line_start, line_end,
-                 endpoint, asset_key, tags, url, vendor_first_seen, vendor_last_seen, first_seen, closed_at, updated_at, fingerprint,
-                 id_twin, connection_id, lineage)
-                 values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25,
-                 ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37, ?38, ?39, ?40, ?39, ?41, ?42, ?43, ?44)
-                 on conflict (id_hash, id_twin) do nothing",
-            )?
-            .execute(params![
-                row.id.text,
-                row.id.hash,
-                self.page.pass.scope_id,
-                record_id,
-                text_id,
-                row.digest,
-                row.light_digest,
-                finding.key,
-                finding.rule,
-                finding.branch,
-                finding.category.as_str(),
-                finding.title,
-                finding.severity.as_str(),
-                finding.vendor_severity,
-                finding.state.as_str(),
-                finding.vendor_state,
-                cve_list_id,
-                lists.cwe,
-                lists.identifiers,
-                cvss.map(|cvss| &cvss.version),
-                cvss.and_then(|cvss| cvss.vector.as_ref()),
-                cvss.and_then(|cvss| cvss.score),
-                finding.epss_score,
-                finding.exploited,
-                finding.fix_available,
-                finding.component_name,
-                finding.component_version,
-                finding.component_purl,
-                finding.fixed_version,
-                finding.file_path,
-                finding.line_start,
-                finding.line_end,
-                finding.endpoint,
-                finding.asset_key,
-                lists.tags,
-                finding.url,
-                finding.vendor_first_seen.map(jiff::Timestamp::as_microsecond),
-                finding.vendor_last_seen.map(jiff::Timestamp::as_microsecond),
-                self.at,
-                closed_at,
-                row.fingerprint,
-                twin,
-                self.lease.connection_id,
-                row.lineage,
-            ])?;
+        let added: [Value<'_>; columns::INSERTED.len()] = [
+            text(&row.id.text),
+            row.id.hash.into(),
+            twin.into(),
+            self.lease.connection_id.into(),
+            text(&finding.key),
+            self.at.into(),
+            number(closed_at),
+            self.page.pass.scope_id.into(),
+            record_id.into(),
+            text_id.into(),
+            number(cve_list_id),
+            row.digest.into(),
+            row.light_digest.into(),
+            text_or_null(row.fingerprint.as_deref()),
+            number(row.lineage),
+            self.at.into(),
+        ];
+        let told = columns::changing(finding, &row.lists).into_iter().chain(columns::volatile(finding, &row.lists));
+        let inserted = self.tx.prepare_cached(&columns::INSERT)?.execute(params_from_iter(added.into_iter().chain(told)))?;
         if inserted == 0 {
             return Ok(None);
         }
@@ -143,18 +108,10 @@ impl Merge<'_, '_> {
 
     /// Moves the columns whose move is no change.
     pub(super) fn touch(&self, before: &Before, row: &Row) -> Result<()> {
-        self.tx
-            .prepare_cached(
-                "update finding_rows set light_digest = ?2, scope_id = ?3, url = ?4, vendor_last_seen = ?5, lineage = ?6 where seq = ?1",
-            )?
-            .execute(params![
-                before.seq,
-                row.light_digest,
-                self.page.pass.scope_id,
-                row.finding.url,
-                row.finding.vendor_last_seen.map(jiff::Timestamp::as_microsecond),
-                row.lineage
-            ])?;
+        let added: [Value<'_>; columns::TOUCHED.len()] = [self.page.pass.scope_id.into(), row.light_digest.into(), number(row.lineage)];
+        let told = columns::volatile(&row.finding, &row.lists);
+        let which = [Value::from(before.seq)];
+        self.tx.prepare_cached(&columns::TOUCH)?.execute(params_from_iter(added.into_iter().chain(told).chain(which)))?;
         self.moved(before)?;
         if before.light_digest != row.light_digest { self.raw(before.seq, row) } else { Ok(()) }
     }
@@ -167,63 +124,22 @@ impl Merge<'_, '_> {
     pub(super) fn update(&mut self, before: &Before, row: &Row, record_id: i64) -> Result<()> {
         self.history(before, row, record_id)?;
         let (text_id, cve_list_id) = (self.text(row)?, self.cves(row)?);
-        let (finding, lists) = (&row.finding, &row.lists);
-        let cvss = finding.cvss.as_ref();
-        let was_open = before.source_state == State::Open.as_str();
-        self.tx
-            .prepare_cached(
-                "update finding_rows set scope_id = ?2, record_id = ?3, text_id = ?4, digest = ?5, light_digest = ?6, rule = ?7, branch = ?8,
-                 category = ?9, title = ?10, severity = ?11, vendor_severity = ?12, source_state = ?13, vendor_state = ?14, cve_list_id = ?15, cwe = ?16,
-                 identifiers = ?17, cvss_version = ?18, cvss_vector = ?19, cvss_score = ?20, epss_score = ?21, exploited = ?22,
-                 fix_available = ?23, component_name = ?24, component_version = ?25, component_purl = ?26, fixed_version = ?27, file_path = ?28,
-                 line_start = ?29, line_end = ?30, endpoint = ?31, asset_key = ?32, tags = ?33, url = ?34, vendor_first_seen = ?35,
-                 vendor_last_seen = ?36, updated_at = ?37, fingerprint = ?38, gone_seen = null,
-                 closed_at = case when ?39 then null else coalesce(?40, closed_at) end, lineage = ?41
-                 where seq = ?1",
-            )?
-            .execute(params![
-                before.seq,
-                self.page.pass.scope_id,
-                record_id,
-                text_id,
-                row.digest,
-                row.light_digest,
-                finding.rule,
-                finding.branch,
-                finding.category.as_str(),
-                finding.title,
-                finding.severity.as_str(),
-                finding.vendor_severity,
-                finding.state.as_str(),
-                finding.vendor_state,
-                cve_list_id,
-                lists.cwe,
-                lists.identifiers,
-                cvss.map(|cvss| &cvss.version),
-                cvss.and_then(|cvss| cvss.vector.as_ref()),
-                cvss.and_then(|cvss| cvss.score),
-                finding.epss_score,
-                finding.exploited,
-                finding.fix_available,
-                finding.component_name,
-                finding.component_version,
-                finding.component_purl,
-                finding.fixed_version,
-                finding.file_path,
-                finding.line_start,
-                finding.line_end,
-                finding.endpoint,
-                finding.asset_key,
-                lists.tags,
-                finding.url,
-                finding.vendor_first_seen.map(jiff::Timestamp::as_microsecond),
-                finding.vendor_last_seen.map(jiff::Timestamp::as_microsecond),
-                self.at,
-                row.fingerprint,
-                finding.state == State::Open,
-                was_open.then(|| self.closed_at(finding)),
-                row.lineage,
-            ])?;
+        let finding = &row.finding;
+        let added: [Value<'_>; columns::UPDATED.len()] = [
+            self.page.pass.scope_id.into(),
+            record_id.into(),
+            text_id.into(),
+            number(cve_list_id),
+            row.digest.into(),
+            row.light_digest.into(),
+            text_or_null(row.fingerprint.as_deref()),
+            number(row.lineage),
+            self.at.into(),
+        ];
+        let told = columns::changing(finding, &row.lists).into_iter().chain(columns::volatile(finding, &row.lists));
+        let closed_at = (before.source_state == State::Open.as_str()).then(|| self.closed_at(finding));
+        let which = [Value::from(finding.state == State::Open), number(closed_at), before.seq.into()];
+        self.tx.prepare_cached(&columns::UPDATE)?.execute(params_from_iter(added.into_iter().chain(told).chain(which)))?;
         self.moved(before)?;
         if before.light_digest != row.light_digest { self.raw(before.seq, row) } else { Ok(()) }
     }

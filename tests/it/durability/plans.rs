@@ -83,7 +83,7 @@ async fn no_statement_of_a_sync_looks_through_a_table() {
     }
     for expected in [
         "insert into finding_rows",
-        "update finding_rows set scope_id = ?2, record_id",
+        "update finding_rows set scope_id = ?, record_id",
         "insert into finding_events",
         "insert into texts",
         "insert into raws",

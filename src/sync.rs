@@ -4,6 +4,7 @@
 //! fetched; a page and the cursor after it are one transaction; a scope that fails stops no other.
 
 mod detail;
+mod parts;
 mod progress;
 mod repeats;
 mod run;

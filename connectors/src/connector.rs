@@ -3,7 +3,13 @@
 //! All state of a walk is in the cursor, a plain value. So the engine can stop after any page and go on after a restart,
 //! fetch one page ahead while the last is being stored, and test a connector without a runtime trick.
 
-use std::{borrow::Cow, future::Future, pin::Pin, time::Duration};
+use std::{
+    borrow::Cow,
+    future::Future,
+    pin::Pin,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use schemars::{JsonSchema, Schema};
@@ -194,6 +200,15 @@ pub struct Ask<'a, C> {
     pub cursor: C,
     /// What the store already holds of this scope.
     pub stored: &'a dyn Stored,
+    /// Takes the first parts of a long page; see [`crate::kit::in_parts`].
+    pub parts: Option<&'a dyn Parts>,
+}
+
+/// Takes what was made of a page while the rest of it waits, so that the longest page costs no more memory than its text.
+pub trait Parts: Send + Sync {
+    /// Takes the next part of the page that is being read. What the page returns in the end is its last part: only that one
+    /// moves the cursor.
+    fn take(&self, part: Decoded) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
 
 /// What a connector may ask about findings that are already stored.
@@ -354,9 +369,12 @@ impl<T: Connector> Source for T {
             let expired = |_| Error::new("reading the stored cursor", Kind::CursorExpired);
             let cursor = ask.cursor.as_deref().map(serde_json::from_str).transpose().map_err(expired)?.unwrap_or_default();
             let Ask { scope, since, full, mark, stored, .. } = ask;
-            let page = Connector::page(self, cx, Ask { scope, since, full, mark, cursor, stored });
+            let parts = ask.parts.map(|parts| Retained { parts, keep: T::META.keep, rejects: AtomicUsize::new(0) });
+            let parts_of_page = parts.as_ref().map(|parts| parts as &dyn Parts);
+            let page = Connector::page(self, cx, Ask { scope, since, full, mark, cursor, stored, parts: parts_of_page });
             let mut page = unless_starting(self, cx, page).await?;
-            if page.rejects.len() > MOST_REJECTS {
+            let before = parts.as_ref().map_or(0, |parts| parts.rejects.load(Ordering::Relaxed));
+            if before + page.rejects.len() > MOST_REJECTS {
                 let kind = Kind::TooLarge { limit: MOST_REJECTS, unit: "items that cannot be read" };
                 return Err(Error::new(format!("reading {}", ask.scope.list), kind));
             }
@@ -378,6 +396,25 @@ impl<T: Connector> Source for T {
             let told = |texts: Vec<String>| texts.iter().map(|text| cx.without_secrets(text)).collect();
             Ok(Checked { facts: told(facts), warnings: told(warnings) })
         })
+    }
+}
+
+/// The parts of a page as they may be kept.
+struct Retained<'a> {
+    parts: &'a dyn Parts,
+    keep: &'static [&'static str],
+    /// Items that could not be read so far.
+    rejects: AtomicUsize,
+}
+
+impl Parts for Retained<'_> {
+    fn take(&self, mut part: Decoded) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        let rejects = self.rejects.fetch_add(part.rejects.len(), Ordering::Relaxed) + part.rejects.len();
+        if rejects > MOST_REJECTS {
+            return Box::pin(std::future::ready(()));
+        }
+        retain(self.keep, &mut part.items, &mut part.rejects, &mut part.mended);
+        self.parts.take(part)
     }
 }
 

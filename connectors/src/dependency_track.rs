@@ -20,7 +20,7 @@ use self::{
     standing::Standing,
 };
 use crate::{
-    kit::{Answer, Loose, Request, or_default},
+    kit::{Answer, Loose, Request, in_parts, or_default},
     prelude::*,
 };
 
@@ -197,8 +197,13 @@ impl DependencyTrack {
         }
         let server = self.server(cx).await?;
         let place = Place { project, frontend: server.frontend.as_deref(), links_findings: server.links_findings() };
-        let mut read = items(rows, &[], |wire: Wire| finding(wire, &place, cx), Key::key);
-        alike(&mut read.items);
+        let key = |raw: &RawValue| serde_json::from_str::<Key>(raw.get()).ok()?.key();
+        let read = in_parts(ask.parts, rows, key, |rows| {
+            let mut read = items(rows, &[], |wire: Wire| finding(wire, &place, cx), Key::key);
+            alike(&mut read.items);
+            read
+        });
+        let read = read.await;
         let total = total.filter(|_| cursor.source.is_none());
         let next = if is_last { self.end(cx, project, &cursor, before, ask.mark).await? } else { Next::More(cursor) };
         Ok(Page::new(read, total, next))

@@ -21,8 +21,8 @@ pub mod sonarqube;
 pub mod tenable;
 
 pub use connector::{
-    Ask, Checked, Connector, Coverage, Entry, Item, Job, Mark, Mended, Meta, NOT_LISTED, Next, Page, RawAsk, RawPage, RecordRef, Reject,
-    Scope, Source, Stored,
+    Ask, Checked, Connector, Coverage, Entry, Item, Job, Mark, Mended, Meta, NOT_LISTED, Next, Page, Parts, RawAsk, RawPage, RecordRef,
+    Reject, Scope, Source, Stored,
 };
 pub use error::{Error, Excerpt, Kind, Remedy, Result};
 pub use kit::{Activity, Cx};

@@ -1,5 +1,6 @@
 //! One page into the tables: what is new, changed, reopened or the same, with the cursor after it, in one transaction.
 
+mod parts;
 mod rows;
 mod variants;
 
@@ -33,6 +34,10 @@ pub struct PageCommit {
     pub pass: Pass,
     /// Its number in the pass, from 0.
     pub number: i64,
+    /// How many parts of it were stored before, where it is stored in parts.
+    pub part: usize,
+    /// Whether this is not its last part: then the cursor stays where it is.
+    pub more: bool,
     /// The vendor's clock at the start of the pass.
     pub clock: Option<jiff::Timestamp>,
     /// Whether the list is one of product records.
@@ -374,7 +379,8 @@ fn advance(tx: &Transaction<'_>, page: &PageCommit, hashes: &[i64], unkeyed: usi
     let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
     let advanced = tx
         .prepare_cached(
-            "update passes set next_cursor = ?2, cursor_at = ?3, pages = pages + 1, unkeyed = unkeyed + ?4,
+            "update passes set next_cursor = case when ?9 then next_cursor else ?2 end, cursor_at = ?3, pages = pages + ?10,
+         unkeyed = unkeyed + ?4,
          vendor_total = case when ?5 is null then vendor_total when vendor_total is null or vendor_total < ?5 then ?5 else vendor_total end,
          clock_at = coalesce(clock_at, ?6), incomplete = coalesce(incomplete, ?7), explained = max(explained, ?8) where id = ?1",
         )?
@@ -387,15 +393,11 @@ fn advance(tx: &Transaction<'_>, page: &PageCommit, hashes: &[i64], unkeyed: usi
             page.clock.map(jiff::Timestamp::as_microsecond),
             page.incomplete,
             page.explained,
+            page.more,
+            i64::from(!page.more)
         ])?;
     passes::one_row(advanced)?;
-    let blob: Vec<u8> = hashes.iter().flat_map(|hash| hash.to_be_bytes()).collect();
-    tx.prepare_cached("insert into pass_pages (pass_id, page, hashes) values (?1, ?2, ?3)")?.execute(params![
-        page.pass.id,
-        page.number,
-        blob
-    ])?;
-    Ok(())
+    parts::note(tx, page, hashes)
 }
 
 /// Ends a pass. Returns why it is not complete, if so, and whether a large change of its list is explained. From where the next

@@ -9,13 +9,13 @@ use std::{
 
 use jiff::Timestamp;
 use tokio::sync::OnceCell;
-use tributary_connectors::{Coverage, Cx, Item, Kind, Mended, Next, RawAsk, RawPage, Reject, Remedy, Scope, Stored, kit::on_all_cores};
+use tributary_connectors::{Coverage, Cx, Item, Kind, Mended, Next, RawAsk, RawPage, Reject, Remedy, Scope, kit::on_all_cores};
 
-use super::{Error, detail::clip, repeats::Repeats, run::Run};
+use super::{Error, detail::clip, parts::Parts, repeats::Repeats, run::Run};
 use crate::{
     clock, failpoint,
     store::{
-        self, AssetCounts, AssetRow, Counts, OperationKind, PageCommit, Pass, PassEnd, Row, ScopeRow, Store, hash_of, prepare,
+        self, AssetCounts, AssetRow, Counts, OperationKind, PageCommit, Pass, PassEnd, Row, ScopeRow, Store, Stored, hash_of, prepare,
         prepare_asset,
     },
 };
@@ -121,7 +121,7 @@ pub(super) struct Walk {
 }
 
 /// A page with everything computed that does not need the writer.
-struct Ready {
+pub(super) struct Ready {
     records: Vec<(i64, tributary_connectors::model::Record)>,
     assets: Vec<AssetRow>,
     rows: Vec<Row>,
@@ -134,7 +134,7 @@ struct Ready {
 
 impl Ready {
     /// What each item of the page is known by; of those that could not be read and have no key, their text.
-    fn keys(&self) -> Vec<i64> {
+    pub(super) fn keys(&self) -> Vec<i64> {
         let records = self.records.iter().map(|(hash, _)| *hash);
         let findings = self.rows.iter().map(|row| row.id.hash);
         let assets = self.assets.iter().map(|asset| asset.id.hash);
@@ -237,9 +237,17 @@ impl Walk {
             pass: pass.clone(),
         };
         let (mut cursors, mut repeats) = (HashSet::new(), Repeats::default());
+        let parts = Parts::new(self, &cx, &pass);
         let mut cursor = pass.cursor.clone();
-        let mut fetched = self.fetch(&cx, &pass, cursor.as_deref(), &known).await;
+        let mut fetched = self.fetch(&cx, &pass, cursor.as_deref(), &known, (&parts, walked.pages)).await;
         loop {
+            let taken = parts.end().await;
+            for stored in taken.stored {
+                self.count(&mut walked, stored);
+            }
+            if let Some(error) = taken.error {
+                return Err(error.into());
+            }
             let ready = match fetched {
                 Ok(Some(ready)) => ready,
                 Ok(None) => {
@@ -261,33 +269,15 @@ impl Walk {
             };
             let wait = if let Next::Wait(_, time) = &ready.next { Some(*time) } else { None };
             let stands = wait.is_none() && next.as_ref().is_some_and(|next| Some(next) == cursor.as_ref() || !cursors.insert(next.clone()));
-            if stands || (wait.is_none() && repeats.met(ready.keys(), cx.took_another_part())) {
+            let keys = [taken.keys, ready.keys()].concat();
+            if stands || (wait.is_none() && repeats.met(keys, cx.took_another_part())) {
                 walked.error = Some(tributary_connectors::Error::new(format!("reading {}", self.scope.list), Kind::PagingLoop).into());
                 return Ok(walked);
             }
-            let page = PageCommit {
-                operation: self.run.operation,
-                pass: pass.clone(),
-                number: walked.pages,
-                clock: believed(&cx),
-                of_records: self.run.kind == OperationKind::Discover,
-                records: ready.records,
-                assets: ready.assets,
-                rows: ready.rows,
-                skipped: ready.skipped,
-                delivered: Arc::clone(&self.run.delivered),
-                rejects: ready.rejects,
-                mended: ready.mended,
-                total: ready.total,
-                incomplete: cx.why_incomplete().map(str::to_owned),
-                explained: cx.why_changed().is_some(),
-                cursor: next.clone(),
-                end: end.clone(),
-                gate: self.run.plan.gate,
-                mostly_new: self.row.full_at.is_none(),
-            };
+            let page = self.part_of(&cx, &pass, walked.pages, taken.parts, ready);
+            let page = PageCommit { more: false, cursor: next.clone(), end: end.clone(), ..page };
             // The commit is queued before the next page is asked for, so whatever that asks of the store sees this page.
-            let commit = self.run.engine.store.commit_page(&self.run.lease, page);
+            let commit = self.commit(page);
             let stored = match &next {
                 Some(cursor) => {
                     let ahead = async {
@@ -297,7 +287,7 @@ impl Walk {
                                 () = self.run.engine.stop.cancelled() => {}
                             }
                         }
-                        self.fetch(&cx, &pass, Some(cursor), &known).await
+                        self.fetch(&cx, &pass, Some(cursor), &known, (&parts, walked.pages + 1)).await
                     };
                     let (stored, ahead) = tokio::join!(commit, ahead);
                     fetched = ahead;
@@ -309,27 +299,74 @@ impl Walk {
                 }
             };
             walked.pages += 1;
-            walked.counts += stored.counts;
-            walked.assets += stored.assets;
-            for (reason, count) in &stored.filtered {
-                *walked.filtered.entry(reason).or_default() += count;
-            }
-            let room = NAMED_KEYS.saturating_sub(walked.duplicates.len());
-            walked.duplicates.extend(stored.duplicates.into_iter().take(room));
-            self.run.progress.page(&stored.counts, walked.total);
+            let (incomplete, explained) = self.count(&mut walked, stored);
             if let Some(end) = end {
                 walked.coverage = Some(end.coverage);
-                walked.incomplete = stored.incomplete;
-                walked.explained = stored.explained;
+                walked.incomplete = incomplete;
+                walked.explained = explained;
                 return Ok(walked);
             }
             cursor = next;
         }
     }
 
+    /// Adds what storing a page, or a part of one, did. Returns why the pass that it ended is not complete, if so, and whether a
+    /// large change of its list is explained.
+    fn count(&self, walked: &mut Walked, stored: Stored) -> (Option<String>, bool) {
+        walked.counts += stored.counts;
+        walked.assets += stored.assets;
+        for (reason, count) in &stored.filtered {
+            *walked.filtered.entry(reason).or_default() += count;
+        }
+        let room = NAMED_KEYS.saturating_sub(walked.duplicates.len());
+        walked.duplicates.extend(stored.duplicates.into_iter().take(room));
+        self.run.progress.page(&stored.counts, walked.total);
+        (stored.incomplete, stored.explained)
+    }
+
+    /// A page for the store that is not at its end yet.
+    pub(super) fn part_of(&self, cx: &Cx, pass: &Pass, number: i64, part: usize, ready: Ready) -> PageCommit {
+        PageCommit {
+            operation: self.run.operation,
+            pass: pass.clone(),
+            number,
+            part,
+            more: true,
+            clock: believed(cx),
+            of_records: self.run.kind == OperationKind::Discover,
+            records: ready.records,
+            assets: ready.assets,
+            rows: ready.rows,
+            skipped: ready.skipped,
+            delivered: Arc::clone(&self.run.delivered),
+            rejects: ready.rejects,
+            mended: ready.mended,
+            total: ready.total,
+            incomplete: cx.why_incomplete().map(str::to_owned),
+            explained: cx.why_changed().is_some(),
+            cursor: None,
+            end: None,
+            gate: self.run.plan.gate,
+            mostly_new: self.row.full_at.is_none(),
+        }
+    }
+
+    /// Queues a page for the store.
+    pub(super) fn commit(&self, page: PageCommit) -> impl Future<Output = store::Result<Stored>> + Send + use<> {
+        self.run.engine.store.commit_page(&self.run.lease, page)
+    }
+
     /// The page at a cursor, made ready for the store. `None` when the process is to stop.
     #[tracing::instrument(level = "debug", name = "page", skip_all, fields(cursor = cursor.unwrap_or("first")))]
-    async fn fetch(&self, cx: &Cx, pass: &Pass, cursor: Option<&str>, known: &Known<'_>) -> Result<Option<Ready>, Error> {
+    async fn fetch(
+        &self,
+        cx: &Cx,
+        pass: &Pass,
+        cursor: Option<&str>,
+        known: &Known<'_>,
+        (parts, number): (&Parts<'_>, i64),
+    ) -> Result<Option<Ready>, Error> {
+        parts.begin(number).await;
         let ask = RawAsk {
             scope: &self.scope,
             since: pass.since,
@@ -337,6 +374,7 @@ impl Walk {
             mark: self.row.mark.as_deref(),
             cursor: cursor.map(Into::into),
             stored: known,
+            parts: Some(parts),
         };
         if self.run.engine.stop.is_cancelled() {
             return Ok(None);
@@ -352,7 +390,7 @@ impl Walk {
         Ok(Some(ready))
     }
 
-    fn ready(&self, page: RawPage) -> Ready {
+    pub(super) fn ready(&self, page: RawPage) -> Ready {
         let connection = &self.run.plan.connection;
         let kind = if self.run.kind == OperationKind::Discover { "record" } else { "finding" };
         // A scope that was never read to its end holds mostly new rows: their raw items are compressed here, not by the writer.
@@ -394,7 +432,7 @@ struct Known<'a> {
     keys: OnceCell<Vec<Box<str>>>,
 }
 
-impl Stored for Known<'_> {
+impl tributary_connectors::Stored for Known<'_> {
     fn undelivered<'a>(
         &'a self,
         vendor_states: &'a [&'a str],

@@ -1,10 +1,23 @@
 //! Dependency-Track replaces the components of a project with each BOM, and lists nothing whole until it has analysed it.
 
-use std::sync::Arc;
+use std::{
+    process::{Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use axum::{
+    Router,
+    extract::Request,
+    middleware::{Next, from_fn},
+    response::Response,
+};
+use tributary::store::{Decision, FindingFilter, Outcome, Triage};
+use tributary_simulator::{Change, Fault, Faults, Oracle, Size, Vendor, dependency_track::DependencyTrack, start_any};
 
 use crate::common::{Bench, assert_outcome};
-use tributary::store::{Decision, FindingFilter, Outcome, Triage};
-use tributary_simulator::{Size, dependency_track::DependencyTrack, start_any};
 
 const SIZE: Size = Size { records: 5, findings: 300, seed: 5 };
 
@@ -41,6 +54,102 @@ async fn a_deleted_project_is_no_failure_and_its_findings_stay() {
     assert_outcome(&bench.sync(true).await, Outcome::Success);
     assert_eq!(bench.text(&format!("select state from records where key = '{project}'")), "missing");
     assert_eq!((before > 0, bench.number(&open)), (true, before));
+}
+
+/// Runs a command to its successful end; its peak resident memory in MiB.
+fn peak(mut command: Command) -> u64 {
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak = 0;
+    while child.try_wait().unwrap().is_none() {
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        let told = text.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().trim_end_matches(" kB").parse().ok());
+        peak = told.unwrap_or(peak);
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    assert!(child.wait().unwrap().success());
+    peak / 1024
+}
+
+/// Version 4 answers all findings of a project at once, here some 30 MiB of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_twenty_thousand_findings_takes_no_more_memory_than_promised() {
+    let tool = DependencyTrack::new(Size { records: 1, findings: 20_000, seed: 5 }).v4();
+    let bench = Bench::new(start_any(Arc::new(tool), 0).await.unwrap());
+    let mut peaks = Vec::new();
+    for arguments in [&["run", "--once"][..], &["sync", "--full"]] {
+        let command = bench.command(arguments);
+        peaks.push(tokio::task::spawn_blocking(move || peak(command)).await.unwrap());
+    }
+    assert!(peaks.iter().all(|peak| *peak <= 128), "{peaks:?} MiB");
+    bench.assert_oracle("in parts");
+}
+
+/// A tool that lists, once it is told to, so many findings in each project of which none can be read.
+struct Unreadable {
+    tool: Arc<DependencyTrack>,
+    count: AtomicUsize,
+}
+
+impl Vendor for Unreadable {
+    fn id(&self) -> &'static str {
+        self.tool.id()
+    }
+    fn router(self: Arc<Self>, faults: Arc<Faults>) -> Router {
+        let odd = Arc::clone(&self);
+        self.tool.clone().router(faults).layer(from_fn(move |request: Request, next: Next| {
+            let odd = Arc::clone(&odd);
+            async move {
+                let count = odd.count.load(Ordering::SeqCst);
+                if count == 0 || !request.uri().path().starts_with("/api/v1/finding/project/") {
+                    return next.run(request).await;
+                }
+                let items: Vec<String> = (0..count).map(|number| format!(r#"{{"matrix":"p:c:{number}","component":7}}"#)).collect();
+                Response::new(format!("[{}]", items.join(",")).into())
+            }
+        }))
+    }
+    fn refuse(&self, fault: &Fault) -> Response {
+        self.tool.refuse(fault)
+    }
+    fn fields(&self, url: &str) -> Vec<(&'static str, String)> {
+        self.tool.fields(url)
+    }
+    fn step(&self, change: &Change) {
+        self.tool.step(change);
+    }
+    fn oracle(&self) -> Oracle {
+        self.tool.oracle()
+    }
+}
+
+/// Of more than 10,000 in one answer a part is kept, their number is said, and the list proves nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_with_more_than_ten_thousand_unreadable_items_fails_and_closes_nothing() {
+    let tool = Arc::new(Unreadable { tool: Arc::new(DependencyTrack::new(SIZE).v4()), count: AtomicUsize::new(0) });
+    let bench = Bench::new(start_any(tool.clone(), 0).await.unwrap());
+    assert_outcome(&bench.sync(true).await, Outcome::Success);
+    let open = bench.number("select count(*) from findings where state = 'open'");
+    tool.count.store(10_001, Ordering::SeqCst);
+    for _ in 0..3 {
+        let report = bench.sync(true).await;
+        assert_outcome(&report, Outcome::Failed);
+        assert_eq!(report.counts.closed, 0);
+        for (_, error) in &report.errors {
+            assert!(error.to_string().contains("more than 10000 items that cannot be read"), "{error}");
+        }
+        let lists = report.errors.len() as u64;
+        assert_eq!((lists > 1, report.counts.fetched, report.counts.rejected), (true, lists * 10_000, lists * 10_000));
+        let most = "select coalesce(max(rows), 0) from (select count(*) as rows from quarantine group by scope)";
+        assert_eq!(bench.number(most), 1001, "a thousand of a list, and how many more there are");
+    }
+    assert_eq!(bench.number("select count(*) from findings where state = 'open'"), open);
+    tool.count.store(0, Ordering::SeqCst);
+    for _ in 0..2 {
+        assert_outcome(&bench.sync(true).await, Outcome::Success);
+    }
+    bench.assert_oracle("once they can be read");
+    assert_eq!(bench.number("select count(*) from quarantine"), 0);
 }
 
 /// The largest project is most of what there is: without the import's word an operator would have to approve.

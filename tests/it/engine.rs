@@ -4,6 +4,7 @@
 
 mod loops;
 mod outcomes;
+mod parts;
 mod quarantine;
 mod records;
 mod reset;

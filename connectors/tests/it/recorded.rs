@@ -95,7 +95,8 @@ async fn read(connector: &str, settings: Value, scope: &Scope, answers: Router) 
     let (mut cursor, mut items, mut rejects, mut total) = (None::<Box<str>>, Vec::new(), Vec::new(), None);
     let mut mended = Vec::new();
     for _ in 0..1000 {
-        let ask = RawAsk { scope, since: None, full: true, mark: None, cursor: cursor.as_deref().map(Into::into), stored: &Nothing };
+        let ask =
+            RawAsk { scope, since: None, full: true, mark: None, cursor: cursor.as_deref().map(Into::into), stored: &Nothing, parts: None };
         let page = source.page(&cx, ask).await.unwrap();
         items.extend(page.items);
         rejects.extend(page.rejects);

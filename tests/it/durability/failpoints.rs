@@ -73,6 +73,40 @@ pub(crate) async fn dies(mut command: Command, place: &str, passage: u32) -> boo
     aborted
 }
 
+/// Version 4 answers a project's whole list at once: it is stored in parts, of which the last one moves the cursor.
+#[tokio::test(flavor = "multi_thread")]
+async fn d1_kill_9_between_the_parts_of_a_page() {
+    let bench = Bench::new(start(DependencyTrack::new(Size { records: 3, findings: 1800, seed: 12 }).v4(), 0).await.unwrap());
+    run_well(bench.command(&["run", "--once"])).await;
+    bench.tool.vendor.step(&Change { vanished: 2.0, ..Change::ONE_PERCENT });
+    let base = bench.folder.path().join("base.db");
+    bench.engine.store.copy_to(&base).unwrap();
+    let before = kept(&Connection::open(&base).unwrap());
+    let places = ["page.begin", "page.rows", "page.cursor", "page.counted", "page.stored"];
+    let cases: Vec<(&str, u32)> = places.into_iter().flat_map(|place| (2..=6).map(move |passage| (place, passage))).collect();
+    let died: Vec<bool> = stream::iter(cases)
+        .map(|(place, passage)| {
+            let (bench, base, before) = (&bench, &base, &before);
+            async move {
+                let case = bench.beside(base);
+                let died = dies(case.command(&["run", "--once"]), place, passage).await;
+                let half = case.number("select count(*) from pass_pages join passes on id = pass_id where page >= pages");
+                for _ in 0..3 {
+                    run_well(case.command(&["run", "--once"])).await;
+                }
+                let when = format!("after the death at {place}:{passage}");
+                case.assert_oracle(&when);
+                assert_nothing_lost(&case, before, &when);
+                died && half > 0
+            }
+        })
+        .buffer_unordered(3)
+        .collect()
+        .await;
+    let between = died.iter().filter(|between| **between).count();
+    assert!(between >= 5, "{between} deaths between two parts");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn d1_kill_9_at_every_failpoint() {
     let places = all();

@@ -16,7 +16,8 @@ use tributary::{
     sync::{Engine, Plan, Progress, Report},
 };
 use tributary_connectors::{
-    Checked, Cx, Error, Excerpt, Item, Job, Kind, Meta, Next, RawAsk, RawPage, RecordRef, Reject, Result, Scope, Source,
+    Checked, Cx, Error, Excerpt, Item, Job, Kind, Meta, Next, Parts, RawAsk, RawPage, RecordRef, Reject, Result, Scope, Source,
+    kit::Decoded,
     model::{Category, Finding, Record, Severity},
 };
 
@@ -36,6 +37,8 @@ pub(crate) struct Tool {
     pub(crate) released: Notify,
     /// How often records were listed.
     pub(crate) discovers: AtomicUsize,
+    /// Items in a part of a page, where pages come in parts, and after how many parts the page breaks off.
+    pub(crate) parts: Mutex<Option<(usize, usize)>>,
 }
 
 impl Tool {
@@ -70,14 +73,32 @@ impl Source for Connected {
                 self.0.asked.notify_one();
                 self.0.released.notified().await;
             }
-            let answer = self.0.answer.lock().unwrap();
-            answer.as_ref().unwrap()(ask.scope, number)
+            let page = self.0.answer.lock().unwrap().as_ref().unwrap()(ask.scope, number);
+            let parts = *self.0.parts.lock().unwrap();
+            match (parts, ask.parts) {
+                (Some(parts), Some(taker)) if ask.scope.list != "records" => in_parts(page?, parts, taker).await,
+                _ => page,
+            }
         })
     }
 
     fn check<'a>(&'a self, _: &'a Cx) -> Later<'a, Checked> {
         Box::pin(std::future::ready(Ok(Checked::default())))
     }
+}
+
+/// The page's last part, when it comes to that.
+async fn in_parts(mut page: RawPage, (size, breaks): (usize, usize), taker: &dyn Parts) -> Result<RawPage> {
+    for _ in 0..breaks {
+        if page.items.len() <= size {
+            return Ok(page);
+        }
+        let rest = page.items.split_off(size);
+        let items = std::mem::replace(&mut page.items, rest);
+        let (rejects, mended) = (std::mem::take(&mut page.rejects), std::mem::take(&mut page.mended));
+        taker.take(Decoded { items, rejects, mended }).await;
+    }
+    Err(Error::new("reading a list", Kind::Network("the connection was lost".into())))
 }
 
 pub(crate) struct World {

@@ -405,7 +405,7 @@ async fn walk(script: &Script, list: &'static str, since: Option<&str>, full: bo
     for _ in 0..200 {
         let since = since.map(|since| since.parse().unwrap());
         let scope = Scope::account(list);
-        let ask = RawAsk { scope: &scope, since, full, mark: None, cursor: cursor.as_deref().map(Into::into), stored };
+        let ask = RawAsk { scope: &scope, since, full, mark: None, cursor: cursor.as_deref().map(Into::into), stored, parts: None };
         let page = source.page(&cx, ask).await?;
         items.extend(page.items);
         match page.next {

@@ -161,7 +161,7 @@ async fn pass(tool: &Tool, fields: Value, mark: Option<&str>) -> Result<Pass, Er
     };
     let mut cursor = None::<Box<str>>;
     loop {
-        let ask = RawAsk { scope, since: None, full: true, mark, cursor: cursor.as_deref().map(Into::into), stored: &Nothing };
+        let ask = RawAsk { scope, since: None, full: true, mark, cursor: cursor.as_deref().map(Into::into), stored: &Nothing, parts: None };
         let page = source.page(&cx, ask).await?;
         assert_eq!(page.total, None, "totals are no promise");
         read.items.extend(page.items);
@@ -426,7 +426,7 @@ async fn odd_members_lose_neither_a_record_nor_its_findings() {
     let tool = Tool { refused: vec![("/api/projects", 200, page)], ..Tool::default() };
     let (_running, source, cx) = connect(&tool, settings()).await;
     let scopes = source.scopes(&cx, Job::Discover).await.unwrap();
-    let ask = RawAsk { scope: &scopes[0], since: None, full: true, mark: None, cursor: None, stored: &Nothing };
+    let ask = RawAsk { scope: &scopes[0], since: None, full: true, mark: None, cursor: None, stored: &Nothing, parts: None };
     let page = source.page(&cx, ask).await.unwrap();
     assert_eq!(page.next, Next::Done(Coverage::Full, None));
     let [Item::Record(record)] = &page.items[..] else { panic!("one record: {:?}", page.rejects) };
@@ -687,7 +687,7 @@ async fn the_branch_is_the_pinned_one_else_the_main_one_else_the_newest() {
 async fn projects_are_records_with_their_applications() {
     let (_running, source, cx) = connect(&Tool { project: project(), ..Tool::default() }, settings()).await;
     let scopes = source.scopes(&cx, Job::Discover).await.unwrap();
-    let ask = RawAsk { scope: &scopes[0], since: None, full: true, mark: None, cursor: None, stored: &Nothing };
+    let ask = RawAsk { scope: &scopes[0], since: None, full: true, mark: None, cursor: None, stored: &Nothing, parts: None };
     let page = source.page(&cx, ask).await.unwrap();
     assert_eq!(page.next, Next::Done(Coverage::Full, None));
     let [Item::Record(record)] = &page.items[..] else { panic!("one record") };

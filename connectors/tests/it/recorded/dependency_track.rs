@@ -300,7 +300,7 @@ async fn an_import_that_was_analysed_explains_the_change_of_one_complete_pass() 
         };
         let source = Entry::find("dependency_track").unwrap().open(serde_json::json!({ "secret": "odt_x" }), link).unwrap();
         let (cx, scope) = (Cx::new(Arc::new(Activity::without_waits())), scope());
-        let ask = RawAsk { scope: &scope, since: None, full: true, mark: mark.as_deref(), cursor: None, stored: &Nothing };
+        let ask = RawAsk { scope: &scope, since: None, full: true, mark: mark.as_deref(), cursor: None, stored: &Nothing, parts: None };
         let page = source.page(&cx, ask).await.unwrap();
         assert_eq!((cx.why_changed().is_some(), cx.why_incomplete()), (explained, None), "{import} {mark:?}");
         let Next::Done(Coverage::Full, next) = page.next else { panic!("the list has ended") };
@@ -354,6 +354,39 @@ async fn a_project_says_version_parent_and_whether_it_is_the_latest_and_odd_memb
     assert_eq!(shown, ["version=1.2", "is_latest=true", "parent=all 2", "tags=a, 7, b"]);
 }
 
+/// A restart under a sync: the container of the API server, or the proxy in front of it, answers for it meanwhile.
+#[tokio::test]
+async fn a_restart_is_told_as_a_start_and_an_error_of_a_tool_that_is_up_as_that() {
+    const VERSION: &str = r#"{"application":"Dependency-Track","version":"4.14.3"}"#;
+    let fails = |status: StatusCode| get(move || std::future::ready((status, "no")));
+    let of = |status| Router::new().route("/api/v1/project/{uuid}", fails(status)).route("/api/version", get(|| async { VERSION }));
+    let down = r#"{"status":"DOWN","checks":[{"name":"database","status":"DOWN"}]}"#;
+    let health = get(move || std::future::ready((StatusCode::SERVICE_UNAVAILABLE, down)));
+    let (unavailable, defect) = (StatusCode::SERVICE_UNAVAILABLE, StatusCode::INTERNAL_SERVER_ERROR);
+    for (answers, told) in [
+        (of(unavailable).route("/health/ready", health), Some("waits for what it needs (database)")),
+        (Router::new().fallback(fails(StatusCode::BAD_GATEWAY)), Some("GET /api/version is answered with 502")),
+        (of(unavailable), None),
+        (of(defect), None),
+    ] {
+        let tool = start(Canned(answers), 0).await.unwrap();
+        let link = Link {
+            location: Location::parse(&tool.url, false).unwrap(),
+            options: HttpOptions::default(),
+            limiters: Arc::new(Limiters::default()),
+        };
+        let source = Entry::find("dependency_track").unwrap().open(serde_json::json!({ "secret": "odt_x" }), link).unwrap();
+        let scope = scope();
+        let ask = RawAsk { scope: &scope, since: None, full: true, mark: None, cursor: None, stored: &Nothing, parts: None };
+        let error = source.page(&Cx::new(Arc::new(Activity::without_waits())), ask).await.unwrap_err();
+        match (&error.kind, told) {
+            (Kind::Pending(why), Some(told)) => assert!(why.contains(told), "{why}"),
+            (Kind::Vendor { .. }, None) => {}
+            (other, told) => panic!("{told:?}: {other:?}"),
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_tool_that_starts_is_told_as_that_and_a_deleted_project_is_refused_with_404() {
     let down =
@@ -370,7 +403,7 @@ async fn a_tool_that_starts_is_told_as_that_and_a_deleted_project_is_refused_wit
         };
         let source = Entry::find("dependency_track").unwrap().open(serde_json::json!({ "secret": "odt_x" }), link).unwrap();
         let scope = scope();
-        let ask = RawAsk { scope: &scope, since: None, full: true, mark: None, cursor: None, stored: &Nothing };
+        let ask = RawAsk { scope: &scope, since: None, full: true, mark: None, cursor: None, stored: &Nothing, parts: None };
         let error = source.page(&Cx::new(Arc::new(Activity::without_waits())), ask).await.unwrap_err();
         match error.kind {
             Kind::Pending(why) => assert!(starting && why.contains("database"), "{why}"),

@@ -315,7 +315,7 @@ async fn secrets_whose_cursor_repeats_are_not_read_for_ever() {
     let source = Entry::find("semgrep").unwrap().open(json!({ "secret": "t" }), link).unwrap();
     let cx = Cx::new(Arc::new(Activity::without_waits()));
     let scope = Scope { list: "secrets", key: "120".into(), title: "secrets".into(), record: None };
-    let ask = |cursor| RawAsk { scope: &scope, since: None, full: true, mark: None, cursor, stored: &Nothing };
+    let ask = |cursor| RawAsk { scope: &scope, since: None, full: true, mark: None, cursor, stored: &Nothing, parts: None };
     let Next::More(cursor) = source.page(&cx, ask(None)).await.unwrap().next else { panic!("there is a cursor") };
     let error = source.page(&cx, ask(Some((&*cursor).into()))).await.unwrap_err();
     assert!(matches!(error.kind, tributary_connectors::Kind::PagingLoop), "{error:?}");

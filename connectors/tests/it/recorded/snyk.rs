@@ -484,7 +484,7 @@ async fn a_page_that_names_itself_ends_the_walk_when_it_is_empty_and_fails_it_wh
         assert_eq!(matches!(error.kind, Kind::PagingLoop), rows == 1, "{error:?}");
 
         let scope = Scope { list: "projects", key: "o-1".into(), title: "acme".into(), record: None };
-        let ask = |cursor| RawAsk { scope: &scope, since: None, full: true, mark: None, cursor, stored: &Nothing };
+        let ask = |cursor| RawAsk { scope: &scope, since: None, full: true, mark: None, cursor, stored: &Nothing, parts: None };
         let Next::More(cursor) = source.page(&cx, ask(None)).await.unwrap().next else { panic!("a next page is named") };
         let second = source.page(&cx, ask(Some((&*cursor).into()))).await;
         assert_eq!(second.is_err_and(|error| matches!(error.kind, Kind::PagingLoop)), rows == 1);
@@ -612,7 +612,7 @@ async fn a_delta_asks_for_what_was_updated_and_once_a_day_for_what_is_ignored() 
         let new_mark = loop {
             let since = Some("2026-01-01T00:00:00Z".parse().unwrap());
             let cursor_text = cursor.as_deref().map(Into::into);
-            let ask = RawAsk { scope: &scope, since, full: false, mark: Some(&mark), cursor: cursor_text, stored: &stored };
+            let ask = RawAsk { scope: &scope, since, full: false, mark: Some(&mark), cursor: cursor_text, stored: &stored, parts: None };
             let page = source.page(&cx, ask).await.unwrap();
             assert_eq!(page.rejects, []);
             keys.extend(

@@ -202,7 +202,7 @@ async fn an_empty_list_counts_only_when_the_project_can_be_read() {
         for since in [None, Some("2026-01-01T00:00:00Z".parse().unwrap())] {
             let (_tool, source) = open(&script, secret(), false).await;
             let scope = scope("issues", "p");
-            let ask = RawAsk { scope: &scope, since, full: since.is_none(), mark: None, cursor: None, stored: &Nothing };
+            let ask = RawAsk { scope: &scope, since, full: since.is_none(), mark: None, cursor: None, stored: &Nothing, parts: None };
             let error = source.unwrap().page(&Cx::new(Arc::new(Activity::without_waits())), ask).await.unwrap_err();
             assert!(error.hint().unwrap().contains(wanted), "{status} {since:?}: {:?}", error.hint());
         }
@@ -420,7 +420,7 @@ async fn a_named_branch_is_sent_unless_it_is_the_main_one_or_missing() {
         let (_tool, source) = open(&script, settings.clone(), false).await;
         let activity = Arc::new(Activity::without_waits());
         let cx = Cx::new(Arc::clone(&activity));
-        let ask = RawAsk { scope: &scopes[2], since: None, full: true, mark, cursor: None, stored: &Nothing };
+        let ask = RawAsk { scope: &scopes[2], since: None, full: true, mark, cursor: None, stored: &Nothing, parts: None };
         let page = source.unwrap().page(&cx, ask).await.unwrap();
         let coverage = if complete { Coverage::Full } else { Coverage::Delta };
         assert!(matches!(page.next, Next::Done(ended, _) if ended == coverage), "{:?}", page.next);
@@ -444,7 +444,7 @@ async fn hotspots_that_a_server_no_longer_has_are_no_error_but_a_missing_project
     let missing = Script::of("9.9.8.100196", &[("/api/hotspots/search", 404, unknown), ("/api/components/show", 200, json!({}))]);
     let (_tool, source) = open(&missing, secret(), false).await;
     let scope = scope("hotspots", "p");
-    let ask = RawAsk { scope: &scope, since: None, full: true, mark: None, cursor: None, stored: &Nothing };
+    let ask = RawAsk { scope: &scope, since: None, full: true, mark: None, cursor: None, stored: &Nothing, parts: None };
     let error = source.unwrap().page(&Cx::default(), ask).await.unwrap_err();
     assert!(matches!(error.kind, Kind::Refused { status: 404, .. }));
 }
@@ -590,8 +590,15 @@ async fn a_slice_that_cannot_be_cut_is_named_and_ends_the_pass_as_not_complete()
     let scope = scope("issues", "p");
     let (mut cursor, mut delivered, mut declared) = (None::<Box<str>>, 0, None);
     let coverage = loop {
-        let ask =
-            RawAsk { scope: &scope, since: None, full: true, mark: None, cursor: cursor.as_deref().map(Into::into), stored: &Nothing };
+        let ask = RawAsk {
+            scope: &scope,
+            since: None,
+            full: true,
+            mark: None,
+            cursor: cursor.as_deref().map(Into::into),
+            stored: &Nothing,
+            parts: None,
+        };
         let page = source.page(&cx, ask).await.unwrap();
         delivered += page.items.len();
         declared = declared.max(page.total);

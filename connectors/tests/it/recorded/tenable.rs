@@ -366,8 +366,15 @@ async fn a_status_that_cannot_be_read_is_no_whole_job() {
         let (cx, scope) = (Cx::new(Arc::new(Activity::without_waits())), Scope::account("findings"));
         let mut cursor = None::<Box<str>>;
         let error = loop {
-            let ask =
-                RawAsk { scope: &scope, since: None, full: true, mark: None, cursor: cursor.as_deref().map(Into::into), stored: &Nothing };
+            let ask = RawAsk {
+                scope: &scope,
+                since: None,
+                full: true,
+                mark: None,
+                cursor: cursor.as_deref().map(Into::into),
+                stored: &Nothing,
+                parts: None,
+            };
             match source.page(&cx, ask).await.map(|page| page.next) {
                 Ok(Next::More(next) | Next::Wait(next, _)) => cursor = Some(next),
                 Ok(Next::Done(..)) => panic!("{odd}: it ends as whole"),

@@ -49,7 +49,8 @@ pub trait Connector: Send + Sync + Sized + 'static {
     fn page(&self, cx: &Cx, ask: Ask<'_, Self::Cursor>) -> impl Future<Output = Result<Page<Self::Cursor>>> + Send;
 
     /// Why the tool is not up yet (it starts, it migrates its database), as the tool itself says; `None` when it is, or does not
-    /// tell. Asked when it refused the credential or did not know a route: a tool that is starting does both to a good one.
+    /// tell. Asked when it refused the credential, did not know a route, or failed (5xx) to the last attempt: a tool that is
+    /// starting, or the proxy in front of it, does all three to a good request.
     fn not_ready(&self, _: &Cx) -> impl Future<Output = Option<Box<str>>> + Send {
         std::future::ready(None)
     }
@@ -427,8 +428,10 @@ async fn unless_starting<C: Connector, T>(connector: &C, cx: &Cx, result: impl F
         Ok(done) => return Ok(done),
         Err(error) => error,
     };
-    let doubtful =
-        matches!(error.kind, Kind::Unauthorized(_) | Kind::Forbidden(_) | Kind::Elsewhere(_) | Kind::Refused { status: 404, .. });
+    let doubtful = matches!(
+        error.kind,
+        Kind::Unauthorized(_) | Kind::Forbidden(_) | Kind::Elsewhere(_) | Kind::Vendor { .. } | Kind::Refused { status: 404, .. }
+    );
     match if doubtful { connector.not_ready(cx).await } else { None } {
         Some(why) => {
             cx.is_starting(&why);
@@ -481,3 +484,6 @@ fn open<C: Connector>(settings: serde_json::Value, link: Link) -> Result<Box<dyn
     })?;
     Ok(Box::new(C::open(settings, link)?))
 }
+
+#[cfg(test)]
+mod tests;

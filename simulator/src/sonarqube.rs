@@ -60,6 +60,8 @@ pub enum Start {
     Dumb,
     /// It says this status and takes everybody for a stranger.
     Strange(&'static str),
+    /// It says this status and answers everything else with 503, as its web server or the proxy in front of it does.
+    Failing(&'static str),
 }
 
 /// A simulated server.
@@ -375,6 +377,7 @@ async fn started(State(server): State<Server>, request: Request, next: Next) -> 
             Refused(StatusCode::UNAUTHORIZED, "User is not authenticated".to_owned()).into_response()
         }
         Start::Strange(_) => next.run(request).await,
+        Start::Failing(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
         Start::Unrouted(_) | Start::Dumb => Refused::not_found(format!("Unknown url : {}", request.uri().path())).into_response(),
     }
 }
@@ -382,7 +385,7 @@ async fn started(State(server): State<Server>, request: Request, next: Next) -> 
 async fn status(State(server): State<Server>) -> Response {
     let status = match *server.tool.start.lock().unwrap_or_else(PoisonError::into_inner) {
         Start::Up => "UP",
-        Start::Unrouted(status) | Start::Strange(status) => status,
+        Start::Unrouted(status) | Start::Strange(status) | Start::Failing(status) => status,
         Start::Dumb => return Refused::not_found("Unknown url : /api/system/status".to_owned()).into_response(),
     };
     Json(json!({ "id": "20150504120436", "version": server.tool.version, "status": status })).into_response()

@@ -235,6 +235,7 @@ async fn a_server_that_is_not_up_is_told_as_that_and_proves_nothing() {
         (Start::Unrouted("PONDERING"), "status is `PONDERING`"),
         (Start::Dumb, "knows no call yet"),
         (Start::Strange("STARTING"), "SonarQube starts"),
+        (Start::Failing("RESTARTING"), "SonarQube restarts"),
         (Start::Strange("UP"), "knows no token yet"),
     ] {
         tool.is_at(state);

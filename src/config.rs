@@ -180,7 +180,8 @@ impl Connection {
     /// `Kind::Settings` that names the secret at fault.
     pub(crate) fn resolve(&self) -> Result<Map<String, Value>, Error> {
         let resolve = |(field, reference): &(String, SecretRef)| {
-            let secret = reference.resolve().map_err(|why| Error::new(format!("resolving `{field}`"), Kind::Settings(why.into())))?;
+            let told = |why: String| Error::new(format!("resolving `{field}`"), Kind::Settings(why.into())).with_hint(reference.cure());
+            let secret = reference.resolve().map_err(told)?;
             // Decoding moves the text from here into the connector's own `Secret`, which wipes it.
             Ok((field.clone(), Value::String(secret.expose().to_owned())))
         };
@@ -290,7 +291,7 @@ impl Config {
     /// JSON Schema of a configuration file, for editors.
     pub fn schema() -> Value {
         let schedule = json!({ "oneOf": [
-            { "type": "string", "description": "Cron rule of 5 or 6 fields, or \"off\"" },
+            { "type": "string", "description": "Cron rule of 5 fields, or 6 with seconds first, or \"off\"" },
             { "type": "object", "properties": { "every": { "type": "string", "description": "As \"90m\" or \"6h\"" } }, "required": ["every"], "additionalProperties": false },
         ] });
         let reference = json!({ "oneOf": [

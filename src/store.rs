@@ -119,7 +119,9 @@ pub enum Error {
     )]
     Replaced(PathBuf),
     /// Another process runs an operation on this connection.
-    #[error("another operation is running on this connection, started by {0}")]
+    #[error(
+        "another operation is running on this connection, started by {0}: wait for it, or stop it with `tributary operations cancel ID`"
+    )]
     Busy(String),
     /// What is stored under a connection's name came from another connector.
     #[error(

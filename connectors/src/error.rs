@@ -224,7 +224,16 @@ impl Error {
                 "an answer of this size is not held in memory: read less with this connection (its fields name projects and filters), or let \
                  the tool list less at once",
             ),
-            _ => None,
+            Kind::Throttled(_) => {
+                Some("nothing has to be done at once; fewer connections with one credential, rarer syncs or a higher quota help")
+            }
+            Kind::Vendor { .. } => Some("look at the tool and its log; the next run goes on where this one stopped"),
+            Kind::Refused { .. } => Some("check the connection's fields against `tributary connectors ID`; if they are right, report it"),
+            Kind::Shape { .. } => Some("a newer version of tributary may read it; if there is none, report it with the connector's name"),
+            Kind::CursorExpired | Kind::Export(_) | Kind::PagingLoop => {
+                Some("nothing has to be done at once: the next run asks anew; if it lasts, look at the tool")
+            }
+            Kind::Settings(_) => Some("correct what is named here in the configuration, or what it refers to"),
         })
     }
 }

@@ -1,13 +1,13 @@
 //! From files to a [`Config`], or to every problem in them.
 
 mod connection;
+mod settings;
 mod value;
 
 use std::{
     collections::BTreeMap,
     fs,
     io::{self, Read},
-    net::SocketAddr,
     path::{Path, PathBuf},
     str::FromStr,
     sync::Arc,
@@ -22,7 +22,7 @@ use toml::{
 use tributary_connectors::model::Severity;
 
 use super::{
-    Config, Connection, Daemon, Errors, Problem, Schedule, ServerSettings,
+    Config, Connection, Errors, Problem, Schedule,
     secret::{Readers, readers, variable},
 };
 use value::Reader;
@@ -30,15 +30,14 @@ use value::Reader;
 pub(crate) use value::{duration, nearest};
 
 const TOP: &[&str] = &["strict_secrets", "daemon", "store", "server", "defaults", "connections"];
-const DAEMON: &[&str] = &["concurrency"];
-const STORE: &[&str] = &["url", "keep_raw", "keep_operations"];
-const SERVER: &[&str] = &["listen", "probe_listen"];
 const DEFAULTS: &[&str] =
     &["discover", "sync", "timezone", "auto_map", "minimum_severity", "import_closed", "full_sync_every", "close_missing_after"];
 const CONNECTION: &[&str] =
     &["connector", "vendor", "location", "secret", "credential_expires", "label", "enabled", "http", "fields", "credentials", "options"];
 const HTTP: &[&str] = &["ca_file", "proxy", "timeout", "allow_http"];
 
+/// A file that is TOML: its path, its text, who can read it, and its tables.
+type File<'a> = (&'a Path, &'a str, Readers, Spanned<DeTable<'a>>);
 type Entry_<'a> = (&'a Spanned<std::borrow::Cow<'a, str>>, &'a Spanned<DeValue<'a>>);
 
 pub(super) fn load(paths: &[PathBuf]) -> Result<Config, Errors> {
@@ -61,10 +60,10 @@ pub(super) fn load(paths: &[PathBuf]) -> Result<Config, Errors> {
         }
     }
     let mut connections: BTreeMap<String, (PathBuf, Option<Connection>)> = BTreeMap::new();
-    let mut parsed = Vec::new();
+    let mut parsed: Vec<File<'_>> = Vec::new();
     for ((path, text), readers) in texts.iter().zip(seen_by) {
         match DeTable::parse(text) {
-            Ok(table) => parsed.push((path, text, readers, table)),
+            Ok(table) => parsed.push((path.as_path(), text.as_str(), readers, table)),
             Err(error) => {
                 let reader = Reader { path, text, problems: &mut problems, warnings: &mut warnings, strict: false, readers };
                 reader.problems.push(reader.problem(
@@ -76,32 +75,17 @@ pub(super) fn load(paths: &[PathBuf]) -> Result<Config, Errors> {
             }
         }
     }
-    let daemon = daemon(&texts, &mut problems);
     let mut defaults = Defaults::default();
     for (path, text, readers, table) in &parsed {
-        let mut reader =
-            Reader { path, text, problems: &mut problems, warnings: &mut warnings, strict: daemon.strict_secrets, readers: *readers };
+        let mut reader = Reader { path, text, problems: &mut problems, warnings: &mut warnings, strict: false, readers: *readers };
         reader.known(table.get_ref(), TOP, "the file");
-        if let Some(daemon) = reader.table(table.get_ref(), "daemon") {
-            reader.known(daemon, DAEMON, "[daemon]");
-        }
-        if let Some(store) = reader.table(table.get_ref(), "store") {
-            reader.known(store, STORE, "[store]");
-            for (name, wanted) in [("url", true), ("keep_operations", true), ("keep_raw", false)] {
-                let _ = if wanted { reader.text(store, name).is_some() } else { reader.flag(store, name).is_some() };
-            }
-        }
-        if let Some(server) = reader.table(table.get_ref(), "server") {
-            reader.known(server, SERVER, "[server]");
-            for name in SERVER {
-                let _ = reader.text(server, name).is_some();
-            }
-        }
+        reader.settings(table.get_ref());
         if let Some(table) = reader.table(table.get_ref(), "defaults") {
             reader.known(table, DEFAULTS, "[defaults]");
             defaults = reader.defaults(table, defaults);
         }
     }
+    let daemon = settings::daemon(&parsed, &mut problems);
     for (path, text, readers, table) in &parsed {
         let mut reader =
             Reader { path, text, problems: &mut problems, warnings: &mut warnings, strict: daemon.strict_secrets, readers: *readers };
@@ -171,71 +155,6 @@ fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Errors> {
         }
     }
     Ok(files)
-}
-
-/// Settings of the process: files in order, then the environment.
-fn daemon(texts: &[(PathBuf, String)], problems: &mut Vec<Problem>) -> Daemon {
-    let mut builder = config::Config::builder();
-    for (_, text) in texts {
-        // A file that is no TOML is told about elsewhere.
-        if text.parse::<toml::Table>().is_ok() {
-            builder = builder.add_source(config::File::from_str(text, config::FileFormat::Toml));
-        }
-    }
-    let environment = config::Environment::with_prefix("TRIBUTARY").prefix_separator("__").separator("__").try_parsing(true);
-    let mut daemon: Daemon = match builder.add_source(environment).build().and_then(config::Config::try_deserialize) {
-        Ok(daemon) => daemon,
-        Err(error) => {
-            problems.push(no_place(
-                "E0103",
-                format!("[daemon], [store], [server] or the environment: {error}"),
-                "see config/tributary.toml for the form",
-            ));
-            return Daemon::default();
-        }
-    };
-    if !daemon.store.url.starts_with("sqlite:") {
-        let what = format!("store.url is `{}`", daemon.store.url);
-        problems.push(no_place("E0104", what, "use sqlite:///absolute/path/tributary.db; other databases are not supported yet"));
-    } else if daemon.store.path().is_relative() && variable("TRIBUTARY__STORE__URL").is_none() {
-        let folder = texts.first().and_then(|(path, _)| path.parent()).unwrap_or(Path::new("")).to_owned();
-        daemon.store.url = format!("sqlite:{}", folder.join(daemon.store.path()).display());
-    }
-    if duration(&daemon.store.keep_operations).is_none() {
-        problems.push(no_place(
-            "E0105",
-            format!("store.keep_operations is `{}`", daemon.store.keep_operations),
-            "write a time such as 90d",
-        ));
-    }
-    if !(1..=1000).contains(&daemon.runs.concurrency) {
-        let what = format!("daemon.concurrency is {}", daemon.runs.concurrency);
-        problems.push(no_place("E0116", what, "write how many operations may work at once, from 1 to 1000; 16 is the default"));
-    }
-    check_addresses(&daemon.server, problems);
-    daemon
-}
-
-/// Without authentication nobody beyond this machine may ask: only the probes may be elsewhere.
-fn check_addresses(server: &ServerSettings, problems: &mut Vec<Problem>) {
-    for (name, value, anywhere) in [("listen", &server.listen, false), ("probe_listen", &server.probe_listen, true)] {
-        if value == "off" {
-            continue;
-        }
-        match value.parse::<SocketAddr>() {
-            Err(_) => problems.push(no_place(
-                "E0114",
-                format!("server.{name} is `{value}`"),
-                "write an address and a port, as 127.0.0.1:8420, or \"off\"",
-            )),
-            Ok(address) if !anywhere && !address.ip().is_loopback() => problems.push(no_place(
-                "E0114",
-                format!("server.{name} is `{value}`, which is reached from other machines, and there is no authentication"),
-                "listen on 127.0.0.1; for scrapers and probes from outside set probe_listen, which only serves /livez, /readyz and /metrics",
-            )),
-            Ok(_) => {}
-        }
-    }
 }
 
 fn no_place(code: &'static str, what: String, hint: &str) -> Problem {

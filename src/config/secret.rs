@@ -59,6 +59,21 @@ pub(crate) fn variable(name: &str) -> Option<String> {
 }
 
 impl SecretRef {
+    /// What to do when it cannot be read.
+    pub(crate) fn cure(&self) -> &'static str {
+        match self {
+            SecretRef::Env(_) => "set the variable where tributary is started: in the shell, the unit or the container",
+            SecretRef::File(_) => "put the secret alone into that file, readable by the user that runs tributary and not by everybody",
+            SecretRef::Credential(_) => {
+                "add a line `LoadCredential=NAME:/path` to the unit; by hand set CREDENTIALS_DIRECTORY to the folder with the secrets"
+            }
+            SecretRef::Command(_) => {
+                "run the command by hand as the same user: it gets PATH and HOME alone, has ten seconds, and has to print the secret"
+            }
+            SecretRef::Literal(_) => "write the secret into the configuration, or better a reference to it",
+        }
+    }
+
     /// The secret itself, read anew each time: what was rotated is found. Blocks, for up to ten seconds when it is a command.
     pub(crate) fn resolve(&self) -> Result<Secret, String> {
         let secret = match self {

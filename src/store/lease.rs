@@ -36,7 +36,7 @@ impl Store {
             if let Some((owner, until, _)) = &held
                 && is_alive(owner, *until)
             {
-                return Err(Error::Busy(describe(owner)));
+                return Err(busy(tx, connection_id, owner));
             }
             let fence = held.map_or(1, |(_, _, fence)| fence + 1);
             tx.execute(
@@ -166,21 +166,37 @@ pub(crate) fn none_may_run(tx: &Transaction<'_>, connection_id: i64) -> Result<(
     if let Some((owner, until)) = held
         && is_alive(&owner, until)
     {
-        return Err(Error::Busy(describe(&owner)));
+        return Err(busy(tx, connection_id, &owner));
     }
     tx.execute("update leases set fence = fence + 1, held_until = 0 where connection_id = ?1", [connection_id])?;
     Ok(())
 }
 
-/// This process: host, pid and start time, so that a later process with the same pid is not taken for it.
+/// This process: host, pid and start time, so that a later process with the same pid is not taken for it; and the host's name,
+/// for people.
 fn owner() -> String {
     let pid = std::process::id();
-    format!("{} {pid} {}", host(), start_of(pid).unwrap_or_default())
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{} {pid} {} {}", host(), start_of(pid).unwrap_or_default(), name.trim())
 }
 
 fn describe(owner: &str) -> String {
-    let mut parts = owner.split(' ');
-    format!("process {} on {}", parts.nth(1).unwrap_or("?"), owner.split(' ').next().unwrap_or("?"))
+    let parts: Vec<&str> = owner.split(' ').collect();
+    let of = |at: usize| parts.get(at).copied().filter(|part| !part.is_empty());
+    format!("process {} on {}", of(1).unwrap_or("?"), of(3).or(of(0)).unwrap_or("?"))
+}
+
+/// That somebody else is at it: who, where, and with which operation.
+fn busy(tx: &Transaction<'_>, connection_id: i64, owner: &str) -> Error {
+    let running = tx.query_row(
+        "select o.id from operations o join connections c on c.name = o.connection
+         where c.id = ?1 and o.outcome = 'running' order by o.seq desc limit 1",
+        [connection_id],
+        |row| row.get::<_, String>(0),
+    );
+    // Between two operations there is none.
+    let operation = running.map(|id| format!(" (operation {id})")).unwrap_or_default();
+    Error::Busy(format!("{}{operation}", describe(owner)))
 }
 
 /// Whether a lease is held by a process that lives, as far as can be seen from here. One that ends further ahead than a lease

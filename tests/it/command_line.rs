@@ -1,5 +1,6 @@
 //! The binary as its user meets it: errors that say what, where and how to mend it; exit codes; crashes; secrets.
 
+mod configuration;
 mod mistyped;
 mod nothing;
 
@@ -383,7 +384,8 @@ async fn d10_a_connection_that_is_busy_says_who_holds_it() {
     let lease = bench.engine.store.lease("t", "dependency_track").await.unwrap();
     let (code, _, stderr) = run(&bench, &["sync"]).await;
     assert_eq!(code, 75, "{stderr}");
-    assert!(stderr.contains(&format!("process {}", std::process::id())), "{stderr}");
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    assert!(stderr.contains(&format!("process {} on {}", std::process::id(), host.trim())), "{stderr}");
     bench.engine.store.release(lease).await.unwrap();
     assert_eq!(run(&bench, &["sync"]).await.0, 0);
 }

@@ -3,7 +3,10 @@
 use std::fs;
 
 use serde_json::{Map, Value};
-use toml::{Spanned, de::DeValue};
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
 use tributary_connectors::{
     Entry, SOURCES,
     kit::{HttpOptions, Location, Secret},
@@ -20,6 +23,22 @@ fn has_field(entry: &Entry, name: &str) -> bool {
     let schema = entry.schema();
     let properties = schema.get("properties").and_then(Value::as_object);
     properties.is_some_and(|properties| properties.contains_key(name)) || entry.meta.aliases.iter().any(|(alias, _)| *alias == name)
+}
+
+/// What is wrong with a secret, or a reference to one, that is empty.
+fn names_nothing(value: &DeValue<'_>) -> Option<String> {
+    let empty = |value: &DeValue<'_>| value.as_str().is_some_and(|text| text.trim().is_empty());
+    match value {
+        DeValue::Table(table) => table.iter().find_map(|(kind, value)| match value.get_ref() {
+            DeValue::Array(words) if words.first().is_none_or(|program| empty(program.get_ref())) => {
+                Some(format!("`{}` names no program", kind.get_ref()))
+            }
+            value if empty(value) => Some(format!("`{}` is empty", kind.get_ref())),
+            _ => None,
+        }),
+        value if empty(value) => Some("the secret is empty".to_owned()),
+        _ => None,
+    }
 }
 
 impl Reader<'_> {
@@ -43,6 +62,12 @@ impl Reader<'_> {
             self.wrong("E0103", value.span(), format!("{place} has to be a table"), "write it as a section");
             return None;
         };
+        // Whatever else is wrong, all of this is told.
+        let all = self.defaults(table, defaults.clone());
+        let credential_expires = self.moment(table, "credential_expires", &all.timezone);
+        let http = self.http(table);
+        let label = self.text(table, "label").map(|(label, _)| label);
+        let enabled = self.flag(table, "enabled").unwrap_or(true);
         let connector = ["connector", "vendor"].iter().find_map(|name| table.get(*name)).and_then(|value| value.get_ref().as_str());
         let entry = connector.and_then(Entry::find);
         self.known_or(table, &[CONNECTION, DEFAULTS].concat(), &place, |key| {
@@ -61,28 +86,21 @@ impl Reader<'_> {
             self.wrong("E0110", span, format!("unknown connector `{connector}`"), &hint);
             return None;
         };
-        let all = self.defaults(table, defaults.clone());
-        let credential_expires = self.moment(table, "credential_expires", &all.timezone);
-        let mut http = HttpOptions::default();
-        if let Some(table) = self.table(table, "http") {
-            self.known(table, HTTP, "http");
-            http.ca_file = self.text(table, "ca_file").map(|(path, _)| self.beside(&path));
-            http.proxy = self.text(table, "proxy").map(|(url, _)| url);
-            http.timeout = self.time(table, "timeout");
-            http.allow_http = self.flag(table, "allow_http").unwrap_or(false);
-        }
         let mut fields = Map::new();
         let mut secrets = Vec::new();
         let mut location = self.text(table, "location");
         let schema = entry.schema();
         let properties = schema.get("properties").and_then(Value::as_object).cloned().unwrap_or_default();
-        let given = ["fields", "credentials", "options"].iter().filter_map(|name| table.get(*name));
-        let given = given.filter_map(|value| if let DeValue::Table(table) = value.get_ref() { Some(table) } else { None });
+        let given: Vec<_> = ["fields", "credentials", "options"].iter().filter_map(|name| self.table(table, name)).collect();
+        let given = given.into_iter();
         for (key, value) in given.flat_map(|table| table.iter()).chain(table.iter().filter(|(key, _)| key.get_ref() == "secret")) {
             let field =
                 entry.meta.aliases.iter().find(|(alias, _)| alias == key.get_ref()).map_or(key.get_ref().as_ref(), |(_, field)| field);
             if field == "location" {
-                location = if let DeValue::String(text) = value.get_ref() { Some((text.to_string(), value.span())) } else { location };
+                match value.get_ref() {
+                    DeValue::String(text) => location = Some((text.to_string(), value.span())),
+                    _ => self.wrong("E0103", value.span(), format!("`{}` has to be text", key.get_ref()), "put it in quotes"),
+                }
                 continue;
             }
             let Some(property) = properties.get(field) else {
@@ -103,7 +121,8 @@ impl Reader<'_> {
             }
         }
         for field in schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
-            if !fields.contains_key(field)
+            let is_given = fields.get(field).is_some_and(|value| value.as_str() != Some(""));
+            if !is_given
                 && !secrets.iter().any(|(known, _)| known == field)
                 && !self.problems[before..].iter().any(|p| p.what.contains(&format!("`{field}`")))
             {
@@ -129,10 +148,10 @@ impl Reader<'_> {
         }
         Some(Connection {
             name: id,
-            label: self.text(table, "label").map(|(label, _)| label),
+            label,
             entry,
             location,
-            enabled: self.flag(table, "enabled").unwrap_or(true),
+            enabled,
             discover: all.discover,
             sync: all.sync,
             timezone: all.timezone,
@@ -148,7 +167,25 @@ impl Reader<'_> {
         })
     }
 
+    /// The way to the tool.
+    fn http(&mut self, table: &DeTable<'_>) -> HttpOptions {
+        let mut http = HttpOptions::default();
+        if let Some(table) = self.table(table, "http") {
+            self.known(table, HTTP, "http");
+            http.ca_file = self.words(table, "ca_file").map(|path| self.beside(&path));
+            http.proxy = self.words(table, "proxy");
+            http.timeout = self.time(table, "timeout");
+            http.allow_http = self.flag(table, "allow_http").unwrap_or(false);
+        }
+        http
+    }
+
+    /// Where a secret is. One that names nothing can never work.
     fn secret(&mut self, field: &str, value: &Spanned<DeValue<'_>>) -> Option<SecretRef> {
+        if let Some(what) = names_nothing(value.get_ref()) {
+            self.wrong("E0113", value.span(), format!("`{field}`: {what}"), "name where the secret is, or give it");
+            return None;
+        }
         match value.get_ref() {
             DeValue::String(literal) => {
                 if self.strict {
@@ -189,10 +226,8 @@ impl Reader<'_> {
                         Some(SecretRef::File(path))
                     }
                     ("credential", DeValue::String(name)) if !name.contains('/') => Some(SecretRef::Credential(name.to_string())),
-                    ("command", DeValue::Array(words)) => {
-                        let words =
-                            words.iter().map(|word| if let DeValue::String(word) = word.get_ref() { Some(word.to_string()) } else { None });
-                        Some(SecretRef::Command(words.collect::<Option<_>>()?))
+                    ("command", DeValue::Array(words)) if words.iter().all(|word| word.get_ref().is_str()) => {
+                        Some(SecretRef::Command(words.iter().filter_map(|word| word.get_ref().as_str()).map(str::to_owned).collect()))
                     }
                     _ => {
                         self.wrong(

@@ -101,6 +101,23 @@ impl Reader<'_> {
         }
     }
 
+    /// Tells when it is no number.
+    pub(super) fn number(&mut self, table: &DeTable<'_>, name: &str) {
+        if let Some(value) = table.get(name).filter(|value| !matches!(value.get_ref(), DeValue::Integer(_))) {
+            self.wrong("E0103", value.span(), format!("`{name}` has to be a number"), "without quotes");
+        }
+    }
+
+    /// Text that says something.
+    pub(super) fn words(&mut self, table: &DeTable<'_>, name: &str) -> Option<String> {
+        let (text, span) = self.text(table, name)?;
+        if text.trim().is_empty() {
+            self.wrong("E0103", span, format!("`{name}` is empty"), "give it a value, or leave it out");
+            return None;
+        }
+        Some(text)
+    }
+
     pub(super) fn time(&mut self, table: &DeTable<'_>, name: &str) -> Option<Duration> {
         self.time_as(table, name, "write a time such as 90m, 6h or 7d")
     }
@@ -140,29 +157,14 @@ impl Reader<'_> {
         let value = table.get(name)?;
         match value.get_ref() {
             DeValue::String(rule) if rule == "off" => Some(Schedule::Off),
-            DeValue::String(rule) if too_wide(rule).is_some() => {
-                self.wrong(
-                    "E0107",
-                    value.span(),
-                    format!("schedule \"{rule}\": {}", too_wide(rule).unwrap_or_default()),
-                    "for a fixed interval write { every = \"90m\" }",
-                );
-                None
-            }
-            DeValue::String(rule) => {
-                match croner::parser::CronParser::builder().seconds(croner::parser::Seconds::Optional).build().parse(rule) {
-                    Ok(cron) => Some(Schedule::Cron(Box::new(cron))),
-                    Err(error) => {
-                        self.wrong(
-                            "E0107",
-                            value.span(),
-                            format!("schedule \"{rule}\": {error}"),
-                            "for a fixed interval write { every = \"90m\" }",
-                        );
-                        None
-                    }
+            DeValue::String(rule) => match cron(rule) {
+                Ok(cron) => Some(Schedule::Cron(Box::new(cron))),
+                Err(why) => {
+                    let what = format!("schedule \"{rule}\": {why}");
+                    self.wrong("E0107", value.span(), what, "for a fixed interval write { every = \"90m\" }");
+                    None
                 }
-            }
+            },
             DeValue::Table(every) => {
                 self.known(every, &["every"], name);
                 self.time(every, "every").map(Schedule::Every)
@@ -188,6 +190,20 @@ impl Reader<'_> {
     pub(super) fn beside(&self, path: &str) -> PathBuf {
         self.path.parent().unwrap_or(Path::new("")).join(path)
     }
+}
+
+/// A cron rule of five fields, or of six with seconds before them.
+fn cron(rule: &str) -> Result<croner::Cron, String> {
+    use croner::parser::{CronParser, Seconds, Year};
+    let fields = rule.split_whitespace().count();
+    if !rule.starts_with('@') && !matches!(fields, 5 | 6) {
+        return Err(format!("a cron rule has 5 fields, or 6 with seconds first; this one has {fields}"));
+    }
+    if let Some(why) = too_wide(rule) {
+        return Err(why);
+    }
+    let parser = CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed).build();
+    parser.parse(rule).map_err(|error| error.to_string())
 }
 
 /// A step that is wider than its field: the parser takes it, and it would silently mean something else.

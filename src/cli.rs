@@ -17,7 +17,7 @@ mod show;
 mod timeline;
 mod words;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{CommandFactory, Parser, Subcommand};
 
@@ -334,7 +334,8 @@ pub fn main() -> ExitCode {
         Err(error) => return exit::report(&anyhow::Error::from(error).context("starting the runtime")),
     };
     let exit = runtime.block_on(dispatch(cli));
-    runtime.shutdown_background();
+    // With the last task the store is closed; a secret's command that hangs is not waited for.
+    runtime.shutdown_timeout(Duration::from_millis(500));
     let exit = exit.unwrap_or_else(|error| exit::report(&error));
     log::finish();
     exit

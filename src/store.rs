@@ -32,7 +32,8 @@ mod triage;
 use std::{
     fmt,
     path::{Path, PathBuf},
-    sync::mpsc,
+    sync::{Arc, mpsc},
+    thread::{self, JoinHandle},
     time::Duration,
 };
 
@@ -195,8 +196,25 @@ type Work = Box<dyn FnOnce(&mut Writer) + Send>;
 pub struct Store {
     path: PathBuf,
     files: file::Files,
-    work: mpsc::Sender<Work>,
+    writer: Arc<Thread>,
     keep_raw: bool,
+}
+
+/// The writer's thread. It ends with the last copy of the store, and whoever drops that one waits for it: the database is closed
+/// then, and no log is left beside it unless another program has it open.
+struct Thread {
+    work: Option<mpsc::Sender<Work>>,
+    handle: Option<JoinHandle<()>>,
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        self.work = None;
+        // What the thread itself runs may hold the last copy.
+        if let Some(handle) = self.handle.take().filter(|handle| handle.thread().id() != thread::current().id()) {
+            let _ = handle.join();
+        }
+    }
 }
 
 impl fmt::Debug for Store {
@@ -229,20 +247,23 @@ impl Store {
         connection.pragma_update(None, "journal_mode", "wal").map_err(|error| damaged(path, error))?;
         migrate(path, &mut connection)?;
         disk::log_statements(&mut connection)?;
-        disk::move_log_beside(path, &mut connection)?;
+        let mover = disk::move_log_beside(path, &mut connection)?;
         let (files, log) = (file::Files::of(path), disk::Log::of(path));
         let mut writer =
             Writer { path: path.clone(), files: files.clone(), connection, texts: merge::TextCache::default(), log, owed: Vec::new() };
         let (work, jobs) = mpsc::channel::<Work>();
-        std::thread::Builder::new()
-            .name("store-writer".into())
-            .spawn(move || {
-                while let Ok(job) = jobs.recv() {
-                    job(&mut writer);
-                }
-            })
-            .map_err(|error| Error::Open { path: path.to_owned(), reason: error.to_string() })?;
-        Ok(Store { path: path.clone(), files, work, keep_raw })
+        let write = move || {
+            while let Ok(job) = jobs.recv() {
+                job(&mut writer);
+            }
+            // Its end is that of the thread beside it, too.
+            drop(writer);
+            let _ = mover.join();
+        };
+        let started = thread::Builder::new().name("store-writer".into()).spawn(write);
+        let handle = started.map_err(|error| Error::Open { path: path.to_owned(), reason: error.to_string() })?;
+        let writer = Arc::new(Thread { work: Some(work), handle: Some(handle) });
+        Ok(Store { path: path.clone(), files, writer, keep_raw })
     }
 
     /// A connection for reading only; it sees whole transactions and hinders no writer.
@@ -349,9 +370,9 @@ impl Store {
             let _ = reply.send(run(writer));
         });
         // Sent now, not at the first poll: the order of calls is the order of transactions.
-        let sent = self.work.send(job);
+        let sent = self.writer.work.as_ref().and_then(|work| work.send(job).ok());
         async move {
-            sent.map_err(|_| Error::Stopped)?;
+            sent.ok_or(Error::Stopped)?;
             answer.await.map_err(|_| Error::Stopped)?
         }
     }
@@ -461,7 +482,7 @@ fn migrate(path: &Path, connection: &mut Connection) -> Result<()> {
             Err(error) => {
                 // The other process may have applied the same step meanwhile.
                 last = Some(error.to_string());
-                std::thread::sleep(Duration::from_millis(20));
+                thread::sleep(Duration::from_millis(20));
             }
         }
     }

@@ -7,7 +7,7 @@
 #[path = "it/common/mod.rs"]
 mod common;
 #[path = "it/engine/tool.rs"]
-#[allow(dead_code, clippy::needless_pass_by_value, reason = "a part of it is used here")]
+#[expect(dead_code, clippy::needless_pass_by_value, reason = "a part of it is used here")]
 mod tool;
 
 use std::sync::{

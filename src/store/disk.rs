@@ -4,6 +4,7 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
     sync::mpsc,
+    thread::JoinHandle,
     time::Duration,
 };
 
@@ -87,7 +88,9 @@ impl Writer {
 
 /// Has a thread of its own move what the log holds into the file, again and again while the log grows: the disk is slow, and
 /// the writer goes on meanwhile. The log can begin anew only when all of it was moved, so at [`MOST`] the writer moves the rest.
-pub(super) fn move_log_beside(path: &Path, writer: &mut Connection) -> Result<()> {
+///
+/// The thread ends when the writer's connection is closed.
+pub(super) fn move_log_beside(path: &Path, writer: &mut Connection) -> Result<JoinHandle<()>> {
     let (asks, asked) = mpsc::sync_channel::<()>(1);
     let file = path.to_owned();
     let beside = move || {
@@ -101,7 +104,7 @@ pub(super) fn move_log_beside(path: &Path, writer: &mut Connection) -> Result<()
         }
     };
     let started = std::thread::Builder::new().name("store-log".into()).spawn(beside);
-    started.map_err(|error| Error::Open { path: path.to_owned(), reason: error.to_string() })?;
+    let started = started.map_err(|error| Error::Open { path: path.to_owned(), reason: error.to_string() })?;
     let mut moved = 0;
     writer.wal_hook(Some(move |log: &mut Wal, pages: std::ffi::c_int| {
         // Fewer than before: the log began anew.
@@ -114,7 +117,7 @@ pub(super) fn move_log_beside(path: &Path, writer: &mut Connection) -> Result<()
         }
         Ok(())
     }))?;
-    Ok(())
+    Ok(started)
 }
 
 /// For tests: every statement that this connection runs.

@@ -162,3 +162,20 @@ fn the_data_model_lists_every_public_column_in_order() {
         assert_eq!(documented(&page, table), columns, "docs/data-model.md, {table}");
     }
 }
+
+#[cfg(feature = "demo")]
+#[test]
+fn the_readme_shows_what_the_demo_prints() {
+    let page = read("README.md");
+    let shown = page.split("The demo ends with:\n```text\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tributary"));
+    let output = command.args(["demo", "--exit"]).current_dir(folder.path()).env_clear().output().unwrap();
+    let printed = String::from_utf8([output.stderr, output.stdout].concat()).unwrap();
+    assert!(output.status.success(), "{printed}");
+    let last: Vec<&str> = printed.lines().rev().take(shown.lines().count()).collect();
+    for (line, printed) in shown.lines().zip(last.into_iter().rev()) {
+        let same = line.strip_suffix('…').map_or(line == printed, |start| printed.starts_with(start));
+        assert!(same, "README.md shows\n{line}\nand the demo prints\n{printed}");
+    }
+}

@@ -116,6 +116,32 @@ async fn a_database_that_is_made_is_told_once() {
     assert!(code == 0 && !stderr.contains("made a new database"), "{stderr}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_leaves_one_file() {
+    let bench = tool(DependencyTrack::new(SMALL)).await;
+    change(&bench, "sqlite:t.db", "sqlite:new.db");
+    for command in [
+        &["run", "--once"][..],
+        &["sync", "--full"],
+        &["sync", "--dry-run"],
+        &["findings", "list"],
+        &["findings", "triage", "--severity", "critical", "--as", "wont-fix"],
+        &["records", "ignore", "--all"],
+        &["records", "ignore", "nope"],
+        &["connections", "pause", "t"],
+        &["connections", "show", "t"],
+        &["status"],
+        &["db", "stats"],
+        &["db", "check"],
+    ] {
+        let (code, _, stderr) = run(&bench, command).await;
+        assert!(code == 0 || command.contains(&"nope"), "{command:?}: {stderr}");
+        let mut left = names(bench.folder.path());
+        left.retain(|name| name.starts_with("new.db") || name.starts_with('.'));
+        assert_eq!(left, ["new.db"], "after {command:?}");
+    }
+}
+
 #[test]
 fn a_demo_that_cannot_be_kept_is_told_before_it_starts() {
     let folder = tempfile::tempdir().unwrap();

@@ -67,11 +67,13 @@ pub(super) fn connectors(id: Option<&str>, format: Format) -> anyhow::Result<Exi
         meta.location_help
     );
     let required: Vec<&str> = schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
-    for (name, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+    let properties = schema.get("properties").and_then(Value::as_object);
+    let width = properties.into_iter().flatten().map(|(name, _)| name.len()).fold(12, usize::max);
+    for (name, property) in properties.into_iter().flatten() {
         let secret = if property.get("format").is_some_and(|form| form == "password") { ", secret" } else { "" };
         let needed = if required.contains(&name.as_str()) { "required" } else { "optional" };
         let about = property.get("description").and_then(Value::as_str).unwrap_or_default();
-        text.push_str(&format!("  {name:12} {about} ({needed}{secret})\n"));
+        text.push_str(&format!("  {name:width$} {about} ({needed}{secret})\n"));
     }
     output::text(&text)?;
     Ok(Exit::Ok)

@@ -18,20 +18,26 @@ pub(super) fn of(operation: &Value) -> String {
     let _ = writeln!(out, "  trigger  {}", text("trigger"));
     let took =
         began.zip(time(&operation["ended_at"])).map(|(began, ended)| format!(" ({})", seconds(ended.duration_since(began).as_secs_f64())));
-    let _ = writeln!(out, "  time     {} to {}{}", text("started_at"), text("ended_at"), took.unwrap_or_default());
+    match took {
+        Some(took) => drop(writeln!(out, "  time     {} to {}{took}", text("started_at"), text("ended_at"))),
+        None => drop(writeln!(out, "  time     since {}", text("started_at"))),
+    }
     let _ = writeln!(out, "  counts   {}", Counts::of(|name| operation[name].as_u64().unwrap_or(0)));
     if let Some(total) = operation["vendor_total"].as_i64() {
         let _ = writeln!(out, "  vendor   says {total}");
     }
-    let waited = detail["waited_ms"].as_f64().unwrap_or(0.0) / 1000.0;
-    let _ = writeln!(
-        out,
-        "  wire     {} requests, {} retries, {} bytes, waited {}",
-        detail["requests"],
-        detail["retries"],
-        detail["bytes"],
-        seconds(waited)
-    );
+    // Known at its end.
+    if !detail["requests"].is_null() {
+        let waited = detail["waited_ms"].as_f64().unwrap_or(0.0) / 1000.0;
+        let _ = writeln!(
+            out,
+            "  wire     {} requests, {} retries, {} bytes, waited {}",
+            detail["requests"],
+            detail["retries"],
+            detail["bytes"],
+            seconds(waited)
+        );
+    }
     for (reason, count) in detail["filtered"].as_object().into_iter().flatten() {
         let _ = writeln!(out, "  filtered {count}: {reason}");
     }
@@ -111,4 +117,21 @@ fn time(value: &Value) -> Option<Timestamp> {
 
 fn seconds(seconds: f64) -> String {
     if seconds < 60.0 { format!("{seconds:.1} s") } else { format!("{:.0} min {:.0} s", (seconds / 60.0).floor(), seconds % 60.0) }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_operation_that_still_runs_tells_nothing_of_its_end() {
+        let text = of(&json!({
+            "id": "x", "connection": "t", "kind": "sync", "trigger": "once", "outcome": "running",
+            "started_at": "2026-01-01T00:00:00Z", "ended_at": null, "error": null, "detail": {},
+        }));
+        assert!(text.contains("sync of t: running") && text.contains("time     since 2026-01-01T00:00:00Z\n"), "{text}");
+        assert!(!text.contains("null") && !text.contains(" to \n"), "{text}");
+    }
 }

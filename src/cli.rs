@@ -31,7 +31,7 @@ pub(crate) use run::{Work, one};
 
 /// Keeps a faithful local copy of what your security tools say.
 #[derive(Debug, Parser)]
-#[command(name = "tributary", version, about, disable_help_subcommand = true, max_term_width = 100)]
+#[command(name = "tributary", version, about, max_term_width = 100)]
 pub struct Cli {
     /// Configuration file or directory; may be repeated.
     #[arg(short, long, global = true, value_name = "PATH")]

@@ -56,7 +56,8 @@ pub(super) async fn config(paths: &[PathBuf], what: &ConfigCommand) -> anyhow::R
             }
             crate::daemon::same_connectors(&config.daemon.store.path(), &config)?;
             let files: Vec<String> = config.files.iter().map(|path| path.display().to_string()).collect();
-            output::text(&format!("{} connections in {}: valid\n", config.connections.len(), files.join(", ")))?;
+            let (count, files) = (config.connections.len(), files.join(", "));
+            output::text(&format!("{count} {} in {files}: valid\n", if count == 1 { "connection" } else { "connections" }))?;
         }
     }
     Ok(Exit::Ok)

@@ -69,7 +69,7 @@ pub(super) fn daemon(files: &[File<'_>], problems: &mut Vec<Problem>) -> Daemon 
         }
     };
     let mut wrong = |code, (section, key): (&'static str, &'static str), what: String, hint: &str| {
-        problems.push(problem(files, code, section, key, what, hint))
+        problems.push(problem(files, code, section, key, what, hint));
     };
     if !daemon.store.url.starts_with("sqlite:") || daemon.store.path().as_os_str().is_empty() {
         let what = format!("store.url is `{}`", daemon.store.url);

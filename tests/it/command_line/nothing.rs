@@ -152,3 +152,13 @@ fn a_demo_that_cannot_be_kept_is_told_before_it_starts() {
     assert!(code == 2 && stderr.contains("--store"), "{stderr}");
     assert!(names(folder.path()).is_empty());
 }
+
+/// What a newcomer types first, and it was answered with `did you mean health`.
+#[test]
+fn help_is_a_command_too() {
+    let folder = tempfile::tempdir().unwrap();
+    for command in [&["help"][..], &["help", "findings"], &["findings", "help", "list"]] {
+        let (code, stdout, stderr) = run_in(folder.path(), command);
+        assert!(code == 0 && stdout.contains("Usage: "), "{command:?}: {stderr}");
+    }
+}

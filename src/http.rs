@@ -24,7 +24,8 @@ pub use metrics::{ALL as METRICS, Sort};
 
 use crate::{
     daemon::Shared,
-    status::{self, ConnectionStatus, FindingCount},
+    status::{self, ConnectionStatus},
+    store::FindingCount,
 };
 
 /// After this long without an answer of the loop or the database the daemon is not ready.

@@ -5,14 +5,12 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use rusqlite::{Connection as Reader, OptionalExtension, params};
 use serde::Serialize;
-use tributary_connectors::model::Severity;
 
 use crate::{
     config::{Config, Connection},
     daemon,
-    store::{self, DueRow, OperationKind, Standing, Store},
+    store::{self, DueRow, OperationKind, RunningOperation, Standing, Store, Waiting},
 };
 
 /// A due time may pass by this much before a connection counts as late.
@@ -88,21 +86,6 @@ impl Word {
     }
 }
 
-/// What runs now.
-#[derive(Clone, Debug, Serialize)]
-pub struct Running {
-    /// Its id.
-    pub operation: String,
-    /// Discover or sync.
-    pub kind: String,
-    /// Since when.
-    pub since: Option<Timestamp>,
-    /// Items read so far.
-    pub fetched: i64,
-    /// Until when it waits for the vendor's quota.
-    pub waiting_until: Option<Timestamp>,
-}
-
 /// How one kind of operation stands on a connection.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Line {
@@ -145,7 +128,7 @@ pub struct ConnectionStatus {
     /// Why, where it is not well.
     pub reason: Option<String>,
     /// What runs now.
-    pub running: Option<Running>,
+    pub running: Option<RunningOperation>,
     /// Discovers.
     pub discover: Line,
     /// Syncs.
@@ -172,19 +155,6 @@ impl ConnectionStatus {
     }
 }
 
-/// Findings of one connection, counted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct FindingCount {
-    /// The connection's name.
-    pub connection: String,
-    /// Severity.
-    pub severity: &'static str,
-    /// Shown state.
-    pub state: String,
-    /// How many.
-    pub findings: i64,
-}
-
 /// How every configured connection stands.
 ///
 /// # Errors
@@ -192,39 +162,29 @@ pub struct FindingCount {
 pub fn read(store: &Store, config: &Config, now: Timestamp) -> store::Result<Vec<ConnectionStatus>> {
     let (due, standings) = (store.due_rows()?, store.standings()?);
     let reader = store.reader()?;
-    let records = counts(&reader, "select connection, state, count(*) from records group by 1, 2")?;
-    let held = counts(
-        &reader,
-        "select c.name, '', count(*) from held_closes h join scopes s on s.id = h.scope_id join connections c on c.id = s.connection_id group by 1",
-    )?;
-    let held_records = counts(
-        &reader,
-        "select c.name, '', count(*) from held_records h join record_rows r on r.id = h.record_id join connections c on c.id = r.connection_id
-         where r.state in ('good', 'stale') group by 1",
-    )?;
-    let quarantine = counts(&reader, "select connection, '', sum(items) from quarantine where outcome = 'rejected' group by 1")?;
-    let one =
-        |counts: &BTreeMap<String, BTreeMap<String, i64>>, name: &str| counts.get(name).and_then(|of| of.get("")).copied().unwrap_or(0);
+    let (records, waiting) = (Store::records_by_state(&reader)?, Store::waiting(&reader)?);
     config
         .connections
         .iter()
         .map(|connection| {
             let name = &connection.name;
             let standing = standings.get(name).cloned().unwrap_or_default();
-            let running = running(&reader, name, now)?;
+            let mut running = Store::running_operation(&reader, name)?;
+            if let Some(running) = &mut running {
+                running.since = running.since.map(|at| at.min(now));
+            }
             let [discover, sync] = [OperationKind::Discover, OperationKind::Sync].map(|kind| line(&reader, connection, kind, &due, now));
             let (discover, sync) = (discover?, sync?);
             let records = records.get(name).cloned().unwrap_or_default();
-            let vendor_total = reader
-                .query_row(
-                    "select vendor_total from operations where connection = ?1 and kind = 'sync' and outcome <> 'skipped' order by seq desc limit 1",
-                    [name],
-                    |row| row.get(0),
-                )
-                .optional()?
-                .flatten();
-            let (held_closes, held_records) = (one(&held, name), one(&held_records, name));
-            let known = Known { standing: &standing, running: running.as_ref(), discover: &discover, sync: &sync, records: &records, held: held_closes + held_records };
+            let Waiting { held_closes, held_records, rejected_items } = waiting.get(name).copied().unwrap_or_default();
+            let known = Known {
+                standing: &standing,
+                running: running.as_ref(),
+                discover: &discover,
+                sync: &sync,
+                records: &records,
+                held: held_closes + held_records,
+            };
             let (status, since, reason) = word(connection, &known, now);
             Ok(ConnectionStatus {
                 connection: name.clone(),
@@ -237,32 +197,14 @@ pub fn read(store: &Store, config: &Config, now: Timestamp) -> store::Result<Vec
                 discover,
                 sync,
                 records,
-                vendor_total,
+                vendor_total: Store::last_vendor_total(&reader, name)?,
                 held_closes,
                 held_records,
-                quarantine: one(&quarantine, name),
+                quarantine: rejected_items,
                 credential_expires: connection.expiry(standing.expires),
             })
         })
         .collect()
-}
-
-/// Findings by connection, severity and state. Reads a whole index: not for each request.
-///
-/// # Errors
-/// When the store cannot be read.
-pub fn findings(reader: &Reader) -> store::Result<Vec<FindingCount>> {
-    let mut statement = reader.prepare(
-        "select c.name, f.severity_rank, f.state, f.findings from
-         (select connection_id, state, severity_rank, count(*) as findings from finding_rows group by 1, 2, 3) f
-         join connections c on c.id = f.connection_id order by 1, 2, 3",
-    )?;
-    let rows = statement.query_map([], |row| {
-        let rank = usize::from(row.get::<_, u8>(1)?);
-        let severity = Severity::ALL.get(rank).map_or("unknown", |severity| severity.as_str());
-        Ok(FindingCount { connection: row.get(0)?, severity, state: row.get(2)?, findings: row.get(3)? })
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// The whole in a few words: `24 ok, 1 failing, next 14:30`.
@@ -283,7 +225,7 @@ pub fn summary(connections: &[ConnectionStatus]) -> String {
 /// What the word for a connection follows from.
 struct Known<'a> {
     standing: &'a Standing,
-    running: Option<&'a Running>,
+    running: Option<&'a RunningOperation>,
     discover: &'a Line,
     sync: &'a Line,
     records: &'a BTreeMap<String, i64>,
@@ -354,80 +296,36 @@ fn word(connection: &Connection, known: &Known<'_>, now: Timestamp) -> (Word, Op
     (Word::Ok, sync.last_end, None)
 }
 
-fn line(reader: &Reader, connection: &Connection, kind: OperationKind, due: &[DueRow], now: Timestamp) -> store::Result<Line> {
-    let (name, kind_word) = (&connection.name, kind.as_str());
+fn line(
+    reader: &rusqlite::Connection,
+    connection: &Connection,
+    kind: OperationKind,
+    due: &[DueRow],
+    now: Timestamp,
+) -> store::Result<Line> {
+    let name = &connection.name;
     let next = due.iter().find(|row| row.connection == *name && row.kind == kind);
     let next = next.map(|row| daemon::believed(connection, kind, row.due, now));
     let overdue_seconds = next.map_or(0, |next| now.duration_since(next).as_secs().max(0));
-    let mut line = Line { next, overdue_seconds, ..Line::default() };
     // A time in the future was stored while the clock was wrong.
-    let past = |at: Option<i64>| time(at).map(|at| at.min(now));
-    let ended = reader
-        .prepare_cached(
-            "select outcome, ended_at, code, error, detail from operations
-             where connection = ?1 and kind = ?2 and outcome not in ('running', 'skipped') order by seq desc limit 1",
-        )?
-        .query_row(params![name, kind_word], |row| {
-            Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?, row.get::<_, Option<String>>(3)?, row.get::<_, String>(4)?))
-        })
-        .optional()?;
-    if let Some((outcome, at, code, error, detail)) = ended {
-        let detail: serde_json::Value = serde_json::from_str(&detail).unwrap_or_default();
-        line.error = error.or_else(|| detail["incomplete"][0][1].as_str().map(str::to_owned));
-        line.code = code;
-        line.unreadable = detail["unreadable"].as_bool().unwrap_or_default();
-        line.last_outcome = Some(outcome);
-        line.last_end = past(at);
+    let past = |at: Option<Timestamp>| at.map(|at| at.min(now));
+    let failures = Store::failures(reader, name, kind)?;
+    let mut line = Line {
+        next,
+        overdue_seconds,
+        last_success: Store::last_success(reader, name, kind, now)?,
+        failures: failures.count,
+        failing_since: past(failures.since),
+        ..Line::default()
+    };
+    if let Some(ended) = Store::last_ended(reader, name, kind)? {
+        line.error = ended.error;
+        line.code = ended.code;
+        line.unreadable = ended.unreadable_credential;
+        line.last_outcome = Some(ended.outcome);
+        line.last_end = past(ended.ended_at);
     }
-    line.last_success = reader
-        .prepare_cached(
-            "select ended_at from operations where connection = ?1 and kind = ?2 and outcome in ('success', 'held') and ended_at <= ?3
-             order by seq desc limit 1",
-        )?
-        .query_row(params![name, kind_word, now.as_microsecond()], |row| row.get(0))
-        .optional()?
-        .and_then(time);
-    let (failures, since): (i64, Option<i64>) = reader
-        .prepare_cached(
-            "select count(*), min(started_at) from operations where connection = ?1 and kind = ?2 and outcome = 'failed' and seq >
-             coalesce((select max(seq) from operations where connection = ?1 and kind = ?2 and outcome in ('success', 'held', 'partial')), 0)",
-        )?
-        .query_row(params![name, kind_word], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    line.failures = failures;
-    line.failing_since = past(since);
     Ok(line)
-}
-
-fn running(reader: &Reader, connection: &str, now: Timestamp) -> store::Result<Option<Running>> {
-    let found = reader
-        .prepare_cached(
-            "select o.id, o.kind, o.started_at, o.fetched, l.waiting_until, l.owner, l.held_until from operations o
-             join connections c on c.name = o.connection join leases l on l.connection_id = c.id
-             where o.connection = ?1 and o.outcome = 'running' order by o.seq desc limit 1",
-        )?
-        .query_row([connection], |row| {
-            let running = Running {
-                operation: row.get(0)?,
-                kind: row.get(1)?,
-                since: time(row.get(2)?).map(|at| at.min(now)),
-                fetched: row.get(3)?,
-                waiting_until: time(row.get(4)?),
-            };
-            Ok((running, row.get::<_, String>(5)?, row.get::<_, i64>(6)?))
-        })
-        .optional()?;
-    // What nobody runs any more is not running, whatever its row says.
-    Ok(found.filter(|(_, owner, until)| store::is_alive(owner, *until)).map(|(running, ..)| running))
-}
-
-fn counts(reader: &Reader, sql: &str) -> store::Result<BTreeMap<String, BTreeMap<String, i64>>> {
-    let mut counts: BTreeMap<String, BTreeMap<String, i64>> = BTreeMap::new();
-    let mut statement = reader.prepare(sql)?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        counts.entry(row.get(0)?).or_default().insert(row.get(1)?, row.get(2)?);
-    }
-    Ok(counts)
 }
 
 /// A span of time in the largest unit that fits.
@@ -438,8 +336,4 @@ pub(crate) fn span(time: SignedDuration) -> String {
         seconds @ 3600..172_800 => format!("{} h", seconds / 3600),
         seconds => format!("{} days", seconds / 86_400),
     }
-}
-
-fn time(microseconds: Option<i64>) -> Option<Timestamp> {
-    Timestamp::from_microsecond(microseconds?).ok()
 }

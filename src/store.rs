@@ -24,6 +24,7 @@ mod passes;
 #[cfg(test)]
 mod plans;
 mod quarantine;
+mod read;
 mod records;
 mod row;
 mod standing;
@@ -57,6 +58,7 @@ pub use merge::{Delivered, Gate, PageCommit, Stored};
 pub use names::{Named, RECORD_STATES, ids_without_finding, is_there};
 pub use operations::{Kind as OperationKind, Outcome, Trigger};
 pub use passes::{Pass, PassEnd, ScopeRow};
+pub use read::{EndedOperation, Failures, FindingCount, RunningOperation, Waiting};
 pub use records::Discovered;
 pub use row::{Row, hash_of, prepare};
 pub use standing::{Refusal, Standing};

@@ -12,8 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::Config,
-    status::{self, FindingCount},
-    store::{self, Store},
+    store::{self, FindingCount, Store},
 };
 
 /// How old the counts of findings may be, whatever happens.
@@ -153,7 +152,7 @@ impl Shared {
         tokio::spawn(async move {
             loop {
                 let store = shared.store.clone();
-                let counted = tokio::task::spawn_blocking(move || status::findings(&store.reader()?)).await;
+                let counted = tokio::task::spawn_blocking(move || Store::finding_counts(&store.reader()?)).await;
                 match counted {
                     Ok(Ok(counts)) => *shared.findings.lock().unwrap_or_else(PoisonError::into_inner) = counts,
                     Ok(Err(error)) => tracing::warn!(%error, "findings cannot be counted"),

@@ -12,96 +12,29 @@ pub(super) struct Around<'a> {
     pub(super) url: &'a str,
 }
 
-pub(super) fn finding(wire: Wire, around: &Around<'_>) -> Result<Item, String> {
-    let cx = around.cx;
+pub(super) fn finding(mut wire: Wire, around: &Around<'_>) -> Result<Item, String> {
     let identity = wire.key();
     let Some(key) = identity.key(around.project) else { return Err("no id in it".to_owned()) };
-    let Wire { kind, id, status, state, severity, first_found_at, found_at, data, vulnerability_details, .. } = wire;
-    let (data, details) = (data.unwrap_or_default(), vulnerability_details.unwrap_or_default());
-    let lineage = identity.lineage(data.query_name.as_deref());
-    let id = id.text().unwrap_or_default();
-    let category = match &*kind {
-        "sast" => Category::Sast,
-        "sca" => Category::Sca,
-        "kics" => Category::Iac,
-        "containers" | "sca-container" => Category::Container,
-        "sscs-secret-detection" => Category::Secret,
-        "sscs-scorecard" => Category::Misconfiguration,
-        other => cx.unknown("type of result", other, Category::Misconfiguration),
-    };
-    let word = severity.as_deref().unwrap_or_default().trim();
-    let severity = Severity::of_word(word).unwrap_or_else(|| cx.unknown("severity", word, Severity::Unknown));
-    // Custom states are the tenant's own words: known to mean open.
-    let triaged = state.as_deref().map(str::trim).filter(|state| !state.is_empty()).unwrap_or("TO_VERIFY");
-    let status = status.as_deref().unwrap_or("RECURRENT").trim();
-    let fixed = match &*status.to_ascii_uppercase() {
-        "FIXED" => true,
-        "NEW" | "RECURRENT" => false,
-        _ => cx.unknown("status", status, false),
-    };
-    let (state, verified) = match &*triaged.to_ascii_uppercase() {
-        "NOT_EXPLOITABLE" => (State::FalsePositive, false),
-        _ if fixed => (State::Fixed, false),
-        "CONFIRMED" | "URGENT" => (State::Open, true),
-        _ => (State::Open, false),
-    };
-    let component = data.component();
-    let (title, rule) = match category {
-        Category::Sca | Category::Container => (titled(id, &component), Some(id)),
-        Category::Secret => (data.rule_name.as_deref().unwrap_or(id).to_owned(), data.rule_name.as_deref()),
-        _ => match (&data.query_name, &data.rule_name) {
-            (Some(query), _) => (query.replace('_', " "), data.query_id.text().map(untaken)),
-            (None, Some(rule)) => (rule.clone(), Some(&**rule)),
-            (None, None) => (titled(id, &component), None),
-        },
-    };
-    // The name of the CVE may be that of a CWE; the id of a package's result is one, or of the vendor's own making.
-    let mut ids = Ids::of([details.cve_name.text().unwrap_or_default(), id]);
-    ids.cve.truncate(1);
-    ids.other.retain(|other| **other == *id && matches!(category, Category::Sca | Category::Container));
-    let group = data.group.as_deref().map(untaken);
-    let platform = data.language_name.as_deref().or(data.platform.as_deref());
-    let image = data.image_name.text().map(|name| [name, ":", data.image_tag.text().unwrap_or_default()].concat());
-    let image = image.map(|image| ["image ", image.trim_end_matches(':')].concat());
-    let mut compliances: Vec<&str> = details.compliances.iter().flatten().map(String::as_str).collect();
-    compliances.sort_unstable();
-    let said = [Some(&*kind), group, platform].into_iter().chain(compliances.into_iter().map(Some));
-    let mut tags = text::distinct(said.chain([Some(triaged), verified.then_some("verified"), image.as_deref()]).flatten());
-    tags.extend(around.applications.iter().map(|name| ["application ", name].concat().into()));
-    let (sink, source) = (data.nodes.iter().flatten().next_back(), data.nodes.iter().flatten().next());
-    let file = |node: Option<&Node>| node.and_then(|node| Some((text::keep(node.file_name.text()?)?, row(&node.line))));
-    let (file_path, line) = match file(sink) {
-        Some((file, line)) => (Some(file), line),
-        None => (
-            [&data.file_name, &data.filename, &data.image_file_path].into_iter().find_map(|file| text::keep(file.text()?)),
-            row(&data.line),
-        ),
-    };
-    let from = (data.nodes.as_ref().is_some_and(|nodes| nodes.len() > 1)).then(|| file(source)).flatten();
-    let from = from.map(|(file, line)| format!("\n\nSource: {file}{}", line.map(|line| format!(", line {line}")).unwrap_or_default()));
-    // Only the one whose name says so is HTML: `List<String>` and `snake_case` in the other are meant as they stand.
-    let plain = wire.description.as_deref().and_then(text::keep);
-    let description = plain.or_else(|| wire.description_html.as_deref().and_then(text::from_html)).unwrap_or_default();
-    let better = match &data.recommended_version {
-        Some(Recommended::Version(version)) if !version.trim().is_empty() => Some(version.trim()),
-        _ => None,
-    };
-    let update = better.map(|version| format!("Update {} to version {version}.", component.name.as_deref().unwrap_or("the package")));
-    let remediation = update.as_deref().or(data.expected_value.text()).or(data.remediation.as_deref());
-    let mut links: Vec<&str> = data.package_data.iter().flatten().filter_map(|package| package.url.as_deref()).collect();
-    links.sort_unstable();
-    links.extend(data.query_url.as_deref());
-    let fixed_word = if fixed { ", FIXED" } else { "" };
+    let (data, details) = (wire.data.take().unwrap_or_default(), wire.vulnerability_details.take().unwrap_or_default());
+    let (id, component) = (wire.id.text().unwrap_or_default(), data.component());
+    let category = category(&wire.kind, around.cx);
+    let word = wire.severity.as_deref().unwrap_or_default().trim();
+    let standing = Standing::read(wire.state.as_deref(), wire.status.as_deref(), around.cx);
+    let (title, rule) = title_and_rule(id, category, &data, &component);
+    let ids = identifiers(id, category, &details);
+    let (file_path, line_start) = place(&data);
+    let better = data.better_version();
+    let tags = tags(&wire.kind, &data, &details, &standing, around.applications);
     Ok(Item::Finding(Box::new(Finding {
-        lineage,
+        lineage: identity.lineage(data.query_name.as_deref()),
         rule: rule.and_then(text::keep),
         branch: around.branch.and_then(text::keep),
         title: text::line(&title),
-        description: text::keep(&[&description, from.as_deref().unwrap_or_default()].concat()),
-        severity,
+        description: description(wire.description.as_deref(), wire.description_html.as_deref(), &data),
+        severity: Severity::of_word(word).unwrap_or_else(|| around.cx.unknown("severity", word, Severity::Unknown)),
         vendor_severity: text::keep(word).map(|word| text::line(&word)),
-        state,
-        vendor_state: Some(text::line(&[triaged, fixed_word].concat())),
+        state: standing.state,
+        vendor_state: Some(standing.words()),
         cve: ids.cve,
         cwe: cwes(&details.cwe_id),
         identifiers: ids.other,
@@ -112,15 +45,133 @@ pub(super) fn finding(wire: Wire, around: &Around<'_>) -> Result<Item, String> {
         component_name: component.name.as_deref().and_then(text::keep),
         component_version: component.version.as_deref().and_then(text::keep),
         file_path,
-        line_start: line,
-        remediation: remediation.and_then(text::keep),
-        reference_urls: text::links_of(links),
+        line_start,
+        remediation: remediation(&data, &component),
+        reference_urls: links(&data),
         tags,
         url: Some(around.url.into()),
-        vendor_first_seen: first_found_at.as_deref().and_then(text::time),
-        vendor_last_seen: found_at.as_deref().and_then(text::time),
+        vendor_first_seen: wire.first_found_at.as_deref().and_then(text::time),
+        vendor_last_seen: wire.found_at.as_deref().and_then(text::time),
         ..Finding::new(key, around.project, category)
     })))
+}
+
+fn category(kind: &str, cx: &Cx) -> Category {
+    match kind {
+        "sast" => Category::Sast,
+        "sca" => Category::Sca,
+        "kics" => Category::Iac,
+        "containers" | "sca-container" => Category::Container,
+        "sscs-secret-detection" => Category::Secret,
+        "sscs-scorecard" => Category::Misconfiguration,
+        other => cx.unknown("type of result", other, Category::Misconfiguration),
+    }
+}
+
+/// What scans and people say of a result.
+struct Standing<'a> {
+    state: State,
+    /// What people made of it, in the vendor's word.
+    triaged: &'a str,
+    verified: bool,
+    fixed: bool,
+}
+
+impl<'a> Standing<'a> {
+    fn read(state: Option<&'a str>, status: Option<&str>, cx: &Cx) -> Self {
+        // Custom states are the tenant's own words: known to mean open.
+        let triaged = state.map(str::trim).filter(|state| !state.is_empty()).unwrap_or("TO_VERIFY");
+        let status = status.unwrap_or("RECURRENT").trim();
+        let fixed = match &*status.to_ascii_uppercase() {
+            "FIXED" => true,
+            "NEW" | "RECURRENT" => false,
+            _ => cx.unknown("status", status, false),
+        };
+        let (state, verified) = match &*triaged.to_ascii_uppercase() {
+            "NOT_EXPLOITABLE" => (State::FalsePositive, false),
+            _ if fixed => (State::Fixed, false),
+            "CONFIRMED" | "URGENT" => (State::Open, true),
+            _ => (State::Open, false),
+        };
+        Standing { state, triaged, verified, fixed }
+    }
+
+    fn words(&self) -> Box<str> {
+        text::line(&[self.triaged, if self.fixed { ", FIXED" } else { "" }].concat())
+    }
+}
+
+fn title_and_rule<'a>(id: &'a str, category: Category, data: &'a Data, component: &Component) -> (String, Option<&'a str>) {
+    match category {
+        Category::Sca | Category::Container => (titled(id, component), Some(id)),
+        Category::Secret => (data.rule_name.as_deref().unwrap_or(id).to_owned(), data.rule_name.as_deref()),
+        _ => match (&data.query_name, &data.rule_name) {
+            (Some(query), _) => (query.replace('_', " "), data.query_id.text().map(untaken)),
+            (None, Some(rule)) => (rule.clone(), Some(&**rule)),
+            (None, None) => (titled(id, component), None),
+        },
+    }
+}
+
+/// The name of the CVE may be that of a CWE; the id of a package's result is one, or of the vendor's own making.
+fn identifiers(id: &str, category: Category, details: &Details) -> Ids {
+    let mut ids = Ids::of([details.cve_name.text().unwrap_or_default(), id]);
+    ids.cve.truncate(1);
+    ids.other.retain(|other| **other == *id && matches!(category, Category::Sca | Category::Container));
+    ids
+}
+
+/// File and line of a node.
+fn at(node: Option<&Node>) -> Option<(Box<str>, Option<u32>)> {
+    node.and_then(|node| Some((text::keep(node.file_name.text()?)?, row(&node.line))))
+}
+
+/// File and line: where the data ends up, else those of the result itself.
+fn place(data: &Data) -> (Option<Box<str>>, Option<u32>) {
+    match at(data.nodes.iter().flatten().next_back()) {
+        Some((file, line)) => (Some(file), line),
+        None => (
+            [&data.file_name, &data.filename, &data.image_file_path].into_iter().find_map(|file| text::keep(file.text()?)),
+            row(&data.line),
+        ),
+    }
+}
+
+/// What it is, and where the data comes from.
+fn description(plain: Option<&str>, html: Option<&str>, data: &Data) -> Option<Box<str>> {
+    // Only the one whose name says so is HTML: `List<String>` and `snake_case` in the other are meant as they stand.
+    let description = plain.and_then(text::keep).or_else(|| html.and_then(text::from_html)).unwrap_or_default();
+    let flows = data.nodes.as_ref().is_some_and(|nodes| nodes.len() > 1);
+    let from = flows.then(|| at(data.nodes.iter().flatten().next())).flatten();
+    let from = from.map(|(file, line)| format!("\n\nSource: {file}{}", line.map(|line| format!(", line {line}")).unwrap_or_default()));
+    text::keep(&[&description, from.as_deref().unwrap_or_default()].concat())
+}
+
+fn remediation(data: &Data, component: &Component) -> Option<Box<str>> {
+    let name = component.name.as_deref().unwrap_or("the package");
+    let update = data.better_version().map(|version| format!("Update {name} to version {version}."));
+    update.as_deref().or(data.expected_value.text()).or(data.remediation.as_deref()).and_then(text::keep)
+}
+
+fn links(data: &Data) -> Vec<Box<str>> {
+    let mut links: Vec<&str> = data.package_data.iter().flatten().filter_map(|package| package.url.as_deref()).collect();
+    links.sort_unstable();
+    links.extend(data.query_url.as_deref());
+    text::links_of(links)
+}
+
+fn tags(kind: &str, data: &Data, details: &Details, standing: &Standing<'_>, applications: &[Box<str>]) -> Vec<Box<str>> {
+    let group = data.group.as_deref().map(untaken);
+    let platform = data.language_name.as_deref().or(data.platform.as_deref());
+    let image = data.image_name.text().map(|name| [name, ":", data.image_tag.text().unwrap_or_default()].concat());
+    let image = image.map(|image| ["image ", image.trim_end_matches(':')].concat());
+    let mut compliances: Vec<&str> = details.compliances.iter().flatten().map(String::as_str).collect();
+    compliances.sort_unstable();
+    let said = [Some(kind), group, platform].into_iter().chain(compliances.into_iter().map(Some));
+    let verified = standing.verified.then_some("verified");
+    let mut tags = text::distinct(said.chain([Some(standing.triaged), verified, image.as_deref()]).flatten());
+    tags.extend(applications.iter().map(|name| ["application ", name].concat().into()));
+    tags
 }
 
 /// The id with the package that it is about.
@@ -200,6 +251,14 @@ impl Component {
 }
 
 impl Data {
+    /// The version to update to, where one is recommended.
+    fn better_version(&self) -> Option<&str> {
+        match &self.recommended_version {
+            Some(Recommended::Version(version)) if !version.trim().is_empty() => Some(version.trim()),
+            _ => None,
+        }
+    }
+
     fn component(&self) -> Component {
         if let Some((manager, rest)) = self.package_identifier.text().and_then(|package| package.split_once('-')) {
             let (name, version) = rest.rsplit_once('-').map_or((rest, None), |(name, version)| (name, Some(version.to_owned())));

@@ -3,7 +3,7 @@
 use super::{
     Product,
     lists::Names,
-    wire::{Fix, Leak, Place, Project, Repository, Wire},
+    wire::{Fix, Leak, Place, Project, Repository, Rule, Told, Wire},
 };
 use crate::{kit::Loose, prelude::*};
 
@@ -38,8 +38,26 @@ impl Project {
     }
 }
 
+/// What a rule and the assistant say of a finding.
+struct Said {
+    /// The rule's name.
+    rule: Option<String>,
+    class: Option<String>,
+    message: Option<String>,
+    explained: Told,
+    /// Texts on how to mend it.
+    advice: [Option<String>; 4],
+}
+
+impl Said {
+    /// The last part of the rule's name.
+    fn short(&self) -> Option<&str> {
+        self.rule.as_deref().and_then(|name| name.rsplit('.').find(|segment| !segment.is_empty()))
+    }
+}
+
 impl Wire {
-    pub(super) fn finding(self, product: Product, names: &Names, cx: &Cx) -> Result<Item, String> {
+    pub(super) fn finding(mut self, product: Product, names: &Names, cx: &Cx) -> Result<Item, String> {
         let (key, record) = match product.place(&self.id, self.repository.as_ref(), names)? {
             (key, Ok(record)) => (key, record),
             (_, Err(skipped)) => return Ok(skipped),
@@ -52,89 +70,105 @@ impl Wire {
         }
         let (state, vendor_state) = self.state(cx);
         let lineage = self.lineage(product);
-        let (rule, assistant) = (self.rule.unwrap_or_default(), self.assistant.unwrap_or_default());
-        let rule_name = rule.name.or(self.rule_name);
-        let class = rule.vulnerability_classes.0.into_iter().next();
-        let short = rule_name.as_deref().and_then(|name| name.rsplit('.').find(|segment| !segment.is_empty()));
-        let message = rule.message.or(self.rule_message);
-        let explained = assistant.rule_explanation.unwrap_or_default();
+        let rule = self.rule.take().unwrap_or_default();
+        let (tags, cwe) = (self.tags(&rule), ids::cwes(&rule.cwe_names.0.join(" ")));
+        let said = self.said(rule);
         let severity = self.severity.as_deref();
-        let confidence = self.confidence.or(rule.confidence);
-        let mut tags: Vec<Box<str>> = Vec::new();
-        tags.extend(self.categories.0.iter().chain(&rule.owasp_names.0).map(|tag| text::line(tag)));
-        tags.extend(confidence.map(|confidence| text::line(&format!("confidence: {confidence}"))));
         let base = Finding {
             lineage,
-            rule: rule_name.as_deref().and_then(text::keep),
+            rule: said.rule.as_deref().and_then(text::keep),
             branch: self.branch.as_deref().and_then(text::keep),
             severity: severity.map_or(Severity::Unknown, |word| severity_of(word, cx)),
             vendor_severity: severity.map(text::line),
             state,
             vendor_state,
-            cwe: ids::cwes(&rule.cwe_names.0.join(" ")),
+            cwe,
+            tags,
             vendor_first_seen: self.created_at.as_deref().and_then(text::time),
             vendor_closed_at: self.state_updated_at.as_deref().filter(|_| state == State::Fixed).and_then(text::time),
             ..Finding::new(key, record, if product == Product::Sca { Category::Sca } else { Category::Sast })
         };
+        let finding = if product == Product::Sca { self.in_package(said, base) } else { self.in_code(said, base) };
+        Ok(Item::Finding(Box::new(finding)))
+    }
+
+    /// The rule's words, and those of the assistant.
+    fn said(&mut self, rule: Rule) -> Said {
+        let assistant = self.assistant.take().unwrap_or_default();
         let guidance = assistant.guidance.unwrap_or_default();
         let autofix = assistant.autofix.unwrap_or_default();
         let code = autofix.fix_code.as_deref().filter(|code| !code.trim().is_empty()).map(indented);
-        let advice = [guidance.summary, guidance.instructions, autofix.explanation, code];
-        let finding = if product == Product::Sca {
-            let dependency = self.found_dependency.unwrap_or_default();
-            let package = dependency.package.as_deref().unwrap_or("unknown package");
-            let version = dependency.version.as_deref().filter(|version| !version.is_empty());
-            let placeholder = |id: &String| id.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("UNKNOWN-"));
-            let ids = Ids::of(self.vulnerability_identifier.filter(|id| !placeholder(id)));
-            let about = ids.cve.first().or(ids.other.first()).map(|id| &**id).or(class.as_deref()).or(short).unwrap_or("a weakness");
-            tags.extend(self.reachability.map(|word| text::line(&format!("reachability: {word}"))));
-            tags.extend(dependency.transitivity.map(|word| text::line(&format!("transitivity: {word}"))));
-            tags.extend(self.is_malicious.filter(|malicious| *malicious).map(|_| "malicious".into()));
-            let upgrade = |fix: &Fix| Some(format!("Upgrade {} to {}.", fix.package.as_deref()?, fix.version.as_deref()?));
-            let fixes = self.fix_recommendations;
-            let upgrades = fixes.as_ref().map(|fixes| fixes.iter().filter_map(upgrade).collect::<Vec<_>>().join("\n"));
-            let own = fixes.iter().flatten().filter(|fix| fix.package == dependency.package).filter_map(|fix| fix.version.as_deref());
-            let lockfile = dependency.lockfile_line_url.as_deref().map(in_repository).filter(|(path, ..)| path.is_some());
-            let used = self.usage.and_then(|usage| usage.location).map(Place::read).filter(|(path, ..)| path.is_some());
-            let (file_path, line_start, line_end) = used.or(lockfile).or(self.location.map(Place::read)).unwrap_or_default();
-            Finding {
-                title: text::line(&format!(
-                    "{package}{}{}: {about}",
-                    if version.is_some() { "@" } else { "" },
-                    version.unwrap_or_default()
-                )),
-                description: text::paragraphs([message, explained.summary, explained.explanation, self.reachable_condition]),
-                cve: ids.cve.clone(),
-                identifiers: ids.other.clone(),
-                epss_score: self.epss_score.and_then(|epss| epss.score.number()),
-                fix_available: fixes.as_ref().map(|fixes| !fixes.is_empty()),
-                fixed_version: text::keep(&own.collect::<Vec<_>>().join(", ")),
-                component_name: dependency.package.as_deref().and_then(text::keep),
-                component_version: version.and_then(text::keep),
-                component_purl: dependency.ecosystem.as_deref().and_then(|ecosystem| purl(ecosystem, package, version)),
-                file_path,
-                line_start,
-                line_end,
-                remediation: text::paragraphs([upgrades].into_iter().chain(advice)),
-                url: [self.line_of_code_url, dependency.lockfile_line_url].iter().flatten().find_map(|url| text::link(url)),
-                tags,
-                ..base
-            }
-        } else {
-            let (file_path, line_start, line_end) = self.location.map(Place::read).unwrap_or_default();
-            Finding {
-                title: text::line(short.or(class.as_deref()).unwrap_or("finding without a rule")),
-                description: text::paragraphs([message, self.ai_impact, explained.summary, explained.explanation]),
-                file_path,
-                line_start,
-                line_end,
-                remediation: text::paragraphs(advice),
-                url: self.line_of_code_url.as_deref().and_then(text::link),
-                tags,
-                ..base
-            }
-        };
-        Ok(Item::Finding(Box::new(finding)))
+        Said {
+            rule: rule.name.or_else(|| self.rule_name.take()),
+            class: rule.vulnerability_classes.0.into_iter().next(),
+            message: rule.message.or_else(|| self.rule_message.take()),
+            explained: assistant.rule_explanation.unwrap_or_default(),
+            advice: [guidance.summary, guidance.instructions, autofix.explanation, code],
+        }
+    }
+
+    /// What every product's findings are tagged with.
+    fn tags(&self, rule: &Rule) -> Vec<Box<str>> {
+        let confidence = self.confidence.as_deref().or(rule.confidence.as_deref());
+        let mut tags: Vec<Box<str>> = Vec::new();
+        tags.extend(self.categories.0.iter().chain(&rule.owasp_names.0).map(|tag| text::line(tag)));
+        tags.extend(confidence.map(|confidence| text::line(&format!("confidence: {confidence}"))));
+        tags
+    }
+
+    /// A finding of Supply Chain: what only those have.
+    fn in_package(self, said: Said, mut base: Finding) -> Finding {
+        let dependency = self.found_dependency.unwrap_or_default();
+        let package = dependency.package.as_deref().unwrap_or("unknown package");
+        let version = dependency.version.as_deref().filter(|version| !version.is_empty());
+        let placeholder = |id: &String| id.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("UNKNOWN-"));
+        let ids = Ids::of(self.vulnerability_identifier.filter(|id| !placeholder(id)));
+        let named = ids.cve.first().or(ids.other.first()).map(|id| &**id);
+        let about = named.or(said.class.as_deref()).or(said.short()).unwrap_or("a weakness");
+        let title = text::line(&format!("{package}{}{}: {about}", if version.is_some() { "@" } else { "" }, version.unwrap_or_default()));
+        base.tags.extend(self.reachability.map(|word| text::line(&format!("reachability: {word}"))));
+        base.tags.extend(dependency.transitivity.map(|word| text::line(&format!("transitivity: {word}"))));
+        base.tags.extend(self.is_malicious.filter(|malicious| *malicious).map(|_| "malicious".into()));
+        let upgrade = |fix: &Fix| Some(format!("Upgrade {} to {}.", fix.package.as_deref()?, fix.version.as_deref()?));
+        let fixes = self.fix_recommendations;
+        let upgrades = fixes.as_ref().map(|fixes| fixes.iter().filter_map(upgrade).collect::<Vec<_>>().join("\n"));
+        let own = fixes.iter().flatten().filter(|fix| fix.package == dependency.package).filter_map(|fix| fix.version.as_deref());
+        let lockfile = dependency.lockfile_line_url.as_deref().map(in_repository).filter(|(path, ..)| path.is_some());
+        let used = self.usage.and_then(|usage| usage.location).map(Place::read).filter(|(path, ..)| path.is_some());
+        let (file_path, line_start, line_end) = used.or(lockfile).or(self.location.map(Place::read)).unwrap_or_default();
+        Finding {
+            title,
+            description: text::paragraphs([said.message, said.explained.summary, said.explained.explanation, self.reachable_condition]),
+            cve: ids.cve,
+            identifiers: ids.other,
+            epss_score: self.epss_score.and_then(|epss| epss.score.number()),
+            fix_available: fixes.as_ref().map(|fixes| !fixes.is_empty()),
+            fixed_version: text::keep(&own.collect::<Vec<_>>().join(", ")),
+            component_name: dependency.package.as_deref().and_then(text::keep),
+            component_version: version.and_then(text::keep),
+            component_purl: dependency.ecosystem.as_deref().and_then(|ecosystem| purl(ecosystem, package, version)),
+            file_path,
+            line_start,
+            line_end,
+            remediation: text::paragraphs([upgrades].into_iter().chain(said.advice)),
+            url: [self.line_of_code_url, dependency.lockfile_line_url].iter().flatten().find_map(|url| text::link(url)),
+            ..base
+        }
+    }
+
+    /// A finding of Code or of AI detection: what only those have.
+    fn in_code(self, said: Said, base: Finding) -> Finding {
+        let (file_path, line_start, line_end) = self.location.map(Place::read).unwrap_or_default();
+        Finding {
+            title: text::line(said.short().or(said.class.as_deref()).unwrap_or("finding without a rule")),
+            description: text::paragraphs([said.message, self.ai_impact, said.explained.summary, said.explained.explanation]),
+            file_path,
+            line_start,
+            line_end,
+            remediation: text::paragraphs(said.advice),
+            url: self.line_of_code_url.as_deref().and_then(text::link),
+            ..base
+        }
     }
 
     /// Whether it is a finding of Supply Chain in the list of another product, or the other way round.

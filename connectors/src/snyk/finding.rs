@@ -7,7 +7,10 @@ use std::{
 
 use super::{
     v1::{Fixes, Ignores},
-    wire::{Class, Coordinate, Dependency, Issue, Place, Problem, Project, Remedy, SourceLocation, WireSeverity},
+    wire::{
+        Class, Coordinate, Dependency, Issue, IssueAttributes, Place, Problem, Project, ProjectAttributes, Remedy, SourceLocation,
+        WireSeverity,
+    },
 };
 use crate::prelude::*;
 
@@ -30,124 +33,36 @@ pub(super) fn finding(issue: Issue, org: &Scope, around: &Around, cx: &Cx) -> It
     let item = relationships.scan_item.data;
     let project = around.projects.get(&item.id).and_then(|project| project.as_ref().as_ref()).map(|project| &project.attributes);
     let project_kind = project.and_then(|project| project.kind.as_deref()).unwrap_or_default();
-    let category = match about.kind.to_ascii_lowercase().as_str() {
-        "package_vulnerability" if package_kind(project_kind).is_some_and(|kind| matches!(kind, "deb" | "apk" | "rpm")) => {
-            Category::Container
-        }
-        "package_vulnerability" if matches!(project_kind, "dockerfile" | "linux") => Category::Container,
-        "package_vulnerability" => Category::Sca,
-        "license" if !around.licenses => return Item::Skipped { key: id.into(), reason: "license issue" },
-        "license" => Category::Sca,
-        "code" => Category::Sast,
-        "config" | "custom" => Category::Iac,
-        "cloud" => Category::Cloud,
-        other => cx.unknown("type of issue", other, Category::Misconfiguration),
+    let Some(category) = category(&about.kind, project_kind, around.licenses, cx) else {
+        return Item::Skipped { key: id.into(), reason: "license issue" };
     };
     let level = &about.effective_severity_level;
     let severity = Severity::of_word(level).unwrap_or_else(|| cx.unknown("severity", level, Severity::Unknown));
     let ignore = around.ignores.get(&item.id).and_then(|ignores| ignores.get(&about.key)).filter(|_| about.ignored);
-    let (state, word) = match (about.status.to_ascii_lowercase().as_str(), about.ignored) {
-        ("resolved", _) => {
-            let how = about.resolution.as_ref().and_then(|resolution| resolution.kind.as_deref());
-            (State::Fixed, how.map(|how| ["resolved: ", how].concat()))
-        }
-        ("open", false) => (State::Open, None),
-        ("open", true) => match ignore.map(|ignore| ignore.kind.as_str()).filter(|kind| !kind.is_empty()) {
-            None => (State::RiskAccepted, Some("open, ignored".to_owned())),
-            Some(kind) => {
-                let state = if kind == "not-vulnerable" { State::FalsePositive } else { State::RiskAccepted };
-                if !matches!(kind, "not-vulnerable" | "wont-fix" | "temporary-ignore") {
-                    cx.unknown("reason of an ignore", kind, ());
-                }
-                (state, Some(["open, ignored: ", kind].concat()))
-            }
-        },
-        (other, _) => cx.unknown("status", other, (State::Open, None)),
-    };
+    let (state, word) = state(&about, ignore.map(|ignore| ignore.kind.as_str()), cx);
 
-    let problems = about.problems.unwrap_or_default();
-    let own = rule_of(&problems);
-    // A finding of Snyk Code has its own fingerprint for a problem: that is no rule.
-    let rule = own.map(|problem| problem.id.as_str()).or(matches!(category, Category::Sca | Category::Container).then_some(&*about.key));
-    let rule = rule.filter(|rule| category != Category::Sast || *rule != about.key);
+    let problems = about.problems.as_deref().unwrap_or_default();
+    let own = rule_of(problems);
+    let rule = rule(&about, category, own);
     let fix = around.fixes.get(&item.id).filter(|_| state != State::Fixed);
     let fix = fix.and_then(|fixes| fixes.get(&own.map_or(&*about.key, |problem| &*problem.id).to_ascii_lowercase()));
-    let (weaknesses, others): (Vec<&Class>, Vec<&Class>) = about.classes.iter().flatten().partition(|class| class.is_weakness());
-    let named = weaknesses.into_iter().map(|class| &class.id).chain(problems.iter().map(|problem| &problem.id));
-    let mut ids = Ids::of(named.filter(|word| category != Category::Sast || **word != about.key));
-    [&mut ids.cve, &mut ids.cwe, &mut ids.other].into_iter().for_each(|list| list.sort_unstable());
-
-    // A coordinate may be resolved while the issue is open.
-    let coordinates = about.coordinates.unwrap_or_default();
-    let (open, resolved): (Vec<&Coordinate>, Vec<&Coordinate>) =
-        coordinates.iter().partition(|coordinate| coordinate.state.as_deref() != Some("resolved"));
-    let standing = if open.is_empty() { resolved } else { open };
-    let places: Vec<&Place> = standing.iter().flat_map(|coordinate| coordinate.representations.iter().flatten()).collect();
-    let mut packages: Vec<&Dependency> = places.iter().filter_map(|place| place.dependency.as_ref()).collect();
-    packages.sort_unstable();
-    let mut sources: Vec<&SourceLocation> = places.iter().filter_map(|place| place.source_location.as_ref()).collect();
-    sources.sort_by_key(|source| (source.file.as_deref(), source.start()));
-    let (package, source) = (packages.first().copied(), sources.first().copied());
-    let version = package.and_then(|package| package.package_version.as_deref());
-    let region = source.and_then(|source| source.region.as_ref());
-    let resource = places.iter().filter_map(|place| place.cloud_resource.as_ref()?.resource.as_ref()).next();
-    let path = places.iter().find_map(|place| place.resource_path.as_deref());
-    let flags: Vec<bool> = standing.iter().flat_map(|coordinate| coordinate.fixable()).flatten().collect();
-
-    let mut tags: Vec<Box<str>> = vec![text::line(&about.kind)];
-    let mut tag = |tag: &str| {
-        let tag = text::line(tag);
-        if !tag.is_empty() && !tags.contains(&tag) && tags.len() < 50 {
-            tags.push(tag);
-        }
-    };
-    tag(project.and_then(|project| project.origin.as_deref()).unwrap_or_default());
-    project.iter().flat_map(|project| project.tags()).for_each(|text| tag(&text));
-    let words = standing.iter().filter_map(|coordinate| coordinate.reachability.as_deref());
-    let words: BTreeSet<&str> = words.filter(|word| !matches!(*word, "no-info" | "not-applicable")).collect();
-    words.into_iter().for_each(|word| tag(&["reachability ", word].concat()));
-    others.iter().map(|class| class.tag()).collect::<BTreeSet<_>>().iter().for_each(|class| tag(class));
-    if let Some(score) = about.risk.and_then(|risk| risk.score).and_then(|score| score.value.0) {
-        tag(&["risk score ", &score].concat());
-    }
-    let exploit = about.exploit_details;
-    let levels = exploit.as_ref().and_then(|exploit| exploit.maturity_levels.as_deref()).unwrap_or_default();
-    // By the newest CVSS: "CVSSv4" sorts last.
-    let level = levels.iter().max_by_key(|level| &level.format).and_then(|level| level.level.as_deref());
-    if let Some(level) = level.filter(|level| *level != "Not Defined") {
-        tag(&["exploit maturity ", level].concat());
-    }
-    if let Some(resource) = resource {
-        let name = resource.native_id.as_ref().or(resource.name.as_ref()).or(resource.id.as_ref());
-        [&resource.resource_type, &resource.location, &name.cloned()].into_iter().flatten().for_each(|word| tag(word));
-    }
-    path.iter().for_each(|path| tag(&["resource ", path].concat()));
-    packages.iter().filter(|other| Some(**other) != package).for_each(|other| tag(&["also in ", &other.to_string()].concat()));
-    sources.iter().skip(1).for_each(|other| tag(&["also at ", other.file.as_deref().unwrap_or_default()].concat()));
-
-    let mut links: Vec<String> = problems.iter().filter_map(|problem| problem.url.clone()).collect();
-    links.sort_unstable();
-    let page = if category == Category::Cloud { "rules/cloud/" } else { "vuln/" };
-    let has_page = category == Category::Cloud || about.kind == "package_vulnerability";
-    let own_page = rule.filter(|rule| has_page && !rule.contains(['/', '?', '#']));
-    links.extend(own_page.map(|rule| ["https://security.snyk.io/", page, rule].concat()));
     let fixed_in = fix.map(|fix| &fix.fixed_in[..]).unwrap_or_default();
+    let ids = identifiers(&about, category, problems);
+    let places = Places::of(about.coordinates.as_deref().unwrap_or_default());
+    let (package, source) = (places.packages.first().copied(), places.sources.first().copied());
+    let version = package.and_then(|package| package.package_version.as_deref());
+    let flags: Vec<bool> = places.standing.iter().flat_map(|coordinate| coordinate.fixable()).flatten().collect();
+    let end = source.and_then(|source| source.region.as_ref()?.end.as_ref()?.line.whole());
+    let (line_start, line_end) = lines(source.and_then(SourceLocation::start), end);
+
+    let reason = ignore.map(|ignore| ignore.reason.trim()).filter(|reason| !reason.is_empty());
     let description = [
         about.description.as_deref().or(fix.and_then(|fix| fix.description.as_deref())).map(str::to_owned),
-        ignore.map(|ignore| ignore.reason.trim()).filter(|reason| !reason.is_empty()).map(|reason| ["Ignored: ", reason].concat()),
+        reason.map(|reason| ["Ignored: ", reason].concat()),
     ];
-    let title = match package {
-        Some(package) if matches!(about.kind.as_str(), "package_vulnerability" | "license") => {
-            [&*about.title, " in ", &package.to_string()].concat()
-        }
-        _ => about.title,
-    };
-    let end = region.and_then(|region| region.end.as_ref()?.line.whole());
-    let (line_start, line_end) = lines(source.and_then(SourceLocation::start), end);
     // A resolved one was seen until then.
-    let resolved_at = about.resolution.and_then(|resolution| text::time(&resolution.resolved_at?));
+    let resolved_at = about.resolution.as_ref().and_then(|resolution| text::time(resolution.resolved_at.as_deref()?));
     let resolved_at = resolved_at.filter(|_| state == State::Fixed);
-    let seen = resolved_at.or_else(|| about.updated_at.as_deref().and_then(text::time));
     let link = match item.kind.as_str() {
         "project" => project_url(around.app.as_deref(), &org.title, &item.id, Some(&about.key)),
         "environment" => cloud_url(around.app.as_deref(), &org.title),
@@ -156,17 +71,18 @@ pub(super) fn finding(issue: Issue, org: &Scope, around: &Around, cx: &Cx) -> It
     Item::Finding(Box::new(Finding {
         rule: rule.and_then(text::keep),
         branch: project.and_then(|project| text::keep(project.target_reference.as_deref()?)),
-        title: text::line(&title),
+        title: title(&about, package),
         description: text::paragraphs(description),
         severity,
-        vendor_severity: Some(text::line(&about.effective_severity_level)),
+        vendor_severity: Some(text::line(level)),
         state,
         vendor_state: Some(text::line(word.as_deref().unwrap_or(&about.status))),
-        exploited: exploit
+        exploited: about
+            .exploit_details
             .as_ref()
             .and_then(|exploit| Some(exploit.sources.as_ref()?.iter().any(|source| source.eq_ignore_ascii_case("CISA")))),
         fix_available: (!flags.is_empty() || !fixed_in.is_empty()).then(|| flags.contains(&true) || !fixed_in.is_empty()),
-        cvss: cvss(about.severities.unwrap_or_default()),
+        cvss: cvss(about.severities.as_deref().unwrap_or_default()),
         component_name: package.and_then(|package| text::keep(package.package_name.as_deref()?)),
         component_version: version.and_then(text::keep),
         component_purl: package.and_then(|package| purl(project_kind, package.package_name.as_deref()?, version, rule.unwrap_or_default())),
@@ -178,18 +94,162 @@ pub(super) fn finding(issue: Issue, org: &Scope, around: &Around, cx: &Cx) -> It
         line_start,
         line_end,
         asset_key: Some(item.id.as_str().into()),
-        remediation: remediation(package, fixed_in, &standing),
-        reference_urls: text::links_of(links),
-        tags,
+        remediation: remediation(package, fixed_in, &places.standing),
+        reference_urls: links(&about.kind, category, rule, problems),
+        tags: tags(&about, project, &places),
         url: link,
         vendor_first_seen: about.created_at.as_deref().and_then(text::time),
-        vendor_last_seen: seen,
+        vendor_last_seen: resolved_at.or_else(|| about.updated_at.as_deref().and_then(text::time)),
         vendor_closed_at: resolved_at,
         cve: ids.cve,
         cwe: ids.cwe,
         identifiers: ids.other,
         ..Finding::new(id, item.id, category)
     }))
+}
+
+/// What sort of weakness it is; `None` for a license issue where those are not stored.
+fn category(kind: &str, project_kind: &str, licenses: bool, cx: &Cx) -> Option<Category> {
+    let system_package = package_kind(project_kind).is_some_and(|kind| matches!(kind, "deb" | "apk" | "rpm"));
+    Some(match kind.to_ascii_lowercase().as_str() {
+        "package_vulnerability" if system_package || matches!(project_kind, "dockerfile" | "linux") => Category::Container,
+        "package_vulnerability" => Category::Sca,
+        "license" if !licenses => return None,
+        "license" => Category::Sca,
+        "code" => Category::Sast,
+        "config" | "custom" => Category::Iac,
+        "cloud" => Category::Cloud,
+        other => cx.unknown("type of issue", other, Category::Misconfiguration),
+    })
+}
+
+/// The state, and the vendor's words for it where they are not its status alone. `ignore` is the kind of the ignore in force.
+fn state(about: &IssueAttributes, ignore: Option<&str>, cx: &Cx) -> (State, Option<String>) {
+    match (about.status.to_ascii_lowercase().as_str(), about.ignored) {
+        ("resolved", _) => {
+            let how = about.resolution.as_ref().and_then(|resolution| resolution.kind.as_deref());
+            (State::Fixed, how.map(|how| ["resolved: ", how].concat()))
+        }
+        ("open", false) => (State::Open, None),
+        ("open", true) => match ignore.filter(|kind| !kind.is_empty()) {
+            None => (State::RiskAccepted, Some("open, ignored".to_owned())),
+            Some(kind) => {
+                let state = if kind == "not-vulnerable" { State::FalsePositive } else { State::RiskAccepted };
+                if !matches!(kind, "not-vulnerable" | "wont-fix" | "temporary-ignore") {
+                    cx.unknown("reason of an ignore", kind, ());
+                }
+                (state, Some(["open, ignored: ", kind].concat()))
+            }
+        },
+        (other, _) => cx.unknown("status", other, (State::Open, None)),
+    }
+}
+
+fn title(about: &IssueAttributes, package: Option<&Dependency>) -> Box<str> {
+    match package {
+        Some(package) if matches!(about.kind.as_str(), "package_vulnerability" | "license") => {
+            text::line(&[&*about.title, " in ", &package.to_string()].concat())
+        }
+        _ => text::line(&about.title),
+    }
+}
+
+/// The rule: a finding of Snyk Code has its own fingerprint for a problem, which is none.
+fn rule<'a>(about: &'a IssueAttributes, category: Category, own: Option<&'a Problem>) -> Option<&'a str> {
+    let rule = own.map(|problem| problem.id.as_str()).or(matches!(category, Category::Sca | Category::Container).then_some(&*about.key));
+    rule.filter(|rule| category != Category::Sast || *rule != about.key)
+}
+
+fn identifiers(about: &IssueAttributes, category: Category, problems: &[Problem]) -> Ids {
+    let weaknesses = about.classes.iter().flatten().filter(|class| class.is_weakness());
+    let named = weaknesses.map(|class| &class.id).chain(problems.iter().map(|problem| &problem.id));
+    let mut ids = Ids::of(named.filter(|word| category != Category::Sast || **word != about.key));
+    [&mut ids.cve, &mut ids.cwe, &mut ids.other].into_iter().for_each(|list| list.sort_unstable());
+    ids
+}
+
+/// Where an issue stands, in an order of its own: the vendor's is none.
+struct Places<'a> {
+    /// The coordinates that count. One may be resolved while the issue is open.
+    standing: Vec<&'a Coordinate>,
+    all: Vec<&'a Place>,
+    packages: Vec<&'a Dependency>,
+    sources: Vec<&'a SourceLocation>,
+}
+
+impl<'a> Places<'a> {
+    fn of(coordinates: &'a [Coordinate]) -> Self {
+        let (open, resolved): (Vec<&Coordinate>, Vec<&Coordinate>) =
+            coordinates.iter().partition(|coordinate| coordinate.state.as_deref() != Some("resolved"));
+        let standing = if open.is_empty() { resolved } else { open };
+        let all: Vec<&Place> = standing.iter().flat_map(|coordinate| coordinate.representations.iter().flatten()).collect();
+        let mut packages: Vec<&Dependency> = all.iter().filter_map(|place| place.dependency.as_ref()).collect();
+        packages.sort_unstable();
+        let mut sources: Vec<&SourceLocation> = all.iter().filter_map(|place| place.source_location.as_ref()).collect();
+        sources.sort_by_key(|source| (source.file.as_deref(), source.start()));
+        Places { standing, all, packages, sources }
+    }
+}
+
+fn links(kind: &str, category: Category, rule: Option<&str>, problems: &[Problem]) -> Vec<Box<str>> {
+    let mut links: Vec<String> = problems.iter().filter_map(|problem| problem.url.clone()).collect();
+    links.sort_unstable();
+    let page = if category == Category::Cloud { "rules/cloud/" } else { "vuln/" };
+    let has_page = category == Category::Cloud || kind == "package_vulnerability";
+    let own_page = rule.filter(|rule| has_page && !rule.contains(['/', '?', '#']));
+    links.extend(own_page.map(|rule| ["https://security.snyk.io/", page, rule].concat()));
+    text::links_of(links)
+}
+
+/// Tags, each once and of a bounded number.
+struct Tags(Vec<Box<str>>);
+
+impl Tags {
+    fn add(&mut self, tag: &str) {
+        const MOST: usize = 50;
+        let tag = text::line(tag);
+        if !tag.is_empty() && !self.0.contains(&tag) && self.0.len() < MOST {
+            self.0.push(tag);
+        }
+    }
+}
+
+fn tags(about: &IssueAttributes, project: Option<&ProjectAttributes>, places: &Places<'_>) -> Vec<Box<str>> {
+    let mut tags = Tags(vec![text::line(&about.kind)]);
+    tags.add(project.and_then(|project| project.origin.as_deref()).unwrap_or_default());
+    project.iter().flat_map(|project| project.tags()).for_each(|text| tags.add(&text));
+    let words = places.standing.iter().filter_map(|coordinate| coordinate.reachability.as_deref());
+    let words: BTreeSet<&str> = words.filter(|word| !matches!(*word, "no-info" | "not-applicable")).collect();
+    words.into_iter().for_each(|word| tags.add(&["reachability ", word].concat()));
+    let others = about.classes.iter().flatten().filter(|class| !class.is_weakness());
+    others.map(Class::tag).collect::<BTreeSet<_>>().iter().for_each(|class| tags.add(class));
+    if let Some(score) = about.risk.as_ref().and_then(|risk| risk.score.as_ref()?.value.0.as_deref()) {
+        tags.add(&["risk score ", score].concat());
+    }
+    let levels = about.exploit_details.as_ref().and_then(|exploit| exploit.maturity_levels.as_deref()).unwrap_or_default();
+    // By the newest CVSS: "CVSSv4" sorts last.
+    let level = levels.iter().max_by_key(|level| &level.format).and_then(|level| level.level.as_deref());
+    if let Some(level) = level.filter(|level| *level != "Not Defined") {
+        tags.add(&["exploit maturity ", level].concat());
+    }
+    places.tag(&mut tags);
+    tags.0
+}
+
+impl Places<'_> {
+    /// Adds what is not shown elsewhere: the resource, and the places beside the first.
+    fn tag(&self, tags: &mut Tags) {
+        if let Some(resource) = self.all.iter().find_map(|place| place.cloud_resource.as_ref()?.resource.as_ref()) {
+            let name = resource.native_id.as_ref().or(resource.name.as_ref()).or(resource.id.as_ref());
+            [resource.resource_type.as_ref(), resource.location.as_ref(), name].into_iter().flatten().for_each(|word| tags.add(word));
+        }
+        let path = self.all.iter().find_map(|place| place.resource_path.as_deref());
+        path.iter().for_each(|path| tags.add(&["resource ", path].concat()));
+        let first = self.packages.first();
+        self.packages.iter().filter(|other| Some(*other) != first).for_each(|other| tags.add(&["also in ", &other.to_string()].concat()));
+        let others = self.sources.iter().skip(1).map(|other| other.file.as_deref().unwrap_or_default());
+        others.for_each(|file| tags.add(&["also at ", file].concat()));
+    }
 }
 
 /// The problem whose id is the rule: Snyk's own, else one of a part of Snyk (`snyk-cloud`), else one that is a rule.
@@ -228,17 +288,17 @@ impl SourceLocation {
 }
 
 /// The score that Snyk itself gives, else NVD's, else anybody's; of the newest version of CVSS; of several the highest.
-fn cvss(severities: Vec<WireSeverity>) -> Option<Cvss> {
-    let read = |severity: WireSeverity| {
+fn cvss(severities: &[WireSeverity]) -> Option<Cvss> {
+    let read = |severity: &WireSeverity| {
         let rank = match severity.source.as_deref().map(str::to_ascii_lowercase).as_deref() {
             Some("snyk") => 2,
             Some("nvd") => 1,
             _ => 0,
         };
-        let version = severity.version.0.unwrap_or_default();
-        Some((rank, Cvss::read(&version, severity.vector.as_deref(), severity.score.number())?))
+        let version = severity.version.0.as_deref().unwrap_or_default();
+        Some((rank, Cvss::read(version, severity.vector.as_deref(), severity.score.number())?))
     };
-    let best = severities.into_iter().filter_map(read).max_by(|(a, x), (b, y)| {
+    let best = severities.iter().filter_map(read).max_by(|(a, x), (b, y)| {
         let score = |cvss: &Cvss| cvss.score.unwrap_or_default();
         (a, &x.version).cmp(&(b, &y.version)).then(score(x).total_cmp(&score(y))).then(x.vector.cmp(&y.vector))
     });

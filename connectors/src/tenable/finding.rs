@@ -212,126 +212,154 @@ fn lineage(asset: &OnAsset, plugin: &Loose, port: &Port) -> Option<Box<str>> {
     Some([asset, plugin.text()?, port.port.text()?, &protocol].join("/").into())
 }
 
-pub(super) fn finding(wire: Vulnerability, container: &str, cx: &Cx) -> Result<Item, String> {
-    let Vulnerability { asset, plugin, port, .. } = wire;
-    let key = key(wire.finding_id, &asset, &plugin.id, &port).ok_or("neither `finding_id` nor asset and plugin")?;
-    let mut tags: Vec<Box<str>> = Vec::new();
-    let word = wire.severity.as_deref().map(str::trim).filter(|word| !word.is_empty());
-    let severity = match wire.severity_id.whole() {
-        Some(0) => Severity::Info,
-        Some(1) => Severity::Low,
-        Some(2) => Severity::Medium,
-        Some(3) => Severity::High,
-        Some(4) => Severity::Critical,
-        _ => match word.or(wire.severity_id.text()) {
-            Some(word) => Severity::of_word(word).unwrap_or_else(|| cx.unknown("severity", word, Severity::Unknown)),
-            None => Severity::Unknown,
-        },
-    };
-    let accepted = match wire.severity_modification_type.as_deref().map(str::to_ascii_uppercase).as_deref() {
-        None | Some("" | "NONE") => false,
-        Some("ACCEPTED") => true,
-        Some("RECASTED") => {
-            let before = ["info", "low", "medium", "high", "critical"];
-            let before = wire.severity_default_id.whole().and_then(|id| before.get(usize::try_from(id).ok()?));
-            tags.push(["recast from ", before.unwrap_or(&"another severity")].concat().into());
-            false
-        }
-        Some(other) => cx.unknown("change of a severity", other, false),
-    };
-    let told = text::line(wire.state.as_deref().unwrap_or("OPEN"));
-    let open = if accepted { State::RiskAccepted } else { State::Open };
-    let state = match told.to_ascii_uppercase().as_str() {
-        "FIXED" => State::Fixed,
-        "OPEN" => open,
-        "REOPENED" => {
-            tags.push("reopened".into());
-            open
-        }
-        _ => cx.unknown("state", &told, open),
-    };
-    let raw = |vector: &Option<Vector>, version: &str| {
-        let raw = vector.as_ref()?.raw.as_deref()?.trim();
-        Some(if raw.is_empty() || raw.starts_with("CVSS:") { raw.to_owned() } else { [version, raw].concat() })
-    };
-    let cvss = Cvss::read("4.0", raw(&plugin.cvss4_vector, "CVSS:4.0/").as_deref(), plugin.cvss4_base_score.number())
-        .or_else(|| Cvss::read("3.0", raw(&plugin.cvss3_vector, "CVSS:3.0/").as_deref(), plugin.cvss3_base_score.number()))
-        .or_else(|| Cvss::read("2.0", raw(&plugin.cvss_vector, "").as_deref(), plugin.cvss_base_score.number()));
-    let mut kev = [&plugin.vpr_v2, &plugin.vpr].into_iter().flatten().find_map(|vpr| vpr.on_cisa_kev);
-    let mut named: Vec<String> = plugin.cve.iter().map(str::to_owned).collect();
-    let mut identifiers: Vec<Box<str>> = plugin.bid.iter().map(|bid| ["BID:", &text::line(bid)].concat().into()).collect();
-    for (kind, id) in plugin.xrefs.iter().flatten().filter_map(Xref::parts) {
-        match kind.trim().to_ascii_uppercase().as_str() {
-            kind @ ("CVE" | "CWE") if id.to_ascii_uppercase().contains(kind) => named.push(id.to_owned()),
-            kind @ ("CVE" | "CWE") => named.push([kind, "-", id.trim()].concat()),
-            "CISA-KNOWN-EXPLOITED" => kev = Some(true),
-            _ => identifiers.push(text::line(&[kind, ":", id].concat())),
-        }
-    }
-    // Sets, whatever their order.
-    named.sort_unstable();
-    let Ids { cve, cwe, other } = Ids::of(named);
-    identifiers.extend(other);
-    identifiers.sort_unstable();
-    identifiers.dedup();
-    let vpr = [&plugin.vpr, &plugin.vpr_v2].into_iter().flatten().find_map(|vpr| vpr.score.number());
-    tags.extend([&plugin.family, &wire.source].into_iter().flatten().map(|tag| text::line(tag)));
-    tags.extend(vpr.map(|score| format!("VPR {score}").into()));
-    let notes = [(plugin.exploit_available, "exploit available"), (plugin.exploited_by_malware, "exploited by malware")];
-    tags.extend(notes.into_iter().filter(|(yes, _)| *yes == Some(true)).map(|(_, note)| note.into()));
-    tags.extend(
-        port.service.as_deref().filter(|service| !service.is_empty()).map(|service| ["service ", &text::line(service)].concat().into()),
-    );
-
+pub(super) fn finding(mut wire: Vulnerability, container: &str, cx: &Cx) -> Result<Item, String> {
+    let key = key(wire.finding_id.take(), &wire.asset, &wire.plugin.id, &wire.port).ok_or("neither `finding_id` nor asset and plugin")?;
+    let word = wire.severity.as_deref().map(str::trim).filter(|word| !word.is_empty()).or(wire.severity_id.text());
+    let standing = Standing::read(&wire, cx);
+    let weaknesses = Weaknesses::of(&wire.plugin);
+    let tags = tags(&wire, standing.tags);
+    let (asset, plugin, port) = (&wire.asset, &wire.plugin, &wire.port);
     let software = wire.software_vulns.as_deref().and_then(<[_]>::first);
     let identifier = software.and_then(|software| software.identifier.as_deref());
-    let named = identifier.or(plugin.cpe.first()).and_then(platform);
-    let (product, version) = named.unwrap_or_default();
+    let (product, version) = identifier.or(plugin.cpe.first()).and_then(platform).unwrap_or_default();
     let fixed = software.and_then(|software| software.fixes.iter().flatten().find_map(|fix| fix.value.as_deref()));
     let fix_available = software.and_then(|software| software.fix_available);
-    let reason = wire.recast_reason.map(|reason| ["Reason: ", &reason].concat());
+    let reason = wire.recast_reason.as_ref().map(|reason| ["Reason: ", reason].concat());
     let id = plugin.id.text().unwrap_or_default();
     let page = (!id.is_empty()).then(|| ["https://www.tenable.com/plugins/nessus/", id].concat());
-    let reference_urls = text::links_of(plugin.see_also.sorted().into_iter().chain(page.as_deref()));
+    let name = plugin.name.as_deref().map(|name| text::line(&text::plain(name))).filter(|name| !name.is_empty());
+    let scan = wire.scan.as_ref().and_then(|scan| scan.schedule_uuid.as_deref()).filter(|scan| !scan.is_empty());
     Ok(Item::Finding(Box::new(Finding {
-        lineage: lineage(&asset, &plugin.id, &port),
+        lineage: lineage(asset, &plugin.id, port),
         record_sticky: true,
         rule: text::keep(id),
-        title: plugin
-            .name
-            .as_deref()
-            .map(|name| text::line(&text::plain(name)))
-            .filter(|name| !name.is_empty())
-            .unwrap_or_else(|| ["Plugin ", id].concat().into()),
+        title: name.unwrap_or_else(|| ["Plugin ", id].concat().into()),
         description: paragraphs([&plugin.synopsis, &plugin.description, &wire.output, &reason]),
-        severity,
-        vendor_severity: word.or(wire.severity_id.text()).map(text::line),
-        state,
-        vendor_state: Some(if accepted { [&told, ", ACCEPTED"].concat().into() } else { told }),
-        cve,
-        cwe,
-        identifiers,
-        cvss,
+        severity: severity(&wire.severity_id, word, cx),
+        vendor_severity: word.map(text::line),
+        state: standing.state,
+        vendor_state: Some(standing.word),
+        cve: weaknesses.ids.cve,
+        cwe: weaknesses.ids.cwe,
+        identifiers: weaknesses.ids.other,
+        cvss: cvss(plugin),
         epss_score: plugin.epss_score.number().map(|percent| percent / 100.0),
-        exploited: kev,
+        exploited: weaknesses.exploited,
         fix_available: fix_available.or(plugin.has_patch.filter(|has| *has)).or(plugin.vendor_unpatched.filter(|not| *not).map(|not| !not)),
         component_name: software.and_then(|software| text::keep(software.product.as_deref()?)).or(text::keep(product)),
         component_version: software.and_then(|software| text::keep(software.version.as_deref()?)).or(text::keep(version)),
         component_purl: identifier.and_then(text::purl),
         fixed_version: fixed.and_then(|fixed| text::keep(if fixed.starts_with("pkg:") { package_version(fixed)? } else { fixed })),
-        endpoint: endpoint(&asset, &port),
+        endpoint: endpoint(asset, port),
         remediation: paragraphs([&plugin.solution, &plugin.workaround]),
-        reference_urls,
+        reference_urls: text::links_of(plugin.see_also.sorted().into_iter().chain(page.as_deref())),
         tags,
         vendor_first_seen: wire.first_found.as_deref().and_then(text::time),
         vendor_last_seen: wire.last_found.as_deref().and_then(text::time),
-        asset_key: asset.uuid.map(Into::into),
-        ..Finding::new(
-            key,
-            wire.scan.and_then(|scan| scan.schedule_uuid).filter(|scan| !scan.is_empty()).unwrap_or_else(|| container.to_owned()),
-            Category::Infrastructure,
-        )
+        asset_key: asset.uuid.as_deref().map(Into::into),
+        ..Finding::new(key, scan.unwrap_or(container), Category::Infrastructure)
     })))
+}
+
+/// By the number, else by the word.
+fn severity(id: &Loose, word: Option<&str>, cx: &Cx) -> Severity {
+    match (id.whole(), word) {
+        (Some(0), _) => Severity::Info,
+        (Some(1), _) => Severity::Low,
+        (Some(2), _) => Severity::Medium,
+        (Some(3), _) => Severity::High,
+        (Some(4), _) => Severity::Critical,
+        (_, Some(word)) => Severity::of_word(word).unwrap_or_else(|| cx.unknown("severity", word, Severity::Unknown)),
+        (_, None) => Severity::Unknown,
+    }
+}
+
+/// What scans and people say of a finding.
+struct Standing {
+    state: State,
+    /// The vendor's words.
+    word: Box<str>,
+    /// What else is to be said of it.
+    tags: Vec<Box<str>>,
+}
+
+impl Standing {
+    fn read(wire: &Vulnerability, cx: &Cx) -> Self {
+        let mut tags: Vec<Box<str>> = Vec::new();
+        let accepted = match wire.severity_modification_type.as_deref().map(str::to_ascii_uppercase).as_deref() {
+            None | Some("" | "NONE") => false,
+            Some("ACCEPTED") => true,
+            Some("RECASTED") => {
+                let before = ["info", "low", "medium", "high", "critical"];
+                let before = wire.severity_default_id.whole().and_then(|id| before.get(usize::try_from(id).ok()?));
+                tags.push(["recast from ", before.unwrap_or(&"another severity")].concat().into());
+                false
+            }
+            Some(other) => cx.unknown("change of a severity", other, false),
+        };
+        let told = text::line(wire.state.as_deref().unwrap_or("OPEN"));
+        let open = if accepted { State::RiskAccepted } else { State::Open };
+        let state = match told.to_ascii_uppercase().as_str() {
+            "FIXED" => State::Fixed,
+            "OPEN" => open,
+            "REOPENED" => {
+                tags.push("reopened".into());
+                open
+            }
+            _ => cx.unknown("state", &told, open),
+        };
+        Standing { state, word: if accepted { [&told, ", ACCEPTED"].concat().into() } else { told }, tags }
+    }
+}
+
+fn cvss(plugin: &Plugin) -> Option<Cvss> {
+    let raw = |vector: &Option<Vector>, version: &str| {
+        let raw = vector.as_ref()?.raw.as_deref()?.trim();
+        Some(if raw.is_empty() || raw.starts_with("CVSS:") { raw.to_owned() } else { [version, raw].concat() })
+    };
+    Cvss::read("4.0", raw(&plugin.cvss4_vector, "CVSS:4.0/").as_deref(), plugin.cvss4_base_score.number())
+        .or_else(|| Cvss::read("3.0", raw(&plugin.cvss3_vector, "CVSS:3.0/").as_deref(), plugin.cvss3_base_score.number()))
+        .or_else(|| Cvss::read("2.0", raw(&plugin.cvss_vector, "").as_deref(), plugin.cvss_base_score.number()))
+}
+
+/// What the lists of weaknesses call it, as sets, whatever their order.
+struct Weaknesses {
+    ids: Ids,
+    /// Whether it is known to be exploited.
+    exploited: Option<bool>,
+}
+
+impl Weaknesses {
+    fn of(plugin: &Plugin) -> Self {
+        let mut exploited = [&plugin.vpr_v2, &plugin.vpr].into_iter().flatten().find_map(|vpr| vpr.on_cisa_kev);
+        let mut named: Vec<String> = plugin.cve.iter().map(str::to_owned).collect();
+        let mut others: Vec<Box<str>> = plugin.bid.iter().map(|bid| ["BID:", &text::line(bid)].concat().into()).collect();
+        for (kind, id) in plugin.xrefs.iter().flatten().filter_map(Xref::parts) {
+            match kind.trim().to_ascii_uppercase().as_str() {
+                kind @ ("CVE" | "CWE") if id.to_ascii_uppercase().contains(kind) => named.push(id.to_owned()),
+                kind @ ("CVE" | "CWE") => named.push([kind, "-", id.trim()].concat()),
+                "CISA-KNOWN-EXPLOITED" => exploited = Some(true),
+                _ => others.push(text::line(&[kind, ":", id].concat())),
+            }
+        }
+        named.sort_unstable();
+        let mut ids = Ids::of(named);
+        ids.other.extend(others);
+        ids.other.sort_unstable();
+        ids.other.dedup();
+        Weaknesses { ids, exploited }
+    }
+}
+
+fn tags(wire: &Vulnerability, mut tags: Vec<Box<str>>) -> Vec<Box<str>> {
+    let (plugin, service) = (&wire.plugin, wire.port.service.as_deref().filter(|service| !service.is_empty()));
+    let vpr = [&plugin.vpr, &plugin.vpr_v2].into_iter().flatten().find_map(|vpr| vpr.score.number());
+    tags.extend([&plugin.family, &wire.source].into_iter().flatten().map(|tag| text::line(tag)));
+    tags.extend(vpr.map(|score| format!("VPR {score}").into()));
+    let notes = [(plugin.exploit_available, "exploit available"), (plugin.exploited_by_malware, "exploited by malware")];
+    tags.extend(notes.into_iter().filter(|(yes, _)| *yes == Some(true)).map(|(_, note)| note.into()));
+    tags.extend(service.map(|service| ["service ", &text::line(service)].concat().into()));
+    tags
 }
 
 /// Plain texts one below the other: markup in them is what the plugin met or speaks of, not ours to read.

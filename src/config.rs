@@ -24,7 +24,7 @@ pub(crate) use read::nearest;
 pub use secret::SecretRef;
 pub(crate) use secret::variable;
 
-use crate::{store::Gate, sync::Plan};
+use crate::{store::ImportPolicy, sync::Plan};
 
 /// What a run is configured with.
 #[derive(Debug)]
@@ -242,7 +242,7 @@ impl Connection {
         Plan {
             connection: self.name.clone(),
             meta: self.entry.meta,
-            gate: Gate { minimum_severity: self.minimum_severity, import_closed: self.import_closed, auto_map: self.auto_map },
+            policy: ImportPolicy { minimum_severity: self.minimum_severity, import_closed: self.import_closed, auto_map: self.auto_map },
             full_sync_every: self.full_sync_every,
             close_missing_after: self.close_missing_after,
             settings,

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::{
     config::{Config, Connection},
     daemon,
-    store::{self, DueRow, OperationKind, RunningOperation, Standing, Store, Waiting},
+    store::{self, ConnectionFlags, DueRow, OperationKind, RunningOperation, Store, Waiting},
 };
 
 /// A due time may pass by this much before a connection counts as late.
@@ -224,7 +224,7 @@ pub fn summary(connections: &[ConnectionStatus]) -> String {
 
 /// What the word for a connection follows from.
 struct Known<'a> {
-    standing: &'a Standing,
+    standing: &'a ConnectionFlags,
     running: Option<&'a RunningOperation>,
     discover: &'a Line,
     sync: &'a Line,

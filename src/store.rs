@@ -54,14 +54,14 @@ pub(crate) use file::{make_folder, real};
 pub(crate) use lease::is_alive;
 pub use lease::{Lease, check_connectors};
 pub use mapping::{RecordAction, RecordChange, RecordFilter};
-pub use merge::{Delivered, Gate, PageCommit, Stored};
+pub use merge::{Delivered, ImportPolicy, PageCommit, Stored};
 pub use names::{Named, RECORD_STATES, ids_without_finding, is_there};
 pub use operations::{Kind as OperationKind, Outcome, Trigger};
 pub use passes::{Pass, PassEnd, ScopeRow};
 pub use read::{EndedOperation, Failures, FindingCount, RunningOperation, Waiting};
 pub use records::Discovered;
-pub use row::{Row, hash_of, prepare};
-pub use standing::{Refusal, Standing};
+pub use row::{PreparedFinding, hash_of, prepare};
+pub use standing::{ConnectionFlags, Refusal};
 pub use triage::{Decision, FindingFilter, Triage, Triaged};
 
 mod migrations {
@@ -232,7 +232,7 @@ pub(crate) struct Writer {
     connection: Connection,
     pub(crate) texts: merge::TextCache,
     log: disk::Log,
-    owed: Vec<Owed>,
+    deferred: Vec<Owed>,
 }
 
 /// What could not be written when it should have been.
@@ -249,10 +249,10 @@ impl Store {
         connection.pragma_update(None, "journal_mode", "wal").map_err(|error| damaged(path, error))?;
         migrate(path, &mut connection)?;
         disk::log_statements(&mut connection)?;
-        let mover = disk::move_log_beside(path, &mut connection)?;
+        let mover = disk::spawn_checkpointer(path, &mut connection)?;
         let (files, log) = (file::Files::of(path), disk::Log::of(path));
         let mut writer =
-            Writer { path: path.clone(), files: files.clone(), connection, texts: merge::TextCache::default(), log, owed: Vec::new() };
+            Writer { path: path.clone(), files: files.clone(), connection, texts: merge::TextCache::default(), log, deferred: Vec::new() };
         let (work, jobs) = mpsc::channel::<Work>();
         let write = move || {
             while let Ok(job) = jobs.recv() {
@@ -338,7 +338,7 @@ impl Store {
 
     /// Like [`Store::write`] for how something ended: when that cannot be written now (a full disk), it is written before
     /// whatever is written next.
-    pub(crate) fn write_or_owe<T, F>(&self, run: F) -> impl Future<Output = Result<T>> + Send + use<T, F>
+    pub(crate) fn write_or_defer<T, F>(&self, run: F) -> impl Future<Output = Result<T>> + Send + use<T, F>
     where
         T: Send + 'static,
         F: Fn(&Transaction<'_>) -> Result<T> + Send + 'static,
@@ -346,7 +346,7 @@ impl Store {
         self.ask(|writer| {
             let done = writer.transaction(|tx, _| run(tx));
             if done.as_ref().is_err_and(Error::passes) {
-                writer.owed.push(Box::new(move |tx| run(tx).map(drop)));
+                writer.deferred.push(Box::new(move |tx| run(tx).map(drop)));
             }
             done
         })
@@ -356,8 +356,8 @@ impl Store {
     ///
     /// # Errors
     /// When the store cannot be written.
-    pub async fn shorten_log(&self) -> Result<()> {
-        self.ask(Writer::shorten_log).await
+    pub async fn truncate_wal(&self) -> Result<()> {
+        self.ask(Writer::truncate_wal).await
     }
 
     fn ask<T, F>(&self, run: F) -> impl Future<Output = Result<T>> + Send + use<T, F>
@@ -382,10 +382,10 @@ impl Store {
 
 impl Writer {
     fn transaction<T>(&mut self, run: impl FnOnce(&Transaction<'_>, &mut merge::TextCache) -> Result<T>) -> Result<T> {
-        while let Some(owed) = self.owed.pop() {
-            match self.attempt(|tx, _| owed(tx)) {
+        while let Some(deferred) = self.deferred.pop() {
+            match self.attempt(|tx, _| deferred(tx)) {
                 Err(error) if error.passes() => {
-                    self.owed.push(owed);
+                    self.deferred.push(deferred);
                     return Err(error);
                 }
                 Err(error) => tracing::warn!(%error, "how something ended could not be written"),
@@ -529,15 +529,15 @@ mod tests {
             Ok(())
         };
         most("1").await.expect("the size that it has now");
-        let refused = store.write_or_owe(move |tx| long(tx, "owed ")).await.expect_err("there is no room");
+        let refused = store.write_or_defer(move |tx| long(tx, "deferred ")).await.expect_err("there is no room");
         assert_eq!(refused.to_string(), "storage_full: the disk is full; nothing was lost, the next run goes on from the last stored page");
         assert!(store.write(move |tx, _| long(tx, "other ")).await.is_err());
         most("1000000").await.expect("room");
         let names = "select group_concat(substr(name, 1, 5)) from products";
         let written: String = store.write(move |tx, _| Ok(tx.query_row(names, [], |row| row.get(0))?)).await.expect("written");
-        assert_eq!(written, "owed ", "what was owed, once, and nothing that was given up");
+        assert_eq!(written, "deferred ", "what was deferred, once, and nothing that was given up");
         let written: String = store.write(move |tx, _| Ok(tx.query_row(names, [], |row| row.get(0))?)).await.expect("written");
-        assert_eq!(written, "owed ");
+        assert_eq!(written, "deferred ");
     }
 
     #[test]

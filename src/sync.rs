@@ -21,7 +21,7 @@ use tracing::Instrument;
 use tributary_connectors::{Source, model::Severity};
 use uuid::Uuid;
 
-use crate::store::{self, AssetCounts, Closing, Counts, Discovered, Gate, Lease, OperationKind, Outcome, Store, Trigger};
+use crate::store::{self, AssetCounts, Closing, Counts, Discovered, ImportPolicy, Lease, OperationKind, Outcome, Store, Trigger};
 pub use progress::{Progress, Snapshot};
 use run::Run;
 
@@ -55,7 +55,7 @@ pub struct Plan {
     /// The connector's description.
     pub meta: &'static tributary_connectors::Meta,
     /// What is let in as a new row.
-    pub gate: Gate,
+    pub policy: ImportPolicy,
     /// How often everything is listed.
     pub full_sync_every: Duration,
     /// How long a record is Missing before its findings are closed; `None` for ever.
@@ -217,7 +217,7 @@ impl Engine {
         if let Err(error) = self.store.release(lease).await {
             tracing::warn!(%error, "the lease could not be given back");
         }
-        if let Err(error) = self.store.shorten_log().await {
+        if let Err(error) = self.store.truncate_wal().await {
             tracing::warn!(%error, "the write-ahead log could not be cleared");
         }
     }
@@ -273,8 +273,8 @@ impl Engine {
         progress: &Progress,
     ) -> Result<Report, Error> {
         let settings = plan.settings.clone();
-        let least = Severity::ALL.iter().position(|severity| *severity == plan.gate.minimum_severity).unwrap_or(0);
-        self.store.configured(lease, settings, i64::try_from(least).unwrap_or(0), plan.gate.import_closed).await?;
+        let least = Severity::ALL.iter().position(|severity| *severity == plan.policy.minimum_severity).unwrap_or(0);
+        self.store.configured(lease, settings, i64::try_from(least).unwrap_or(0), plan.policy.import_closed).await?;
         let operation = self.store.begin_operation(lease, kind, trigger).await?;
         let clock = Instant::now();
         let run = Arc::new(Run {

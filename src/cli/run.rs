@@ -79,7 +79,7 @@ pub(super) async fn sync(config: &[PathBuf], names: &[String], full: bool, dry: 
     let beside = engine.store.path().parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
     let folder = if dry { Some(tempfile::Builder::new().prefix(".tributary-dry-run-").tempdir_in(beside)?) } else { None };
     if let Some(folder) = &folder {
-        engine.store = engine.store.trial(folder.path())?;
+        engine.store = engine.store.dry_run_copy(folder.path())?;
         exit::say("dry run: this is what a sync would do; nothing is written");
     }
     let (exit, reports) = all(&config, &engine, names, Work::Sync(full), Trigger::Manual).await?;

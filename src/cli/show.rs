@@ -247,7 +247,7 @@ pub(super) fn state(paths: &[PathBuf], connection: &str, format: Format) -> anyh
     list(
         reader,
         &["list", "title", "full_at", "watermark", "mark", "full_due", "pages_read"],
-        "from (select s.list, s.title, s.full_at, s.watermark, s.mark, s.full_asked > s.full_given as full_due, p.pages as pages_read from scopes s
+        "from (select s.list, s.title, s.full_at, s.watermark, s.mark, s.full_requested > s.full_served as full_due, p.pages as pages_read from scopes s
          join connections c on c.id = s.connection_id left join passes p on p.scope_id = s.id where c.name = ?1) order by list, title",
         &[&connection],
         format,

@@ -117,13 +117,13 @@ pub(crate) fn merge(
         counts.unchanged += 1;
         return Ok(());
     }
-    let gone_seen = asset.gone.then_some(at);
+    let last_seen_at_close = asset.gone.then_some(at);
     tx.prepare_cached(
         "update asset_rows set scope_id = ?2, digest = ?3, record_key = ?4, kind = ?5, name = ?6, identifiers = ?7, attributes = ?8, tags = ?9,
-         state = ?10, gone_seen = case when ?10 = 'gone' then coalesce(gone_seen, ?11) end where seq = ?1",
+         state = ?10, last_seen_at_close = case when ?10 = 'gone' then coalesce(last_seen_at_close, ?11) end where seq = ?1",
     )?
     .execute(params![
-        seq, scope_id, row.digest, asset.record, asset.kind, asset.name, row.identifiers, row.attributes, row.tags, state, gone_seen
+        seq, scope_id, row.digest, asset.record, asset.kind, asset.name, row.identifiers, row.attributes, row.tags, state, last_seen_at_close
     ])?;
     counts.updated += 1;
     Ok(())
@@ -139,7 +139,7 @@ pub(crate) fn present(tx: &Transaction<'_>, scope_id: i64) -> Result<Vec<(i64, i
 /// Marks an asset as gone, last seen when its scope was last listed with it.
 pub(crate) fn close(tx: &Transaction<'_>, seq: i64) -> Result<()> {
     tx.prepare_cached(
-        "update asset_rows set state = 'gone', gone_seen = (select case when s.last_seen > asset_rows.first_seen then s.last_seen
+        "update asset_rows set state = 'gone', last_seen_at_close = (select case when s.last_seen > asset_rows.first_seen then s.last_seen
          else asset_rows.first_seen end from scopes s where s.id = asset_rows.scope_id) where seq = ?1",
     )?
     .execute([seq])?;

@@ -65,7 +65,7 @@ pub(super) fn over(tx: &Transaction<'_>, gone: &[Gone], arrived: &[i64], operati
     }
     for ((record_id, lineage), group) in groups {
         if let Some((old, new)) = pair(tx, record_id, lineage, &group, at)? {
-            hand_over(tx, &old, &new, operation, at)?;
+            carry_over_triage(tx, &old, &new, operation, at)?;
         }
     }
     Ok(())
@@ -115,7 +115,7 @@ fn has(tx: &Transaction<'_>, id: &str, event: &str) -> Result<bool> {
         .query_row([id, event], |row| row.get(0))?)
 }
 
-fn hand_over(tx: &Transaction<'_>, old: &Row, new: &Row, operation: Uuid, at: i64) -> Result<()> {
+fn carry_over_triage(tx: &Transaction<'_>, old: &Row, new: &Row, operation: Uuid, at: i64) -> Result<()> {
     tx.prepare_cached(
         "update finding_rows set first_seen = case when o.first_seen < finding_rows.first_seen then o.first_seen else finding_rows.first_seen end,
          updated_at = ?3 from (select first_seen from finding_rows where seq = ?1) as o where seq = ?2",

@@ -112,7 +112,7 @@ impl Store {
                 if scope.complete && scope.coverage == Coverage::Full {
                     absent.push(find(tx, scope)?);
                 } else {
-                    forget(tx, &scope.pass)?;
+                    delete_pass(tx, &scope.pass)?;
                 }
             }
             let (all_gone, all) = absent.iter().map(Absent::unexplained).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
@@ -125,9 +125,9 @@ impl Store {
                 }
                 let (held, closed): (Vec<Missed>, Vec<Missed>) =
                     absent.gone.iter().partition(|missed| missed.held || hold && !missed.explained);
-                apply(tx, operation, &absent, &held, &closed, &mut closing)?;
+                close_or_hold(tx, operation, &absent, &held, &closed, &mut closing)?;
                 failpoint::pass("close.applied");
-                forget(tx, &absent.scope.pass)?;
+                delete_pass(tx, &absent.scope.pass)?;
                 gone.extend(closed.iter().map(|missed| missed.gone));
             }
             carry::over(tx, &gone, &arrived, operation, now())?;
@@ -145,7 +145,7 @@ impl Store {
 fn find(tx: &Transaction<'_>, scope: ScopeClosing) -> Result<Absent> {
     let mut absent = Absent { unclosed: 0, gone: Vec::new(), once: Vec::new(), emptied: false, assets: Vec::new(), scope };
     let (began, ended): (i64, i64) = tx
-        .prepare_cached("select seq_began, seq_seen from scopes where id = ?1")?
+        .prepare_cached("select seq_at_start, seq_at_end from scopes where id = ?1")?
         .query_row([absent.scope.pass.scope_id], |row| Ok((row.get(0)?, row.get(1)?)))?;
     // What came in one pass with a finding stood beside it; what came in a pass that listed it once more may replace it.
     let since = |seq: i64| if seq > began { ended } else { began };
@@ -165,7 +165,7 @@ fn find(tx: &Transaction<'_>, scope: ScopeClosing) -> Result<Absent> {
          and source_state in ('open', 'false_positive', 'risk_accepted', 'suppressed')"
     })?;
     let mut absent_before = tx.prepare_cached(
-        "select seq_seen, explained, exists (select 1 from held_closes h where h.finding_seq = a.finding_seq)
+        "select seq_last_listed, explained, exists (select 1 from held_closes h where h.finding_seq = a.finding_seq)
          from absences a where finding_seq = ?1",
     )?;
     let present = assets::present(tx, absent.scope.pass.scope_id)?;
@@ -211,13 +211,20 @@ fn find(tx: &Transaction<'_>, scope: ScopeClosing) -> Result<Absent> {
     Ok(absent)
 }
 
-fn apply(tx: &Transaction<'_>, operation: Uuid, absent: &Absent, held: &[Missed], closed: &[Missed], closing: &mut Closing) -> Result<()> {
+fn close_or_hold(
+    tx: &Transaction<'_>,
+    operation: Uuid,
+    absent: &Absent,
+    held: &[Missed],
+    closed: &[Missed],
+    closing: &mut Closing,
+) -> Result<()> {
     let at = now();
     let scope_id = absent.scope.pass.scope_id;
     for Missed { gone, explained, .. } in absent.once.iter().chain(held) {
         tx.prepare_cached(
-            "insert into absences (finding_seq, scope_id, seq_seen, explained) values (?1, ?2, ?3, ?4)
-             on conflict (finding_seq) do update set scope_id = ?2, seq_seen = ?3, explained = ?4",
+            "insert into absences (finding_seq, scope_id, seq_last_listed, explained) values (?1, ?2, ?3, ?4)
+             on conflict (finding_seq) do update set scope_id = ?2, seq_last_listed = ?3, explained = ?4",
         )?
         .execute(params![gone.seq, scope_id, gone.since, explained])?;
     }
@@ -242,9 +249,9 @@ fn apply(tx: &Transaction<'_>, operation: Uuid, absent: &Absent, held: &[Missed]
     // What asked for a full pass after this one began asks on: it may have passed by what is wanted since.
     let noted = tx
         .prepare_cached(
-            "update scopes set full_at = ?2, full_given = coalesce((select full_asked from passes where id = ?4), full_given),
-             last_seen = case when ?3 then last_seen else ?2 end, seq_began = coalesce((select seq_at from passes where id = ?4), seq_began),
-             seq_seen = (select coalesce(max(seq), 0) from finding_rows) where id = ?1",
+            "update scopes set full_at = ?2, full_served = coalesce((select full_requested from passes where id = ?4), full_served),
+             last_seen = case when ?3 then last_seen else ?2 end, seq_at_start = coalesce((select seq_at_start from passes where id = ?4), seq_at_start),
+             seq_at_end = (select coalesce(max(seq), 0) from finding_rows) where id = ?1",
         )?
         .execute(params![scope_id, absent.scope.pass.started, !held.is_empty(), absent.scope.pass.id])?;
     passes::one_row(noted)
@@ -257,7 +264,7 @@ pub(super) fn close_row(tx: &Transaction<'_>, seq: i64, scope_id: i64, operation
     failpoint::pass("close.row");
     tx.prepare_cached(
         "update finding_rows set source_state = 'gone', closed_at = case when source_state = 'open' then ?2 else coalesce(closed_at, ?2) end,
-         updated_at = ?2, gone_seen = (select case when s.last_seen > finding_rows.first_seen then s.last_seen else finding_rows.first_seen end
+         updated_at = ?2, last_seen_at_close = (select case when s.last_seen > finding_rows.first_seen then s.last_seen else finding_rows.first_seen end
          from scopes s where s.id = ?3) where seq = ?1",
     )?
     .execute(params![seq, at, scope_id])?;
@@ -276,7 +283,7 @@ impl Store {
             let at = now();
             let held: Vec<(i64, i64, i64)> = tx
                 .prepare(
-                    "select h.finding_seq, h.scope_id, a.seq_seen from held_closes h join finding_rows f on f.seq = h.finding_seq
+                    "select h.finding_seq, h.scope_id, a.seq_last_listed from held_closes h join finding_rows f on f.seq = h.finding_seq
                      join absences a on a.finding_seq = h.finding_seq where h.operation = ?1 and f.scope_id = h.scope_id
                      and f.source_state in ('open', 'false_positive', 'risk_accepted', 'suppressed')",
                 )?
@@ -377,7 +384,7 @@ pub(super) fn seen_by_hash(tx: &Transaction<'_>, hash: i64) -> Result<()> {
 }
 
 /// A pass that has ended and been judged is of no further use.
-pub(super) fn forget(tx: &Transaction<'_>, pass: &Pass) -> Result<()> {
+pub(super) fn delete_pass(tx: &Transaction<'_>, pass: &Pass) -> Result<()> {
     tx.prepare_cached("delete from pass_pages where pass_id = ?1")?.execute([pass.id])?;
     passes::one_row(tx.prepare_cached("delete from passes where id = ?1")?.execute([pass.id])?)
 }

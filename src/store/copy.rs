@@ -62,7 +62,7 @@ impl Store {
     ///
     /// # Errors
     /// See [`Error`].
-    pub fn trial(&self, folder: &Path) -> Result<Store> {
+    pub fn dry_run_copy(&self, folder: &Path) -> Result<Store> {
         let file = folder.join("trial.db");
         self.copy_to(&file)?;
         let store = Store::open(&file, false)?;

@@ -23,8 +23,10 @@ impl Store {
     /// When it cannot.
     pub async fn beat(&self) -> Result<()> {
         self.write(|tx, _| {
-            tx.prepare_cached("insert into daemon (id, beat_at) values (1, ?1) on conflict (id) do update set beat_at = excluded.beat_at")?
-                .execute([now()])?;
+            tx.prepare_cached(
+                "insert into daemon_state (id, beat_at) values (1, ?1) on conflict (id) do update set beat_at = excluded.beat_at",
+            )?
+            .execute([now()])?;
             Ok(())
         })
         .await
@@ -37,7 +39,7 @@ impl Store {
     pub async fn note_reload(&self, reload: Reload) -> Result<()> {
         self.write(move |tx, _| {
             tx.execute(
-                "insert into daemon (id, beat_at, reload_at, reload_done, reload_text) values (1, ?1, ?1, ?2, ?3)
+                "insert into daemon_state (id, beat_at, reload_at, reload_done, reload_text) values (1, ?1, ?1, ?2, ?3)
                  on conflict (id) do update set reload_at = excluded.reload_at, reload_done = excluded.reload_done, reload_text = excluded.reload_text",
                 params![reload.at.as_microsecond(), reload.done, reload.text],
             )?;
@@ -53,7 +55,7 @@ impl Store {
     pub fn last_reload(&self) -> Result<Option<Reload>> {
         let found = self
             .reader()?
-            .query_row("select reload_at, reload_done, reload_text from daemon where reload_at is not null", [], |row| {
+            .query_row("select reload_at, reload_done, reload_text from daemon_state where reload_at is not null", [], |row| {
                 Ok((time(row.get(0)?), row.get(1)?, row.get(2)?))
             })
             .optional()?;

@@ -19,7 +19,7 @@ use crate::failpoint;
 
 /// What a sync leaves free: room for what people decide, and for saying how the sync ended.
 const RESERVE: u64 = 16 << 20;
-/// Pages in the log of which the writer is not to wait for the moving into the file: see [`move_log_beside`].
+/// Pages in the log of which the writer is not to wait for the moving into the file: see [`spawn_checkpointer`].
 const MANY: i32 = 2500;
 /// Pages in the log (60 MiB) at which the writer waits, so that the log can begin anew.
 const MOST: i32 = 7500;
@@ -31,7 +31,7 @@ const WARN: u64 = 1 << 30;
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Says no before the disk does.
-pub(super) fn room(path: &Path) -> Result<()> {
+pub(super) fn ensure_free_space(path: &Path) -> Result<()> {
     let Ok(disk) = rustix::fs::statvfs(path) else { return Ok(()) };
     // A file system that tells nothing tells of no block at all.
     let full = disk.f_blocks > 0 && disk.f_bavail.saturating_mul(disk.f_frsize) < RESERVE;
@@ -71,7 +71,7 @@ impl Log {
 
 impl Writer {
     /// After an operation: clears a log that a reader had kept from being cleared.
-    pub(super) fn shorten_log(&mut self) -> Result<()> {
+    pub(super) fn truncate_wal(&mut self) -> Result<()> {
         self.files.check()?;
         if self.log.bytes() >= LONG { self.checkpoint() } else { Ok(()) }
     }
@@ -90,7 +90,7 @@ impl Writer {
 /// the writer goes on meanwhile. The log can begin anew only when all of it was moved, so at [`MOST`] the writer moves the rest.
 ///
 /// The thread ends when the writer's connection is closed.
-pub(super) fn move_log_beside(path: &Path, writer: &mut Connection) -> Result<JoinHandle<()>> {
+pub(super) fn spawn_checkpointer(path: &Path, writer: &mut Connection) -> Result<JoinHandle<()>> {
     let (asks, asked) = mpsc::sync_channel::<()>(1);
     let file = path.to_owned();
     let beside = move || {

@@ -90,7 +90,7 @@ columns! {
 pub(super) const INSERTED: &[&str] = &[
     "id",
     "id_hash",
-    "id_twin",
+    "id_collision",
     "connection_id",
     "key",
     "first_seen",
@@ -100,7 +100,7 @@ pub(super) const INSERTED: &[&str] = &[
     "text_id",
     "cve_list_id",
     "digest",
-    "light_digest",
+    "volatile_digest",
     "fingerprint",
     "lineage",
     "updated_at",
@@ -108,22 +108,22 @@ pub(super) const INSERTED: &[&str] = &[
 
 /// Columns that the store adds when it changes a finding, as in [`INSERTED`].
 pub(super) const UPDATED: &[&str] =
-    &["scope_id", "record_id", "text_id", "cve_list_id", "digest", "light_digest", "fingerprint", "lineage", "updated_at"];
+    &["scope_id", "record_id", "text_id", "cve_list_id", "digest", "volatile_digest", "fingerprint", "lineage", "updated_at"];
 
 /// Columns that move when a finding is listed unchanged, as in [`INSERTED`].
-pub(super) const TOUCHED: &[&str] = &["scope_id", "light_digest", "lineage"];
+pub(super) const TOUCHED: &[&str] = &["scope_id", "volatile_digest", "lineage"];
 
 /// Inserts a finding; does nothing when a row has its place already.
 pub(super) static INSERT: LazyLock<String> = LazyLock::new(|| {
     let columns = [INSERTED, CHANGING, VOLATILE].concat();
     let places = vec!["?"; columns.len()].join(", ");
-    format!("insert into finding_rows ({}) values ({places}) on conflict (id_hash, id_twin) do nothing", columns.join(", "))
+    format!("insert into finding_rows ({}) values ({places}) on conflict (id_hash, id_collision) do nothing", columns.join(", "))
 });
 
 /// Changes a finding. The last three parameters: whether it is open now, since when it is closed if it was open before, its row.
 pub(super) static UPDATE: LazyLock<String> = LazyLock::new(|| {
     format!(
-        "update finding_rows set {}, gone_seen = null, closed_at = case when ? then null else coalesce(?, closed_at) end where seq = ?",
+        "update finding_rows set {}, last_seen_at_close = null, closed_at = case when ? then null else coalesce(?, closed_at) end where seq = ?",
         set(&[UPDATED, CHANGING, VOLATILE])
     )
 });

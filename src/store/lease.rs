@@ -72,7 +72,7 @@ impl Store {
     /// # Errors
     /// When the store cannot be written.
     pub async fn release(&self, lease: Lease) -> Result<()> {
-        let released = self.write_or_owe(move |tx| {
+        let released = self.write_or_defer(move |tx| {
             tx.execute(
                 "update leases set held_until = 0, waiting_until = null where connection_id = ?1 and fence = ?2",
                 params![lease.connection_id, lease.fence],

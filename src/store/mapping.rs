@@ -153,21 +153,21 @@ fn apply(tx: &Transaction<'_>, record: &mut Found, action: &RecordAction, at: i6
         (RecordAction::Map(name), "new" | "good" | "stale") => {
             let name = name.as_deref().unwrap_or(&record.change.name).to_owned();
             let product = records::product(tx, &name, at)?;
-            enter(tx, record, "good", Some(product), None, at)?;
+            set_state(tx, record, "good", Some(product), None, at)?;
             record.change.product = Some(name);
         }
         (RecordAction::Unmap, "good") => {
-            enter(tx, record, "new", None, None, at)?;
+            set_state(tx, record, "new", None, None, at)?;
             record.change.product = None;
         }
         (RecordAction::Ignore, "new" | "good") => {
             let former: Option<i64> = tx.query_row("select product_id from record_rows where id = ?1", [record.id], |row| row.get(0))?;
-            enter(tx, record, "ignored", None, former, at)?;
+            set_state(tx, record, "ignored", None, former, at)?;
             record.change.product = None;
         }
         (RecordAction::Restore { auto_map }, "ignored") => {
             if !auto_map.contains(&record.change.connection) {
-                return enter(tx, record, "new", None, None, at);
+                return set_state(tx, record, "new", None, None, at);
             }
             let former: Option<i64> =
                 tx.query_row("select former_product_id from record_rows where id = ?1", [record.id], |row| row.get(0))?;
@@ -175,14 +175,14 @@ fn apply(tx: &Transaction<'_>, record: &mut Found, action: &RecordAction, at: i6
                 Some(product) => product,
                 None => records::product(tx, &record.change.name, at)?,
             };
-            enter(tx, record, "good", Some(product), None, at)?;
+            set_state(tx, record, "good", Some(product), None, at)?;
             record.change.product = Some(tx.query_row("select name from products where id = ?1", [product], |row| row.get(0))?);
         }
         (RecordAction::Delete { close }, _) => {
             if *close {
                 record.change.closed = close_findings(tx, record.id, at)?;
             }
-            enter(tx, record, "deleted", None, None, at)?;
+            set_state(tx, record, "deleted", None, None, at)?;
             record.change.product = None;
         }
         _ => {}
@@ -190,14 +190,14 @@ fn apply(tx: &Transaction<'_>, record: &mut Found, action: &RecordAction, at: i6
     Ok(())
 }
 
-fn enter(tx: &Transaction<'_>, record: &mut Found, state: &str, product: Option<i64>, former: Option<i64>, at: i64) -> Result<()> {
+fn set_state(tx: &Transaction<'_>, record: &mut Found, state: &str, product: Option<i64>, former: Option<i64>, at: i64) -> Result<()> {
     tx.prepare_cached(
         "update record_rows set state = ?2, former_state = null, product_id = ?3, former_product_id = ?4,
          state_since = case when state = ?2 then state_since else ?5 end where id = ?1",
     )?
     .execute(params![record.id, state, product, former, at])?;
     if state == "good" && record.change.from != "good" {
-        records::list_again(tx, record.id)?;
+        records::request_full_pass(tx, record.id)?;
     }
     record.change.to = state.to_owned();
     Ok(())

@@ -17,7 +17,8 @@ use tributary_connectors::{
 use uuid::Uuid;
 
 use super::{
-    AssetCounts, AssetRow, Counts, Lease, Pass, PassEnd, Result, Row, Store, assets, close, disk, now, passes, quarantine, records, row,
+    AssetCounts, AssetRow, Counts, Lease, Pass, PassEnd, PreparedFinding, Result, Store, assets, close, disk, now, passes, quarantine,
+    records, row,
 };
 use crate::failpoint;
 
@@ -47,7 +48,7 @@ pub struct PageCommit {
     /// Assets, ready for the store.
     pub assets: Vec<AssetRow>,
     /// Findings, ready for the store.
-    pub rows: Vec<Row>,
+    pub rows: Vec<PreparedFinding>,
     /// Items that are delivered but never stored: id hash and reason.
     pub skipped: Vec<(i64, &'static str)>,
     /// What the operation has been delivered before.
@@ -67,14 +68,14 @@ pub struct PageCommit {
     /// How the pass ended, when this is its last page.
     pub end: Option<PassEnd>,
     /// What the connection lets in.
-    pub gate: Gate,
+    pub policy: ImportPolicy,
     /// Whether the scope was never read to its end, so that most findings are new: they are inserted without looking first.
     pub mostly_new: bool,
 }
 
 /// What a connection lets in as a new row.
 #[derive(Clone, Copy, Debug)]
-pub struct Gate {
+pub struct ImportPolicy {
     /// Least severity of a new row; `unknown` always passes.
     pub minimum_severity: Severity,
     /// Whether findings that were closed when first met are stored.
@@ -140,7 +141,7 @@ impl Store {
     pub(crate) fn commit_page(&self, lease: &Lease, page: PageCommit) -> impl Future<Output = Result<Stored>> + Send + use<> {
         let (lease, keep_raw, path) = (lease.clone(), self.keep_raw, self.path.clone());
         let stored = self.write(move |tx, texts| {
-            disk::room(&path)?;
+            disk::ensure_free_space(&path)?;
             lease.extend(tx)?;
             failpoint::pass("page.begin");
             let mut delivered = page.delivered.lock().unwrap_or_else(PoisonError::into_inner);
@@ -195,7 +196,7 @@ struct Before {
     seq: i64,
     id: row::Id,
     digest: i64,
-    light_digest: i64,
+    volatile_digest: i64,
     scope_id: i64,
     record_id: i64,
     source_state: String,
@@ -206,7 +207,8 @@ impl<'a> Merge<'a, '_> {
         let page = self.page;
         for (hash, record) in &page.records {
             self.hashes.push(*hash);
-            match records::discovered(self.tx, self.lease.connection_id, record, page.operation, page.gate.auto_map, self.at)? {
+            match records::upsert_from_discovery(self.tx, self.lease.connection_id, record, page.operation, page.policy.auto_map, self.at)?
+            {
                 records::Met::New => self.stored.counts.created += 1,
                 records::Met::Changed => self.stored.counts.updated += 1,
                 records::Met::Same => self.stored.counts.unchanged += 1,
@@ -252,7 +254,7 @@ impl<'a> Merge<'a, '_> {
         Ok(self.stored)
     }
 
-    fn created(&mut self, row: &Row, seq: i64) -> Result<()> {
+    fn created(&mut self, row: &PreparedFinding, seq: i64) -> Result<()> {
         self.stored.counts.created += 1;
         self.delivered.stored(row.id.hash);
         self.note_what_came_before(row, seq)
@@ -264,10 +266,10 @@ impl<'a> Merge<'a, '_> {
     }
 
     /// Stores one finding; returns the hash under which it counts as seen.
-    fn merge(&mut self, row: &'a Row) -> Result<i64> {
+    fn merge(&mut self, row: &'a PreparedFinding) -> Result<i64> {
         let (mut record_id, mut good) = self.record(&row.finding.record)?;
         let open = row.finding.state == State::Open;
-        let wanted = row.finding.severity == Severity::Unknown || row.finding.severity >= self.page.gate.minimum_severity;
+        let wanted = row.finding.severity == Severity::Unknown || row.finding.severity >= self.page.policy.minimum_severity;
         if self.page.mostly_new
             && good
             && open
@@ -298,15 +300,15 @@ impl<'a> Merge<'a, '_> {
         }
         match before {
             Some(before) => self.merge_known(&before, row, record_id)?,
-            None if !open && !self.page.gate.import_closed => self.leave_aside(hash, "closed when first met"),
+            None if !open && !self.page.policy.import_closed => self.leave_aside(hash, "closed when first met"),
             None if !wanted => self.leave_aside(hash, "below minimum severity"),
             None => {
                 // The id is not there: where its eight bytes are, they are another's.
-                let mut twin = 0;
+                let mut collision = 0;
                 let seq = loop {
-                    match self.insert(row, record_id, twin)? {
+                    match self.insert(row, record_id, collision)? {
                         Some(seq) => break seq,
-                        None => twin += 1,
+                        None => collision += 1,
                     }
                 };
                 self.created(row, seq)?;
@@ -316,13 +318,13 @@ impl<'a> Merge<'a, '_> {
     }
 
     /// Stores a finding that has a row.
-    fn merge_known(&mut self, before: &Before, row: &Row, record_id: i64) -> Result<()> {
+    fn merge_known(&mut self, before: &Before, row: &PreparedFinding, record_id: i64) -> Result<()> {
         let state_moved = before.source_state != row.finding.state.as_str();
         let same = before.digest == row.digest && !state_moved && before.record_id == record_id;
         let outranked = self.is_outranked(before, row, same)?;
         self.delivered.stored(before.id.hash);
         if same || outranked {
-            if !outranked && (before.light_digest != row.light_digest || before.scope_id != self.page.pass.scope_id) {
+            if !outranked && (before.volatile_digest != row.volatile_digest || before.scope_id != self.page.pass.scope_id) {
                 self.touch(before, row)?;
             }
             self.stored.counts.unchanged += 1;
@@ -347,13 +349,13 @@ impl<'a> Merge<'a, '_> {
         Ok(self
             .tx
             .prepare_cached(
-                "select seq, digest, light_digest, scope_id, record_id, source_state from finding_rows where id_hash = ?1 and id = ?2",
+                "select seq, digest, volatile_digest, scope_id, record_id, source_state from finding_rows where id_hash = ?1 and id = ?2",
             )?
             .query_row(params![id.hash, id.text], |row| {
                 Ok(Before {
                     seq: row.get(0)?,
                     digest: row.get(1)?,
-                    light_digest: row.get(2)?,
+                    volatile_digest: row.get(2)?,
                     scope_id: row.get(3)?,
                     record_id: row.get(4)?,
                     source_state: row.get(5)?,
@@ -368,7 +370,7 @@ impl<'a> Merge<'a, '_> {
         if let Some(known) = self.records.get(key) {
             return Ok(*known);
         }
-        let found = records::met(self.tx, self.lease.connection_id, key, self.page.gate.auto_map, self.at)?;
+        let found = records::upsert_from_finding(self.tx, self.lease.connection_id, key, self.page.policy.auto_map, self.at)?;
         self.records.insert(key, found);
         Ok(found)
     }

@@ -102,7 +102,7 @@ impl Store {
         vendor_total: Option<u64>,
     ) -> Result<Counts> {
         let (code, error) = error.unzip();
-        let counts = self.write_or_owe(move |tx| {
+        let counts = self.write_or_defer(move |tx| {
             let total = vendor_total.map(|total| i64::try_from(total).unwrap_or(i64::MAX));
             tx.execute(
                 "update operations set outcome = ?2, ended_at = ?3, code = ?4, error = ?5, detail = ?6, vendor_total = ?7 where id = ?1",

@@ -137,7 +137,7 @@ fn hashes<'a>(row: &'a rusqlite::Row<'_>) -> Result<impl Iterator<Item = i64> + 
 /// asked since it began to have everything read again.
 pub(crate) fn leave_mark(tx: &Transaction<'_>, pass: &Pass) -> Result<()> {
     tx.prepare_cached(
-        "update scopes set mark = (select case when p.full_asked = scopes.full_asked then p.mark end from passes p where p.id = ?2)
+        "update scopes set mark = (select case when p.full_requested = scopes.full_requested then p.mark end from passes p where p.id = ?2)
          where id = ?1 and exists (select 1 from passes where id = ?2 and ended is not null and incomplete is null)",
     )?
     .execute([pass.scope_id, pass.id])?;
@@ -165,14 +165,14 @@ impl Store {
                         None => None,
                     };
                     tx.prepare_cached(
-                        "insert into scopes (connection_id, list, key, title, record_id, seq_began, seq_seen)
+                        "insert into scopes (connection_id, list, key, title, record_id, seq_at_start, seq_at_end)
                          values (?1, ?2, ?3, ?4, ?5, (select coalesce(max(seq), 0) from finding_rows), (select coalesce(max(seq), 0) from finding_rows))
                          on conflict (connection_id, list, key) do update set title = excluded.title, record_id = excluded.record_id",
                     )?
                     .execute(params![lease.connection_id, scope.list, scope.key, scope.title, record_id])?;
                     let row = tx
                         .prepare_cached(
-                            "select id, mark, watermark, full_at, full_asked > full_given from scopes
+                            "select id, mark, watermark, full_at, full_requested > full_served from scopes
                              where connection_id = ?1 and list = ?2 and key = ?3",
                         )?
                         .query_row(params![lease.connection_id, scope.list, scope.key], |row| {
@@ -239,8 +239,8 @@ impl Store {
                 tx.prepare_cached("update pass_ids set last = last + 1 where id = 1 returning last")?.query_row([], |row| row.get(0))?;
             let opened = tx
                 .prepare_cached(
-                    "insert into passes (id, scope_id, started_at, is_full, since, cursor_at, full_asked, seq_at)
-                     select ?5, id, ?2, ?3, ?4, ?2, full_asked, (select coalesce(max(seq), 0) from finding_rows) from scopes where id = ?1",
+                    "insert into passes (id, scope_id, started_at, is_full, since, cursor_at, full_requested, seq_at_start)
+                     select ?5, id, ?2, ?3, ?4, ?2, full_requested, (select coalesce(max(seq), 0) from finding_rows) from scopes where id = ?1",
                 )?
                 .execute(params![scope.id, started, full, since.map(Timestamp::as_microsecond), id])?;
             one_row(opened)?;
@@ -258,7 +258,7 @@ impl Store {
         let (lease, pass) = (lease.clone(), pass.clone());
         self.write(move |tx, _| {
             lease.extend(tx)?;
-            close::forget(tx, &pass)
+            close::delete_pass(tx, &pass)
         })
         .await
     }
@@ -275,8 +275,10 @@ impl Store {
             let of = "scope_id in (select id from scopes where connection_id = ?1)";
             tx.execute(&format!("delete from pass_pages where pass_id in (select id from passes where {of})"), [id])?;
             tx.execute(&format!("delete from passes where {of}"), [id])?;
-            let scopes =
-                tx.execute("update scopes set mark = null, watermark = null, full_asked = full_asked + 1 where connection_id = ?1", [id])?;
+            let scopes = tx.execute(
+                "update scopes set mark = null, watermark = null, full_requested = full_requested + 1 where connection_id = ?1",
+                [id],
+            )?;
             Ok(scopes as u64)
         })
         .await

@@ -187,7 +187,7 @@ impl Store {
     pub async fn list_quarantined_again(&self, connection: Option<String>) -> Result<u64> {
         self.write_durably(move |tx| {
             let scopes = tx.execute(
-                "update scopes set full_asked = full_asked + 1, mark = null where id in (select s.id from scopes s join connections c on c.id = s.connection_id
+                "update scopes set full_requested = full_requested + 1, mark = null where id in (select s.id from scopes s join connections c on c.id = s.connection_id
                  join quarantine q on q.connection = c.name and q.scope = s.list || case when s.key = '' then '' else ' ' || s.key end
                  where ?1 is null or c.name = ?1)",
                 [&connection],

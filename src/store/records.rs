@@ -34,7 +34,7 @@ pub(crate) enum Met {
 }
 
 /// Stores a record that a discover lists.
-pub(crate) fn discovered(
+pub(crate) fn upsert_from_discovery(
     tx: &Transaction<'_>,
     connection_id: i64,
     record: &Record,
@@ -58,7 +58,7 @@ pub(crate) fn discovered(
         return Ok(Met::New);
     };
     if state == "deleted" {
-        again(tx, id, &record.name, auto_map, at)?;
+        recreate(tx, id, &record.name, auto_map, at)?;
     }
     listed(tx, connection_id, &record.key, operation, at)?;
     let same = (&*name, &*kind, url.as_deref(), &*old_attributes) == (&*record.name, &*record.kind, record.url.as_deref(), &*attributes);
@@ -88,7 +88,7 @@ pub(crate) fn listed(tx: &Transaction<'_>, connection_id: i64, key: &str, operat
     let Some((id, state)) = found else { return Ok(()) };
     seen_again(tx, id)?;
     if state == "missing" {
-        come_back(tx, id, at)?;
+        reinstate(tx, id, at)?;
     }
     Ok(())
 }
@@ -100,15 +100,15 @@ fn seen_again(tx: &Transaction<'_>, id: i64) -> Result<()> {
 }
 
 /// The record that a finding in a stream names, and whether its findings are stored.
-pub(crate) fn met(tx: &Transaction<'_>, connection_id: i64, key: &str, auto_map: bool, at: i64) -> Result<(i64, bool)> {
+pub(crate) fn upsert_from_finding(tx: &Transaction<'_>, connection_id: i64, key: &str, auto_map: bool, at: i64) -> Result<(i64, bool)> {
     let known: Option<(i64, String)> = tx
         .prepare_cached("select id, state from record_rows where connection_id = ?1 and key = ?2")?
         .query_row(params![connection_id, key], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     match known {
-        Some((id, state)) if state == "missing" => Ok((id, come_back(tx, id, at)? == "good")),
+        Some((id, state)) if state == "missing" => Ok((id, reinstate(tx, id, at)? == "good")),
         Some((id, state)) if state == "deleted" => {
-            again(tx, id, key, auto_map, at)?;
+            recreate(tx, id, key, auto_map, at)?;
             Ok((id, auto_map))
         }
         Some((id, state)) => {
@@ -129,14 +129,14 @@ pub(crate) fn still_there(tx: &Transaction<'_>, id: i64) -> Result<Option<bool>>
 }
 
 /// A deleted record that the vendor still has is met like a new one.
-fn again(tx: &Transaction<'_>, id: i64, name: &str, auto_map: bool, at: i64) -> Result<()> {
+fn recreate(tx: &Transaction<'_>, id: i64, name: &str, auto_map: bool, at: i64) -> Result<()> {
     seen_again(tx, id)?;
     let product_id = if auto_map { Some(product(tx, name, at)?) } else { None };
     tx.prepare_cached(
         "update record_rows set state = ?2, product_id = ?3, first_seen = ?4, last_seen = ?4, state_since = ?4 where id = ?1",
     )?
     .execute(params![id, if auto_map { "good" } else { "new" }, product_id, at])?;
-    if auto_map { list_again(tx, id) } else { Ok(()) }
+    if auto_map { request_full_pass(tx, id) } else { Ok(()) }
 }
 
 fn insert(tx: &Transaction<'_>, connection_id: i64, record: &Record, attributes: &str, auto_map: bool, at: i64) -> Result<i64> {
@@ -158,17 +158,17 @@ fn insert(tx: &Transaction<'_>, connection_id: i64, record: &Record, attributes:
     ])?;
     let id = tx.last_insert_rowid();
     if auto_map {
-        list_again(tx, id)?;
+        request_full_pass(tx, id)?;
     }
     Ok(id)
 }
 
 /// A record became Good, and its findings were left aside before: the next passes of its own lists, and of those that cover
 /// many records, are full ones.
-pub(super) fn list_again(tx: &Transaction<'_>, record_id: i64) -> Result<()> {
-    tx.prepare_cached("update scopes set full_asked = full_asked + 1 where record_id = ?1")?.execute([record_id])?;
+pub(super) fn request_full_pass(tx: &Transaction<'_>, record_id: i64) -> Result<()> {
+    tx.prepare_cached("update scopes set full_requested = full_requested + 1 where record_id = ?1")?.execute([record_id])?;
     tx.prepare_cached(
-        "update scopes set full_asked = full_asked + 1
+        "update scopes set full_requested = full_requested + 1
          where record_id is null and connection_id = (select connection_id from record_rows where id = ?1)",
     )?
     .execute([record_id])?;
@@ -176,7 +176,7 @@ pub(super) fn list_again(tx: &Transaction<'_>, record_id: i64) -> Result<()> {
 }
 
 /// Gives a missing record its former state back.
-fn come_back(tx: &Transaction<'_>, id: i64, at: i64) -> Result<String> {
+fn reinstate(tx: &Transaction<'_>, id: i64, at: i64) -> Result<String> {
     let state: String = tx
         .prepare_cached(
             "update record_rows set state = coalesce(former_state, 'good'), former_state = null, state_since = ?2, last_seen = ?2
@@ -184,7 +184,7 @@ fn come_back(tx: &Transaction<'_>, id: i64, at: i64) -> Result<String> {
         )?
         .query_row(params![id, at], |row| row.get(0))?;
     if state == "good" {
-        list_again(tx, id)?;
+        request_full_pass(tx, id)?;
     }
     Ok(state)
 }
@@ -264,7 +264,7 @@ impl Store {
             let id = lease.connection_id;
             for pass in &ended {
                 passes::leave_mark(tx, pass)?;
-                close::forget(tx, pass)?;
+                close::delete_pass(tx, pass)?;
             }
             tx.execute("update connections set discovered_at = ?2 where id = ?1", params![id, now()])?;
             let listed: i64 = tx.query_row(
@@ -330,7 +330,7 @@ impl Store {
                 |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
             )?;
             if old != settings || minimum_severity < least || (import_closed && !closed) {
-                tx.execute("update scopes set full_asked = full_asked + 1 where connection_id = ?1", [lease.connection_id])?;
+                tx.execute("update scopes set full_requested = full_requested + 1 where connection_id = ?1", [lease.connection_id])?;
             }
             if (&old, least, closed) != (&settings, minimum_severity, import_closed) {
                 tx.execute(

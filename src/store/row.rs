@@ -13,14 +13,14 @@ const NAMESPACE: Uuid = Uuid::from_u128(0x8b0e_6a52_73f1_4c1b_9d63_2a4f_0f6d_9e1
 
 /// A finding with its id and digests.
 #[derive(Debug)]
-pub struct Row {
+pub struct PreparedFinding {
     pub(crate) finding: Finding,
     pub(crate) id: Id,
     pub(crate) alternate: Option<Id>,
-    /// Over every column but the light ones: when it stands still, nothing has changed.
+    /// Over every column but the volatile ones: when it stands still, nothing has changed.
     pub(crate) digest: i64,
     /// Over what may move without being a change: `vendor_last_seen`, `url`, lineage, the raw item.
-    pub(crate) light_digest: i64,
+    pub(crate) volatile_digest: i64,
     pub(crate) lists: Lists,
     pub(crate) text_hash: String,
     pub(crate) fingerprint: Option<String>,
@@ -71,7 +71,7 @@ pub fn hash_of(connection: &str, kind: &str, key: &str) -> i64 {
 
 /// Computes ids and digests. `compress` says whether the raw item will be stored for certain (a scope's first pass);
 /// otherwise only the few rows that changed are compressed, by the writer.
-pub fn prepare(connection: &str, finding: Finding, compress: bool) -> Row {
+pub fn prepare(connection: &str, finding: Finding, compress: bool) -> PreparedFinding {
     let id = Id::of(connection, "finding", &finding.key);
     let alternate = finding.alternate_key.as_deref().map(|key| Id::of(connection, "finding", key));
     let lists = Lists {
@@ -84,15 +84,15 @@ pub fn prepare(connection: &str, finding: Finding, compress: bool) -> Row {
     let mut texts = Hasher::default();
     texts.text(finding.description.as_deref()).text(finding.remediation.as_deref()).text(Some(&lists.reference_urls));
     let text_hash = texts.hex();
-    let mut light = Hasher::default();
-    light.text(finding.raw.as_deref().map(RawValue::get)).text(finding.lineage.as_deref());
-    finding_columns::volatile(&finding, &lists).iter().for_each(|value| light.value(value));
+    let mut volatile = Hasher::default();
+    volatile.text(finding.raw.as_deref().map(RawValue::get)).text(finding.lineage.as_deref());
+    finding_columns::volatile(&finding, &lists).iter().for_each(|value| volatile.value(value));
     let raw = finding.raw.as_deref().filter(|_| compress).map(|raw| pack(raw.get()));
-    Row {
+    PreparedFinding {
         id,
         alternate,
         digest: digest(&finding, &lists, &text_hash),
-        light_digest: light.number(),
+        volatile_digest: volatile.number(),
         fingerprint: fingerprint(&finding),
         lineage: finding.lineage.as_deref().map(lineage),
         lists,
@@ -242,12 +242,12 @@ mod tests {
     }
 
     #[test]
-    fn light_columns_move_the_light_digest_only() {
+    fn volatile_columns_move_the_volatile_digest_only() {
         let base = prepare("c", finding(), false);
         for moved in [Finding { url: Some("https://x.example".into()), ..finding() }, Finding { lineage: Some("l".into()), ..finding() }] {
             let moved = prepare("c", moved, false);
             assert_eq!(base.digest, moved.digest);
-            assert_ne!(base.light_digest, moved.light_digest);
+            assert_ne!(base.volatile_digest, moved.volatile_digest);
         }
         let changed = prepare("c", Finding { title: "u".into(), ..finding() }, false);
         assert_ne!(base.digest, changed.digest);

@@ -16,7 +16,7 @@ const MOST: usize = 3;
 
 /// How a connection stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct ConnectionFlags {
     /// Since when it is paused.
     pub paused: Option<Timestamp>,
     /// The credential that the vendor refused last.
@@ -69,7 +69,7 @@ impl Store {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn standings(&self) -> Result<BTreeMap<String, Standing>> {
+    pub fn standings(&self) -> Result<BTreeMap<String, ConnectionFlags>> {
         standings(&self.reader()?)
     }
 
@@ -104,13 +104,13 @@ impl Store {
     pub async fn refuse(&self, name: &str, mark: Option<String>) -> Result<()> {
         let name = name.to_owned();
         self.write(move |tx, _| {
-            let update = "update connections set refused_at = ?2, refused_mark = ?3, refused_times = ?4 where name = ?1";
+            let update = "update connections set refused_at = ?2, credential_fingerprint = ?3, refused_times = ?4 where name = ?1";
             let Some(mark) = mark else {
-                tx.execute(&format!("{update} and refused_mark is not null"), params![name, None::<i64>, None::<String>, "[]"])?;
+                tx.execute(&format!("{update} and credential_fingerprint is not null"), params![name, None::<i64>, None::<String>, "[]"])?;
                 return Ok(());
             };
             let before = tx
-                .query_row("select refused_mark, refused_at, refused_times from connections where name = ?1", [&name], |row| {
+                .query_row("select credential_fingerprint, refused_at, refused_times from connections where name = ?1", [&name], |row| {
                     refusal(row.get(0)?, row.get(1)?, &row.get::<_, String>(2)?)
                 })
                 .optional()?
@@ -139,11 +139,12 @@ impl Store {
 }
 
 /// How every known connection stands. A time in the future was written by a wrong clock: what began then begins now.
-pub(crate) fn standings(reader: &rusqlite::Connection) -> Result<BTreeMap<String, Standing>> {
+pub(crate) fn standings(reader: &rusqlite::Connection) -> Result<BTreeMap<String, ConnectionFlags>> {
     let now = crate::clock::now();
-    let mut statement = reader.prepare("select name, paused_at, refused_mark, refused_at, refused_times, expires_at from connections")?;
+    let mut statement =
+        reader.prepare("select name, paused_at, credential_fingerprint, refused_at, refused_times, expires_at from connections")?;
     let rows = statement.query_map([], |row| {
-        let standing = Standing {
+        let standing = ConnectionFlags {
             paused: time(row.get(1)?).map(|at| at.min(now)),
             refused: refusal(row.get(2)?, row.get(3)?, &row.get::<_, String>(4)?)?,
             expires: time(row.get(5)?),

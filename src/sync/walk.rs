@@ -15,8 +15,8 @@ use super::{Error, detail::clip, parts::Parts, repeats::Repeats, run::Run};
 use crate::{
     clock, failpoint,
     store::{
-        self, AssetCounts, AssetRow, Counts, OperationKind, PageCommit, Pass, PassEnd, Row, ScopeRow, Store, Stored, hash_of, prepare,
-        prepare_asset,
+        self, AssetCounts, AssetRow, Counts, OperationKind, PageCommit, Pass, PassEnd, PreparedFinding, ScopeRow, Store, Stored, hash_of,
+        prepare, prepare_asset,
     },
 };
 
@@ -124,7 +124,7 @@ pub(super) struct Walk {
 pub(super) struct Ready {
     records: Vec<(i64, tributary_connectors::model::Record)>,
     assets: Vec<AssetRow>,
-    rows: Vec<Row>,
+    rows: Vec<PreparedFinding>,
     skipped: Vec<(i64, &'static str)>,
     rejects: Vec<(Option<i64>, Reject)>,
     mended: Vec<Mended>,
@@ -346,7 +346,7 @@ impl Walk {
             explained: cx.why_changed().is_some(),
             cursor: None,
             end: None,
-            gate: self.run.plan.gate,
+            policy: self.run.plan.policy,
             mostly_new: self.row.full_at.is_none(),
         }
     }

@@ -720,7 +720,7 @@ async fn a_tool_that_starts_refuses_good_credentials_and_nothing_follows_from_it
     let status = daemon.until("t", |status| status["status"] == "starting" && status["discover"]["code"] == "E0209").await;
     assert!(status["reason"].as_str().unwrap().contains("database"), "{status:#}");
     let tries = || bench.number("select count(*) from operations where code = 'E0209'");
-    let refused = "select count(*) from connections where refused_mark is not null";
+    let refused = "select count(*) from connections where credential_fingerprint is not null";
     let before = tries();
     // Hours pass between any two looks, so whatever waits is due.
     let clock = std::cell::Cell::new(0);

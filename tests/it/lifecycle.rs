@@ -98,9 +98,9 @@ async fn a_record_that_becomes_good_gets_a_full_pass_next() {
     bench.sync(false).await;
     let key = bench.tool.vendor.oracle().findings.into_values().next().unwrap().record;
     bench.act(&key, RecordAction::Unmap).await;
-    bench.write("update scopes set full_given = full_asked");
+    bench.write("update scopes set full_served = full_requested");
     bench.act(&key, RecordAction::Map(None)).await;
-    assert_eq!(bench.number("select count(*) from scopes where full_asked > full_given and list = 'findings'"), 1);
+    assert_eq!(bench.number("select count(*) from scopes where full_requested > full_served and list = 'findings'"), 1);
 }
 
 /// The published table, by hand: what the source says × what was decided → what is shown.

@@ -6,13 +6,13 @@ use uuid::Uuid;
 
 use super::{Before, Merge, TextCache};
 use crate::store::{
-    Result, Row, carry, close,
+    PreparedFinding, Result, carry, close,
     finding_columns::{self as columns, Value, number, text, text_or_null},
     row,
 };
 
 impl Merge<'_, '_> {
-    fn text(&mut self, row: &Row) -> Result<i64> {
+    fn text(&mut self, row: &PreparedFinding) -> Result<i64> {
         if let Some(id) = self.texts.texts.get(&row.text_hash) {
             return Ok(*id);
         }
@@ -28,7 +28,7 @@ impl Merge<'_, '_> {
     }
 
     /// The list of CVE ids of a finding, kept once with what is in it.
-    fn cves(&mut self, row: &Row) -> Result<Option<i64>> {
+    fn cves(&mut self, row: &PreparedFinding) -> Result<Option<i64>> {
         let cve = row.lists.cve.as_str();
         if row.finding.cve.is_empty() {
             return Ok(None);
@@ -52,14 +52,14 @@ impl Merge<'_, '_> {
     }
 
     /// Inserts a finding, unless a row has its place already. Returns its row.
-    pub(super) fn insert(&mut self, row: &Row, record_id: i64, twin: i64) -> Result<Option<i64>> {
+    pub(super) fn insert(&mut self, row: &PreparedFinding, record_id: i64, collision: i64) -> Result<Option<i64>> {
         let (text_id, cve_list_id) = (self.text(row)?, self.cves(row)?);
         let finding = &row.finding;
         let closed_at = (finding.state != State::Open).then(|| self.closed_at(finding));
         let added: [Value<'_>; columns::INSERTED.len()] = [
             text(&row.id.text),
             row.id.hash.into(),
-            twin.into(),
+            collision.into(),
             self.lease.connection_id.into(),
             text(&finding.key),
             self.at.into(),
@@ -69,7 +69,7 @@ impl Merge<'_, '_> {
             text_id.into(),
             number(cve_list_id),
             row.digest.into(),
-            row.light_digest.into(),
+            row.volatile_digest.into(),
             text_or_null(row.fingerprint.as_deref()),
             number(row.lineage),
             self.at.into(),
@@ -88,7 +88,7 @@ impl Merge<'_, '_> {
         Ok(Some(seq))
     }
 
-    pub(super) fn raw(&self, seq: i64, row: &Row) -> Result<()> {
+    pub(super) fn raw(&self, seq: i64, row: &PreparedFinding) -> Result<()> {
         let Some(raw) = row.finding.raw.as_deref().filter(|_| self.keep_raw) else { return Ok(()) };
         let packed;
         let body = match &row.raw {
@@ -107,13 +107,13 @@ impl Merge<'_, '_> {
     }
 
     /// Moves the columns whose move is no change.
-    pub(super) fn touch(&self, before: &Before, row: &Row) -> Result<()> {
-        let added: [Value<'_>; columns::TOUCHED.len()] = [self.page.pass.scope_id.into(), row.light_digest.into(), number(row.lineage)];
+    pub(super) fn touch(&self, before: &Before, row: &PreparedFinding) -> Result<()> {
+        let added: [Value<'_>; columns::TOUCHED.len()] = [self.page.pass.scope_id.into(), row.volatile_digest.into(), number(row.lineage)];
         let told = columns::volatile(&row.finding, &row.lists);
         let which = [Value::from(before.seq)];
         self.tx.prepare_cached(&columns::TOUCH)?.execute(params_from_iter(added.into_iter().chain(told).chain(which)))?;
         self.moved(before)?;
-        if before.light_digest != row.light_digest { self.raw(before.seq, row) } else { Ok(()) }
+        if before.volatile_digest != row.volatile_digest { self.raw(before.seq, row) } else { Ok(()) }
     }
 
     /// Since when a finding that is met closed is closed: by the vendor's word, which may not lie ahead.
@@ -121,7 +121,7 @@ impl Merge<'_, '_> {
         finding.vendor_closed_at.map_or(self.at, |at| at.as_microsecond().min(self.at))
     }
 
-    pub(super) fn update(&mut self, before: &Before, row: &Row, record_id: i64) -> Result<()> {
+    pub(super) fn update(&mut self, before: &Before, row: &PreparedFinding, record_id: i64) -> Result<()> {
         self.history(before, row, record_id)?;
         let (text_id, cve_list_id) = (self.text(row)?, self.cves(row)?);
         let finding = &row.finding;
@@ -131,7 +131,7 @@ impl Merge<'_, '_> {
             text_id.into(),
             number(cve_list_id),
             row.digest.into(),
-            row.light_digest.into(),
+            row.volatile_digest.into(),
             text_or_null(row.fingerprint.as_deref()),
             number(row.lineage),
             self.at.into(),
@@ -141,7 +141,7 @@ impl Merge<'_, '_> {
         let which = [Value::from(finding.state == State::Open), number(closed_at), before.seq.into()];
         self.tx.prepare_cached(&columns::UPDATE)?.execute(params_from_iter(added.into_iter().chain(told).chain(which)))?;
         self.moved(before)?;
-        if before.light_digest != row.light_digest { self.raw(before.seq, row) } else { Ok(()) }
+        if before.volatile_digest != row.volatile_digest { self.raw(before.seq, row) } else { Ok(()) }
     }
 
     /// What another list delivers than before was seen, whatever the list missed that it stood in.
@@ -153,7 +153,7 @@ impl Merge<'_, '_> {
     }
 
     /// One event for each column that the history keeps.
-    fn history(&self, before: &Before, row: &Row, record_id: i64) -> Result<()> {
+    fn history(&self, before: &Before, row: &PreparedFinding, record_id: i64) -> Result<()> {
         let finding = &row.finding;
         let flag = |flag: Option<bool>| flag.map(|yes| if yes { "true" } else { "false" }.to_owned());
         let (severity, vendor_state, old_record, exploited, fix_available, fixed_version, record_key) = self

@@ -16,7 +16,7 @@ use rusqlite::Transaction;
 use tributary_connectors::model::{Severity, State};
 
 use super::{Before, Merge};
-use crate::store::{Pass, Result, Row, close, passes};
+use crate::store::{Pass, PreparedFinding, Result, close, passes};
 
 /// A set of hashes that takes two bytes for each and may say that it holds one which it does not. It never forgets one.
 #[derive(Debug)]
@@ -147,7 +147,7 @@ fn rank(open: bool, severity: i64) -> i64 {
     i64::from(open) * 8 + severity
 }
 
-fn rank_of(row: &Row) -> i64 {
+fn rank_of(row: &PreparedFinding) -> i64 {
     let severity = match row.finding.severity {
         Severity::Critical => 5,
         Severity::High => 4,
@@ -201,7 +201,7 @@ fn forget(tx: &Transaction<'_>, seq: i64, digest: i64) -> Result<()> {
 
 impl Merge<'_, '_> {
     /// Whether another item is shown under this item's key, so that this one is not stored.
-    pub(super) fn is_outranked(&mut self, before: &Before, row: &Row, same: bool) -> Result<bool> {
+    pub(super) fn is_outranked(&mut self, before: &Before, row: &PreparedFinding, same: bool) -> Result<bool> {
         // What came of a finding before it was gone says nothing any more.
         if before.source_state == State::Gone.as_str() {
             return Ok(false);
@@ -246,7 +246,7 @@ impl Merge<'_, '_> {
     }
 
     /// What a row shows when another item comes under its key.
-    fn shown(&self, before: &Before, other: &Row) -> Result<Variant> {
+    fn shown(&self, before: &Before, other: &PreparedFinding) -> Result<Variant> {
         let (severity, last_seen, pass_id): (i64, Option<i64>, i64) = self
             .tx
             .prepare_cached(
@@ -260,7 +260,7 @@ impl Merge<'_, '_> {
     }
 
     /// Notes of a new row that another item under its key came before it and was not stored.
-    pub(super) fn note_what_came_before(&mut self, row: &Row, seq: i64) -> Result<()> {
+    pub(super) fn note_what_came_before(&mut self, row: &PreparedFinding, seq: i64) -> Result<()> {
         if !self.delivered.may_be_aside(row.id.hash) || !self.came(row.id.hash)? {
             return Ok(());
         }
@@ -319,7 +319,7 @@ fn only_one(known: &[Variant]) -> Option<&Variant> {
 }
 
 fn read_in_full_next(tx: &Transaction<'_>, scope_id: i64) -> Result<()> {
-    tx.prepare_cached("update scopes set full_asked = full_asked + 1 where id = ?1")?.execute([scope_id])?;
+    tx.prepare_cached("update scopes set full_requested = full_requested + 1 where id = ?1")?.execute([scope_id])?;
     Ok(())
 }
 

@@ -16,7 +16,7 @@ create table connections (
     -- Since when its credential is refused (null after a person asked for another try), a mark to see whether it is another
     -- one now, and when it was refused the last three times.
     refused_at bigint,
-    refused_mark text,
+    credential_fingerprint text,
     refused_times text not null default '[]',
     -- When its credential ends, as the vendor says.
     expires_at bigint
@@ -42,7 +42,7 @@ create table due (
 );
 
 -- One row: the daemon's sign of life, and how its last reload ended.
-create table daemon (
+create table daemon_state (
     id integer primary key,
     beat_at bigint not null,
     reload_at bigint,
@@ -100,11 +100,11 @@ create table scopes (
     -- Start of the last full pass that closed, or could have closed.
     last_seen bigint,
     -- The last finding row when such a pass began, and when it had been judged; or when the list was met first.
-    seq_began bigint not null,
-    seq_seen bigint not null,
+    seq_at_start bigint not null,
+    seq_at_end bigint not null,
     -- How often a full pass was asked for, and how often before the last complete one began: while they differ, one is due.
-    full_asked bigint not null default 0,
-    full_given bigint not null default 0,
+    full_requested bigint not null default 0,
+    full_served bigint not null default 0,
     unique (connection_id, list, key)
 );
 create index scopes_record on scopes (record_id);
@@ -117,7 +117,7 @@ create table passes (
     clock_at bigint,
     is_full integer not null,
     -- That of its scope when it began.
-    full_asked bigint not null,
+    full_requested bigint not null,
     since bigint,
     next_cursor text,
     cursor_at bigint not null,
@@ -125,7 +125,7 @@ create table passes (
     unkeyed bigint not null default 0,
     vendor_total bigint,
     -- The last finding row when it began: what comes after was created since.
-    seq_at bigint not null,
+    seq_at_start bigint not null,
     -- Why it is no proof about what it did not list; whether the connector can explain a large change of it.
     incomplete text,
     explained integer not null default 0,
@@ -177,7 +177,7 @@ create table finding_rows (
     -- The first eight bytes of the id, by which rows are found: a third of the index that the text would need.
     id_hash bigint not null,
     -- 0, unless other ids have the same eight bytes.
-    id_twin integer not null,
+    id_collision integer not null,
     -- That of its record.
     connection_id integer not null references connections (id),
     scope_id integer not null references scopes (id),
@@ -186,7 +186,7 @@ create table finding_rows (
     -- Null when there is no CVE id.
     cve_list_id integer references cve_lists (id),
     digest bigint not null,
-    light_digest bigint not null,
+    volatile_digest bigint not null,
     key text not null,
     rule text,
     branch text,
@@ -234,7 +234,7 @@ create table finding_rows (
     vendor_first_seen bigint,
     vendor_last_seen bigint,
     first_seen bigint not null,
-    gone_seen bigint,
+    last_seen_at_close bigint,
     closed_at bigint,
     updated_at bigint not null,
     -- What it is about, without any tool's ids: finds the same weakness as another tool tells it. Nothing follows from it.
@@ -243,7 +243,7 @@ create table finding_rows (
     -- carried over to another one.
     lineage bigint
 );
-create unique index finding_rows_id on finding_rows (id_hash, id_twin);
+create unique index finding_rows_id on finding_rows (id_hash, id_collision);
 -- For lists: the worst and newest of a connection or a record, and those with a CVE id, without touching other rows. The
 -- entries of one record lie together, as its findings come together: an index by CVE id alone would touch a page for each.
 create index finding_rows_of_connection on finding_rows (connection_id, state, severity_rank, first_seen);
@@ -270,8 +270,8 @@ create table raws (
 create table absences (
     finding_seq integer primary key references finding_rows (seq),
     scope_id integer not null references scopes (id),
-    -- `seq_seen` of the scope when it was missed first, and whether the connector could explain that.
-    seq_seen bigint not null,
+    -- The last finding row when it was last listed, as in `scopes`, and whether the connector could explain that.
+    seq_last_listed bigint not null,
     explained integer not null
 );
 create index absences_scope on absences (scope_id);
@@ -386,7 +386,7 @@ select f.seq, f.id_hash, f.severity_rank, f.cve_list_id, f.id, c.name as connect
     f.component_version, f.component_purl, f.fixed_version, f.file_path, f.line_start, f.line_end, f.endpoint, f.asset_key,
     t.remediation, t.reference_urls, f.tags, f.url, f.vendor_first_seen, f.vendor_last_seen, f.first_seen,
     case
-        when f.gone_seen is not null then f.gone_seen
+        when f.last_seen_at_close is not null then f.last_seen_at_close
         -- A stream goes on, but findings of a record that is no longer synced are not looked at.
         when r.state in ('new', 'ignored', 'stale') and s.last_seen > r.state_since and r.state_since > f.first_seen then r.state_since
         when s.last_seen > f.first_seen then s.last_seen
@@ -425,7 +425,7 @@ create table asset_rows (
     tags text not null,
     state text not null,
     first_seen bigint not null,
-    gone_seen bigint
+    last_seen_at_close bigint
 );
 create index asset_rows_present on asset_rows (scope_id, id_hash) where state = 'present';
 
@@ -433,7 +433,7 @@ create view assets as
 select a.id, c.name as connection, c.connector, a.key, a.record_key, a.kind, a.name, a.identifiers, a.attributes, a.tags,
     a.state, a.first_seen,
     case
-        when a.gone_seen is not null then a.gone_seen
+        when a.last_seen_at_close is not null then a.last_seen_at_close
         when s.last_seen > a.first_seen then s.last_seen
         else a.first_seen
     end as last_seen

@@ -9,7 +9,7 @@ use std::{
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use tributary::{
-    store::{Decision, FindingFilter, Gate, RecordAction, RecordFilter, Store, Triage, Trigger},
+    store::{Decision, FindingFilter, ImportPolicy, RecordAction, RecordFilter, Store, Triage, Trigger},
     sync::{Engine, Plan, Progress, Report},
 };
 use tributary_connectors::{
@@ -194,12 +194,12 @@ impl Bench {
 
     fn plan(&self) -> Plan {
         static SHIFTING: Meta = Meta { shifting: true, ..META };
-        let gate = Gate { minimum_severity: self.least, import_closed: false, auto_map: true };
+        let policy = ImportPolicy { minimum_severity: self.least, import_closed: false, auto_map: true };
         let meta = if self.shifting { &SHIFTING } else { &META };
         Plan {
             connection: "t".into(),
             meta,
-            gate,
+            policy,
             full_sync_every: Duration::from_secs(1 << 30),
             close_missing_after: self.close_missing_after,
             settings: "s".into(),

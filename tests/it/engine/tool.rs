@@ -12,7 +12,7 @@ use std::{
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tributary::{
-    store::{Gate, Store, Trigger},
+    store::{ImportPolicy, Store, Trigger},
     sync::{Engine, Plan, Progress, Report},
 };
 use tributary_connectors::{
@@ -115,11 +115,11 @@ impl World {
     }
 
     fn plan() -> Plan {
-        let gate = Gate { minimum_severity: Severity::Info, import_closed: false, auto_map: true };
+        let policy = ImportPolicy { minimum_severity: Severity::Info, import_closed: false, auto_map: true };
         Plan {
             connection: "e".into(),
             meta: &META,
-            gate,
+            policy,
             full_sync_every: Duration::from_secs(7 * 86_400),
             close_missing_after: None,
             settings: "s".into(),

@@ -88,7 +88,7 @@ pub(crate) struct Model {
     /// Counts what asks for full passes: what comes later has a higher number.
     pub(crate) tick: u64,
     /// When a full pass of a list was asked for, and when the last one began that was read to its end.
-    pub(crate) full_asked: BTreeMap<u8, u64>,
+    pub(crate) full_requested: BTreeMap<u8, u64>,
     pub(crate) read_fully: BTreeMap<u8, u64>,
     pub(crate) held: BTreeMap<u8, Held>,
     pub(crate) absent: BTreeMap<u8, Absent>,
@@ -119,7 +119,7 @@ impl Model {
     /// The next passes of these lists that begin are full ones: what they had passed by is wanted now.
     pub(crate) fn ask_for_full(&mut self, lists: &[u8]) {
         self.tick += 1;
-        self.full_asked.extend(lists.iter().map(|list| (*list, self.tick)));
+        self.full_requested.extend(lists.iter().map(|list| (*list, self.tick)));
     }
 
     pub(crate) fn discover(&mut self, tool: &Tool) {
@@ -190,7 +190,7 @@ impl Model {
         }
         for scope in scopes {
             let due = if tool.stream { STREAM } else { scope };
-            let asked = self.full_asked.get(&due).copied().unwrap_or(0);
+            let asked = self.full_requested.get(&due).copied().unwrap_or(0);
             let full = asked_full || self.read_fully.get(&scope).is_none_or(|began| asked > *began);
             let begin = Walk { full, began: self.tick, rows: self.created, ..Walk::default() };
             let mut walk = self.walks.remove(&scope).filter(|walk| walk.full || !full).unwrap_or(begin);
@@ -422,7 +422,7 @@ impl Model {
     }
 }
 
-/// In `full_asked`: the stream over all records, whose list has the number 0 like the first record's.
+/// In `full_requested`: the stream over all records, whose list has the number 0 like the first record's.
 const STREAM: u8 = 255;
 
 /// The list of each record, and the stream.

@@ -8,7 +8,7 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 use tributary::{
-    store::{Decision, FindingFilter, Gate, RecordAction, RecordFilter, Store, Triage, Trigger},
+    store::{Decision, FindingFilter, ImportPolicy, RecordAction, RecordFilter, Store, Triage, Trigger},
     sync::{Engine, Plan, Progress},
 };
 use tributary_connectors::{
@@ -55,12 +55,15 @@ impl World {
     }
 
     pub(crate) fn plan(&self) -> Plan {
-        let gate =
-            Gate { minimum_severity: self.model.least.unwrap_or(Severity::Info), import_closed: false, auto_map: self.model.auto_map };
+        let policy = ImportPolicy {
+            minimum_severity: self.model.least.unwrap_or(Severity::Info),
+            import_closed: false,
+            auto_map: self.model.auto_map,
+        };
         Plan {
             connection: "m".into(),
             meta: &META,
-            gate,
+            policy,
             full_sync_every: Duration::from_secs(1 << 30),
             close_missing_after: None,
             settings: "s".into(),

@@ -160,7 +160,7 @@ impl Connector for AwsSecurityHub {
                 .workflow_status(is(Is::Equals, "SUPPRESSED")),
             (Stage::Reopened, _) if again.is_empty() => return Ok(Page::empty(Next::Done(Coverage::Delta, None))),
             (Stage::Reopened, _) => {
-                let ids = again.iter().filter_map(|key| finding::id_of_key(key)).map(|id| is(Is::Equals, id)).collect();
+                let ids = again.iter().filter_map(|key| wire::id_of_key(key)).map(|id| is(Is::Equals, id)).collect();
                 Filters::builder().set_id(Some(ids))
             }
         };

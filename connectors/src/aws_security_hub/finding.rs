@@ -1,11 +1,11 @@
 //! A finding of Security Hub in our words.
 
-use super::wire::{Package, Resource, Score, Weakness, Wire};
+use super::wire::{Identity, Package, Score, Weakness, Wire, present};
 use crate::prelude::*;
 
 /// A finding as an item: the one place of judgement.
 pub(super) fn item(wire: &Wire, cx: &Cx) -> Result<Item, String> {
-    let Identity { key, account, region } = wire.identity().identify()?;
+    let Identity { key, account, region } = wire.known().identify()?;
     if wire.sample == Some(true) {
         return Ok(Item::Skipped { key: key.into(), reason: "sample finding" });
     }
@@ -95,50 +95,6 @@ pub(super) fn item(wire: &Wire, cx: &Cx) -> Result<Item, String> {
     })))
 }
 
-/// What a finding is known by, read alike from one that can be read whole and from one that cannot.
-pub(super) struct Known<'a> {
-    pub(super) product_arn: &'a Option<String>,
-    pub(super) id: &'a Option<String>,
-    pub(super) account: &'a Option<String>,
-    pub(super) region: &'a Option<String>,
-    pub(super) resources: &'a [Resource],
-}
-
-/// Its key and the record that it belongs to.
-pub(super) struct Identity {
-    pub(super) key: String,
-    pub(super) account: String,
-    pub(super) region: String,
-}
-
-impl Known<'_> {
-    /// An id is the provider's, so only unique with the provider; and a provider that serves a whole organization uses one id in
-    /// several accounts and regions.
-    pub(super) fn identify(&self) -> Result<Identity, &'static str> {
-        let (Some(product), Some(id)) = (present(self.product_arn), present(self.id)) else {
-            return Err("`ProductArn` or `Id` is missing");
-        };
-        let (account, region) = self.place().ok_or("no account and region in it, nor in its ARNs")?;
-        Ok(Identity { key: format!("{account}:{region}/{product}/{id}"), account: account.into(), region: region.into() })
-    }
-
-    /// Account and region: required members, but old findings and odd providers lack them.
-    fn place(&self) -> Option<(&str, &str)> {
-        let account = present(self.account)
-            .or_else(|| self.resources.iter().find_map(|resource| arn_part(resource.id.as_deref()?, 4)))
-            .or_else(|| arn_part(self.id.as_deref()?, 4))?;
-        let region = present(self.region)
-            .or_else(|| arn_part(self.product_arn.as_deref()?, 3))
-            .or_else(|| self.resources.iter().find_map(|resource| present(&resource.region)))?;
-        Some((account, region))
-    }
-}
-
-/// The provider's id in a key: behind `ACCOUNT:REGION/` and `arn:aws:securityhub:REGION:ACCOUNT:product/COMPANY/PRODUCT/`.
-pub(super) fn id_of_key(key: &str) -> Option<&str> {
-    key.splitn(5, '/').nth(4)
-}
-
 /// Findings of one control or package have one title: the resource tells them apart.
 fn title(title: &str, resource: Option<&str>) -> Box<str> {
     let part = resource.and_then(|id| id.rsplit('/').next().filter(|part| part.len() < id.len()).or_else(|| id.rsplit(':').next()));
@@ -146,10 +102,6 @@ fn title(title: &str, resource: Option<&str>) -> Box<str> {
         Some(part) => text::line(&format!("{title}: {part}")),
         None => text::line(title),
     }
-}
-
-fn present(text: &Option<String>) -> Option<&str> {
-    text.as_deref().map(str::trim).filter(|text| !text.is_empty())
 }
 
 /// What the vendor gives as a set: another order of it is no change.
@@ -166,17 +118,7 @@ fn add(list: &mut Vec<Box<str>>, text: Box<str>) {
     }
 }
 
-/// A part of an ARN, counted from 0: 3 is the region, 4 the account.
-fn arn_part(arn: &str, part: usize) -> Option<&str> {
-    arn.strip_prefix("arn:").and(arn.split(':').nth(part)).filter(|part| !part.is_empty())
-}
-
 impl Wire {
-    fn identity(&self) -> Known<'_> {
-        let Wire { product_arn, id, aws_account_id: account, region, resources, .. } = self;
-        Known { product_arn, id, account, region, resources: &resources.0 }
-    }
-
     /// What a control or a vulnerability on a resource is known by when its provider reports it anew under another id: who
     /// found it, on which resource, which weakness, in which packages or at which place of the code. None for other findings:
     /// two alerts of one detector are two events.

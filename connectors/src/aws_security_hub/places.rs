@@ -3,10 +3,8 @@
 use aws_sdk_securityhub::types::{AwsSecurityFindingFilters as Filters, StringFilter, StringFilterComparison as Is};
 
 use super::{
-    AwsSecurityHub, Cursor,
-    finding::Identity,
-    is,
-    wire::{Aggregator, Aggregators, Hub, Key, Many, Named},
+    AwsSecurityHub, Cursor, is,
+    wire::{Aggregator, Aggregators, Hub, Identity, Key, Many, Named},
 };
 use crate::prelude::*;
 

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use super::finding::{Identity, Known};
 use crate::{kit::Loose, prelude::*};
 
 #[derive(Deserialize)]
@@ -83,6 +82,60 @@ impl Key {
     }
 }
 
+/// What a finding is known by, read alike from one that can be read whole and from one that cannot.
+pub(super) struct Known<'a> {
+    product_arn: &'a Option<String>,
+    id: &'a Option<String>,
+    account: &'a Option<String>,
+    region: &'a Option<String>,
+    resources: &'a [Resource],
+}
+
+/// The key of a finding, and account and region, which are the record that it belongs to.
+pub(super) struct Identity {
+    pub(super) key: String,
+    pub(super) account: String,
+    pub(super) region: String,
+}
+
+impl Known<'_> {
+    /// An id is the provider's, so only unique with the provider; and a provider that serves a whole organization uses one id in
+    /// several accounts and regions.
+    pub(super) fn identify(&self) -> Result<Identity, &'static str> {
+        let (Some(product), Some(id)) = (present(self.product_arn), present(self.id)) else {
+            return Err("`ProductArn` or `Id` is missing");
+        };
+        let (account, region) = self.place().ok_or("no account and region in it, nor in its ARNs")?;
+        Ok(Identity { key: format!("{account}:{region}/{product}/{id}"), account: account.into(), region: region.into() })
+    }
+
+    /// Account and region: required members, but old findings and odd providers lack them.
+    fn place(&self) -> Option<(&str, &str)> {
+        let account = present(self.account)
+            .or_else(|| self.resources.iter().find_map(|resource| arn_part(resource.id.as_deref()?, 4)))
+            .or_else(|| arn_part(self.id.as_deref()?, 4))?;
+        let region = present(self.region)
+            .or_else(|| arn_part(self.product_arn.as_deref()?, 3))
+            .or_else(|| self.resources.iter().find_map(|resource| present(&resource.region)))?;
+        Some((account, region))
+    }
+}
+
+/// The provider's id in a key: behind `ACCOUNT:REGION/` and `arn:aws:securityhub:REGION:ACCOUNT:product/COMPANY/PRODUCT/`.
+pub(super) fn id_of_key(key: &str) -> Option<&str> {
+    key.splitn(5, '/').nth(4)
+}
+
+/// A part of an ARN, counted from 0: 3 is the region, 4 the account.
+fn arn_part(arn: &str, part: usize) -> Option<&str> {
+    arn.strip_prefix("arn:").and(arn.split(':').nth(part)).filter(|part| !part.is_empty())
+}
+
+/// The text without space around it; `None` when nothing is left.
+pub(super) fn present(text: &Option<String>) -> Option<&str> {
+    text.as_deref().map(str::trim).filter(|text| !text.is_empty())
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Wire {
@@ -113,6 +166,14 @@ pub(super) struct Wire {
     #[serde(default)]
     pub(super) vulnerabilities: Many<Vulnerability>,
     pub(super) sample: Option<bool>,
+}
+
+impl Wire {
+    /// What the finding is known by.
+    pub(super) fn known(&self) -> Known<'_> {
+        let Wire { product_arn, id, aws_account_id: account, region, resources, .. } = self;
+        Known { product_arn, id, account, region, resources: &resources.0 }
+    }
 }
 
 #[derive(Deserialize)]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{
     Checkmarx, Cursor, ROWS,
     place::Place,
-    wire::{Engine, Listing, Project, Scan},
+    wire::{Engine, Listing, Origin, Project, Scan},
 };
 use crate::{kit::entry, prelude::*};
 
@@ -18,13 +18,6 @@ pub(super) struct Reading {
     /// Remembered from an earlier pass and no longer listed; `failing`: one of its engines still runs, in vain.
     pub(super) old: bool,
     pub(super) failing: bool,
-}
-
-/// A scan and its branch.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Origin {
-    pub(super) scan: Box<str>,
-    pub(super) branch: Option<Box<str>>,
 }
 
 /// The mark of a pass: from which scans the results of each engine were taken, on which branch.

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use serde::de::{DeserializeOwned, Deserializer, IgnoredAny};
 use sha2::{Digest, Sha256};
 
-use super::scans::Origin;
 use crate::{
     kit::{Loose, count_if_any},
     prelude::*,
@@ -369,6 +368,13 @@ pub(super) struct Scan {
 pub(super) struct StatusDetail {
     pub(super) name: Option<String>,
     pub(super) status: Option<String>,
+}
+
+/// A scan and its branch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Origin {
+    pub(super) scan: Box<str>,
+    pub(super) branch: Option<Box<str>>,
 }
 
 impl Scan {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    v1::{Fixes, Ignores},
+    v1::{Fixes, Ignores, version_order},
     wire::{
         Class, Coordinate, Dependency, Issue, IssueAttributes, Place, Problem, Project, ProjectAttributes, Remedy, SourceLocation,
         WireSeverity,
@@ -340,13 +340,9 @@ fn purl(project: &str, name: &str, version: Option<&str>, rule: &str) -> Option<
 
 /// The least fixed version above the installed one; one fix may be made in several release lines.
 fn first_fixed<'a>(fixed_in: &'a [String], installed: &str) -> Option<&'a str> {
-    let above = fixed_in.iter().filter(|version| parts(version) > parts(installed)).min_by_key(|version| parts(version));
+    let above =
+        fixed_in.iter().filter(|version| version_order(version) > version_order(installed)).min_by_key(|version| version_order(version));
     above.or(fixed_in.first()).map(String::as_str)
-}
-
-/// What versions are compared by.
-pub(super) fn parts(version: &str) -> Vec<(u64, String)> {
-    version.split(['.', '-', '+', '_', ':', '~']).map(|part| (part.parse().unwrap_or(0), part.to_owned())).collect()
 }
 
 fn remediation(package: Option<&Dependency>, fixed_in: &[String], coordinates: &[&Coordinate]) -> Option<Box<str>> {

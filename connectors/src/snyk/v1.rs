@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{finding::parts, told};
+use super::told;
 use crate::{
     kit::{Cache, Loose, entry},
     prelude::*,
@@ -103,7 +103,7 @@ pub(super) async fn ask_fixes(http: &Http, cx: &Cx, org: &str, project: &str) ->
         if fixed_in.is_empty() {
             fixed_in.extend(nearest.filter(|version| !version.is_empty()));
         }
-        fixed_in.sort_by_cached_key(|version| parts(version));
+        fixed_in.sort_by_cached_key(|version| version_order(version));
         (issue.id.to_ascii_lowercase(), Fix { fixed_in, description: data.description })
     };
     Ok(issues.map(fix).collect())
@@ -121,6 +121,11 @@ pub(super) async fn ask_ignores(http: &Http, cx: &Cx, org: &str, project: &str) 
         Some((key, Ignore { kind: reason_type.unwrap_or_default(), reason: reason.unwrap_or_default() }))
     };
     Ok(answer.body.into_iter().filter_map(read).collect())
+}
+
+/// What versions are compared by: their parts, each by its number and then by its text.
+pub(super) fn version_order(version: &str) -> Vec<(u64, String)> {
+    version.split(['.', '-', '+', '_', ':', '~']).map(|part| (part.parse().unwrap_or(0), part.to_owned())).collect()
 }
 
 #[derive(Deserialize)]

@@ -2,7 +2,11 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::{List, Server, rule::Rule};
+use super::{
+    List, Server,
+    rule::Rule,
+    wire::{hotspot_key, text_key},
+};
 use crate::{
     kit::{Location, Loose},
     prelude::*,
@@ -39,15 +43,6 @@ pub(super) fn link(location: &Location, route: &str, parameters: &[(&str, Option
     let mut url = location.join(route, &[]);
     url.query_pairs_mut().extend_pairs(parameters.iter().filter_map(|(name, value)| Some((name, (*value)?))));
     String::from(url).into()
-}
-
-pub(super) fn hotspot_key(key: &str) -> String {
-    format!("hotspot:{key}")
-}
-
-/// Under which rule texts are kept. Before 9.7 hotspots do not name their rule, but one rule says the same of all of them.
-pub(super) fn text_key(rule: Option<&str>, category: Option<&str>, message: Option<&str>) -> String {
-    rule.map_or_else(|| format!("{} {}", category.unwrap_or_default(), message.unwrap_or_default()), str::to_owned)
 }
 
 pub(super) fn issue(issue: Issue, about: &About<'_>, cx: &Cx) -> Item {

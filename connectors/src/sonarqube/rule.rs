@@ -1,56 +1,13 @@
 //! What the findings of one rule have in common: its texts, asked for once and kept in the connection's cache.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::sync::Arc;
 
-use futures_util::{StreamExt, TryStreamExt, stream};
-
-use super::{
-    List, SonarQube,
-    finding::{self, About, hotspot_key},
-    server::Server,
-    slice::Slice,
-    wire::{Key, Peek, Rows},
-};
+use super::{List, SonarQube, server::Server, slice::Slice, wire::Rows};
 use crate::prelude::*;
 
-/// Rules asked for at once.
-const AT_ONCE: usize = 8;
-
 impl SonarQube {
-    /// A page's rows as findings, with the texts of their rules.
-    pub(super) async fn read(&self, cx: &Cx, server: &Server, list: List<'_>, branch: Option<&str>, mut rows: Rows) -> Result<Decoded> {
-        let mut wanted = BTreeMap::new();
-        for row in rows.rows.iter().map(|raw| Peek::at(raw)) {
-            if let (Some(rule), Some(key)) = (row.text_key(list.hotspots), row.key) {
-                wanted.entry(rule).or_insert(key);
-            }
-        }
-        let texts: HashMap<String, Arc<Rule>> = stream::iter(wanted)
-            .map(|(rule, finding)| async move {
-                let text = if list.hotspots {
-                    self.hotspot_rule(cx, server, &rule, finding).await
-                } else {
-                    self.rule(cx, server, list, branch, &rule).await
-                };
-                text.map(|text| (rule, text))
-            })
-            .buffer_unordered(AT_ONCE)
-            .try_collect()
-            .await?;
-        let paths = rows.take_paths();
-        let everything = self.settings.include_bugs_and_code_smells;
-        let about = About { location: self.bearer.location(), server, list, everything, texts, paths };
-        Ok(if list.hotspots {
-            items(rows.rows, Self::META.cut, |row| Ok(finding::hotspot(row, &about, cx)), |key: Key| Some(hotspot_key(&key.key?)))
-        } else {
-            items(rows.rows, Self::META.cut, |row| Ok(finding::issue(row, &about, cx)), |key: Key| key.key)
-        })
-    }
-
-    async fn rule(&self, cx: &Cx, server: &Server, list: List<'_>, branch: Option<&str>, key: &str) -> Result<Arc<Rule>> {
+    /// The texts of an issue's rule.
+    pub(super) async fn rule(&self, cx: &Cx, server: &Server, list: List<'_>, branch: Option<&str>, key: &str) -> Result<Arc<Rule>> {
         let ask = async {
             let request = self.get(server, "/api/rules/show").query("key", Some(key)).query("organization", server.organization.as_ref());
             let mut rule = match request.send::<Shown>(cx).await {
@@ -93,7 +50,7 @@ impl SonarQube {
     }
 
     /// The rule of a hotspot has its texts in the details of any hotspot that it raised.
-    async fn hotspot_rule(&self, cx: &Cx, server: &Server, key: &str, finding: String) -> Result<Arc<Rule>> {
+    pub(super) async fn hotspot_rule(&self, cx: &Cx, server: &Server, key: &str, finding: String) -> Result<Arc<Rule>> {
         let ask = async {
             let request = self.get(server, "/api/hotspots/show").query("hotspot", Some(finding));
             request.send::<Shown>(cx).await.map(|answer| answer.body.read(cx))

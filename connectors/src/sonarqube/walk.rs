@@ -1,10 +1,20 @@
 //! Walks over a project's issues or hotspots: what changed, or the whole list, slice by slice.
 
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+
 use super::{
-    Cursor, List, PAGE, SonarQube, WINDOW, is_retired,
+    Cursor, List, PAGE, SonarQube, WINDOW,
+    finding::{self, About},
+    is_retired,
+    rule::Rule,
     server::Server,
     slice::{Slice, Step},
-    wire::{Peek, Rows, Tree},
+    wire::{Key, Peek, Rows, Tree, hotspot_key},
 };
 use crate::{kit::Request, prelude::*};
 
@@ -14,6 +24,8 @@ const FACET: usize = 100;
 const FILES: u64 = 20;
 /// A list with so many times as many issues of other kinds is not read from the database, which does not filter by impact.
 const OTHERS: u64 = 10;
+/// Rules asked for at once.
+const AT_ONCE: usize = 8;
 /// How far changes are read back when no analysis can bring older ones: as far as clocks differ.
 const CLOCKS: jiff::SignedDuration = jiff::SignedDuration::from_mins(5);
 
@@ -284,6 +296,36 @@ impl SonarQube {
         let read = self.read(cx, server, list, walk.branch.as_deref(), rows).await?;
         walk.pages += 1;
         Ok(Page::new(read, None, Next::More(Cursor::Database(walk))))
+    }
+
+    /// A page's rows as findings, with the texts of their rules.
+    async fn read(&self, cx: &Cx, server: &Server, list: List<'_>, branch: Option<&str>, mut rows: Rows) -> Result<Decoded> {
+        let mut wanted = BTreeMap::new();
+        for row in rows.rows.iter().map(|raw| Peek::at(raw)) {
+            if let (Some(rule), Some(key)) = (row.text_key(list.hotspots), row.key) {
+                wanted.entry(rule).or_insert(key);
+            }
+        }
+        let texts: HashMap<String, Arc<Rule>> = stream::iter(wanted)
+            .map(|(rule, finding)| async move {
+                let text = if list.hotspots {
+                    self.hotspot_rule(cx, server, &rule, finding).await
+                } else {
+                    self.rule(cx, server, list, branch, &rule).await
+                };
+                text.map(|text| (rule, text))
+            })
+            .buffer_unordered(AT_ONCE)
+            .try_collect()
+            .await?;
+        let paths = rows.take_paths();
+        let everything = self.settings.include_bugs_and_code_smells;
+        let about = About { location: self.bearer.location(), server, list, everything, texts, paths };
+        Ok(if list.hotspots {
+            items(rows.rows, Self::META.cut, |row| Ok(finding::hotspot(row, &about, cx)), |key: Key| Some(hotspot_key(&key.key?)))
+        } else {
+            items(rows.rows, Self::META.cut, |row| Ok(finding::issue(row, &about, cx)), |key: Key| key.key)
+        })
     }
 
     /// The ways to cut a list, in order.

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use super::finding::text_key;
 use crate::{
     kit::{count, or_default},
     prelude::*,
@@ -142,4 +141,14 @@ impl Peek {
         }
         self.rule.clone().filter(|rule| !rule.is_empty())
     }
+}
+
+/// The key of a hotspot as a finding: issues and hotspots may have the same one.
+pub(super) fn hotspot_key(key: &str) -> String {
+    format!("hotspot:{key}")
+}
+
+/// Under which rule texts are kept. Before 9.7 hotspots do not name their rule, but one rule says the same of all of them.
+pub(super) fn text_key(rule: Option<&str>, category: Option<&str>, message: Option<&str>) -> String {
+    rule.map_or_else(|| format!("{} {}", category.unwrap_or_default(), message.unwrap_or_default()), str::to_owned)
 }

@@ -1,9 +1,21 @@
 //! What the deployment says of one finding: its rule or advisory, and what findings of its kind have besides.
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::world::{BRANCHES, Kind, date};
 use crate::seed::Seed;
+
+/// Branches of a finding; the first is the default one of every project.
+pub(super) const BRANCHES: [&str; 3] = ["main", "develop", "refs/pull/148/merge"];
+
+/// What kind of scan a finding comes from: each kind is a list of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Sast,
+    Sca,
+    AiSast,
+    Secrets,
+}
 
 fn one<'a>(words: &[&'a str], number: usize) -> &'a str {
     words[number % words.len()]
@@ -150,4 +162,13 @@ pub(super) fn secret(seed: &mut Seed, id: u64, severity: &str, name: &str, url: 
         body["autotriage"] = json!({ "verdict": "VERDICT_TRUE_POSITIVE", "reason": "A key of the payment provider." });
     }
     body
+}
+
+pub(super) fn moment(micros: i64) -> Timestamp {
+    Timestamp::from_microsecond(micros).expect("a time of this century")
+}
+
+/// Both forms of a time that the documentation shows.
+pub(super) fn date(micros: i64, spaced: bool) -> String {
+    moment(micros).strftime(if spaced { "%Y-%m-%d %H:%M:%S%.6f+00:00" } else { "%Y-%m-%dT%H:%M:%S%.6fZ" }).to_string()
 }

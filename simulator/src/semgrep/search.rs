@@ -10,8 +10,10 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::{
-    DEPLOYMENT, SLUG, Server, WINDOW, answer, damage, not_found, start,
-    world::{BRANCHES, Finding, Kind, Project, Row, World},
+    DEPLOYMENT, SLUG, Server, WINDOW, answer,
+    body::{BRANCHES, Kind},
+    damage, not_found, start,
+    world::{Finding, Project, Row, World},
 };
 use crate::Fault;
 

@@ -5,14 +5,12 @@ use std::cmp::Reverse;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::body::{advisory, code, rule, secret, supply_chain};
+use super::body::{Kind, advisory, code, date, moment, rule, secret, supply_chain};
 use crate::{
     Change, Size,
     seed::{Seed, share, spread},
 };
 
-/// Branches of a finding; the first is the default one of every project.
-pub(super) const BRANCHES: [&str; 3] = ["main", "develop", "refs/pull/148/merge"];
 /// 2024-03-01: the first finding of all.
 const BEGINNING: i64 = 1_709_251_200_000_000;
 
@@ -34,14 +32,6 @@ pub(super) struct Project {
     pub(super) id: u64,
     pub(super) name: String,
     pub(super) body: Value,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    Sast,
-    Sca,
-    AiSast,
-    Secrets,
 }
 
 /// A finding on one branch.
@@ -179,23 +169,11 @@ impl World {
             "location": { "file_path": file, "line": line, "column": 8, "end_line": line + dice % 5, "end_column": 42 },
             "triaged_at": null, "triage_comment": null, "triage_reason": null, "state_updated_at": null,
         });
-        if dice % 40 == 1 {
-            // The number of a note is a text in the specification and a number in what it shows.
-            body["review_comments"] = json!([{ "external_discussion_id": "af04762b69acfb74c8f9", "external_note_id": 123_523 }]);
-        }
         match kind {
             Kind::Sca => supply_chain(&mut body, advisory, dice, &file, line, &blob),
             _ => code(&mut body, seed, kind, dice),
         }
-        if kind == Kind::Sast && dice % 100 == 30 {
-            // Every member is optional in the specification.
-            body.as_object_mut().expect("an object").remove("severity");
-            finding.severity = "unknown";
-        }
-        if dice % 60 == 7 {
-            body.as_object_mut().expect("an object").remove("rule_message");
-            body["triage_comment"] = json!("</textarea><script>alert(document.cookie)</script>\u{0}\u{7}\u{1b}[31m \u{202e}txt.exe");
-        }
+        finding.make_odd(&mut body, dice);
         finding.rest = text(&body);
         finding
     }
@@ -305,6 +283,23 @@ impl Project {
 }
 
 impl Finding {
+    /// Gives a few findings what a specification allows and a client seldom meets.
+    fn make_odd(&mut self, body: &mut Value, dice: usize) {
+        if dice % 40 == 1 {
+            // The number of a note is a text in the specification and a number in what it shows.
+            body["review_comments"] = json!([{ "external_discussion_id": "af04762b69acfb74c8f9", "external_note_id": 123_523 }]);
+        }
+        if self.kind == Kind::Sast && dice % 100 == 30 {
+            // Every member is optional in the specification.
+            body.as_object_mut().expect("an object").remove("severity");
+            self.severity = "unknown";
+        }
+        if dice % 60 == 7 {
+            body.as_object_mut().expect("an object").remove("rule_message");
+            body["triage_comment"] = json!("</textarea><script>alert(document.cookie)</script>\u{0}\u{7}\u{1b}[31m \u{202e}txt.exe");
+        }
+    }
+
     pub(super) fn key(&self) -> String {
         let kind = match self.kind {
             Kind::Sast | Kind::AiSast => "sast",
@@ -382,13 +377,4 @@ fn text(body: &Value) -> String {
     let mut text = body.to_string();
     text.remove(0);
     text
-}
-
-fn moment(micros: i64) -> Timestamp {
-    Timestamp::from_microsecond(micros).expect("a time of this century")
-}
-
-/// Both forms of a time that the documentation shows.
-pub(super) fn date(micros: i64, spaced: bool) -> String {
-    moment(micros).strftime(if spaced { "%Y-%m-%d %H:%M:%S%.6f+00:00" } else { "%Y-%m-%dT%H:%M:%S%.6fZ" }).to_string()
 }

@@ -1,7 +1,7 @@
 //! What was asked once and is needed again (texts of rules, facts about projects): asked for by one walk, however many wait,
 //! and never more of it kept than a bound in bytes.
 
-use std::{fmt, sync::Arc};
+use std::{any::Any, fmt, pin::Pin, sync::Arc};
 
 use moka::{future, policy::EvictionPolicy};
 
@@ -13,31 +13,39 @@ const OVERHEAD: usize = 128;
 /// Where something is (an organization; nothing for the whole account), and its id there.
 type Name = (Box<str>, Box<str>);
 
+/// A value of any type, and how many bytes it takes with its name.
+#[derive(Clone)]
+struct Held {
+    value: Arc<dyn Any + Send + Sync>,
+    bytes: u32,
+}
+
 /// A cache bounded in bytes, shared by all walks of one connection. What was not used for longest goes first.
 ///
 /// It holds facts that can be asked for again and nothing else: a walk must not depend on what is in it.
-pub struct Cache<V>(future::Cache<Name, Arc<V>>);
+pub struct Cache<V> {
+    /// Its values have no type of their own, so that it is compiled once.
+    held: future::Cache<Name, Held>,
+    weight: fn(&V) -> usize,
+}
 
 impl<V: Send + Sync + 'static> Cache<V> {
     /// An empty cache that holds at most this many bytes; `weight` tells how many a value has on the heap, roughly.
     pub fn new(limit: usize, weight: fn(&V) -> usize) -> Self {
-        let bytes = move |(place, key): &Name, value: &Arc<V>| {
-            u32::try_from(weight(value) + place.len() + key.len() + size_of::<V>() + OVERHEAD).unwrap_or(u32::MAX)
-        };
-        let cache = future::Cache::builder().max_capacity(limit as u64).weigher(bytes).eviction_policy(EvictionPolicy::lru());
-        Cache(cache.support_invalidation_closures().build())
+        Cache { held: empty(limit), weight }
     }
 
     /// The value, if it is here.
     pub async fn get(&self, place: &str, key: &str) -> Option<Arc<V>> {
-        self.0.get(&name(place, key)).await
+        self.held.get(&name(place, key)).await.map(of)
     }
 
     /// Keeps a value, and gives it back: also when it is too large to be kept.
     pub async fn put(&self, place: &str, key: &str, value: V) -> Arc<V> {
-        let value = Arc::new(value);
-        self.0.insert(name(place, key), Arc::clone(&value)).await;
-        self.0.run_pending_tasks().await;
+        let (name, value) = (name(place, key), Arc::new(value));
+        let held = Held { bytes: bytes(&name, &*value, self.weight), value: Arc::<V>::clone(&value) };
+        self.held.insert(name, held).await;
+        self.held.run_pending_tasks().await;
         value
     }
 
@@ -46,20 +54,45 @@ impl<V: Send + Sync + 'static> Cache<V> {
     /// # Errors
     /// Those of `fetch`.
     pub async fn get_or_fetch(&self, place: &str, key: &str, fetch: impl Future<Output = Result<V>> + Send) -> Result<Arc<V>> {
-        let fetch = Box::pin(async { fetch.await.map(Arc::new) });
-        let entry = self.0.entry(name(place, key)).or_try_insert_with(fetch).await.map_err(|error: Arc<Error>| Error::clone(&error))?;
-        if entry.is_fresh() {
-            // The bound is kept at once, not with some later write.
-            self.0.run_pending_tasks().await;
-        }
-        Ok(entry.into_value())
+        let name = name(place, key);
+        let fetch = async {
+            let value = fetch.await?;
+            Ok(Held { bytes: bytes(&name, &value, self.weight), value: Arc::new(value) })
+        };
+        get_or_fetch(&self.held, name.clone(), Box::pin(fetch)).await.map(of)
     }
 
     /// Forgets everything at a place: at the beginning of a walk, so that nothing it knows is older than itself.
     pub fn forget(&self, place: &str) {
         let place: Box<str> = place.into();
-        self.0.invalidate_entries_if(move |(at, _), _| *at == place).expect("the cache was built to support this");
+        self.held.invalidate_entries_if(move |(at, _), _| *at == place).expect("the cache was built to support this");
     }
+}
+
+fn empty(limit: usize) -> future::Cache<Name, Held> {
+    let cache = future::Cache::builder().max_capacity(limit as u64).weigher(|_, held: &Held| held.bytes);
+    cache.eviction_policy(EvictionPolicy::lru()).support_invalidation_closures().build()
+}
+
+async fn get_or_fetch(
+    cache: &future::Cache<Name, Held>,
+    name: Name,
+    fetch: Pin<Box<dyn Future<Output = Result<Held>> + Send + '_>>,
+) -> Result<Held> {
+    let entry = cache.entry(name).or_try_insert_with(fetch).await.map_err(|error: Arc<Error>| Error::clone(&error))?;
+    if entry.is_fresh() {
+        // The bound is kept at once, not with some later write.
+        cache.run_pending_tasks().await;
+    }
+    Ok(entry.into_value())
+}
+
+fn of<V: Send + Sync + 'static>(held: Held) -> Arc<V> {
+    held.value.downcast().expect("a cache holds values of one type")
+}
+
+fn bytes<V>((place, key): &Name, value: &V, weight: fn(&V) -> usize) -> u32 {
+    u32::try_from(weight(value) + place.len() + key.len() + size_of::<V>() + OVERHEAD).unwrap_or(u32::MAX)
 }
 
 fn name(place: &str, key: &str) -> Name {
@@ -84,8 +117,8 @@ mod tests {
     }
 
     async fn held(cache: &Cache<String>) -> u64 {
-        cache.0.run_pending_tasks().await;
-        cache.0.weighted_size()
+        cache.held.run_pending_tasks().await;
+        cache.held.weighted_size()
     }
 
     #[tokio::test]

@@ -16,6 +16,9 @@ use crate::{
 /// A due time may pass by this much before a connection counts as late.
 const GRACE: SignedDuration = SignedDuration::from_mins(5);
 
+/// A tool that says for longer than this that it starts is failing, whatever it says.
+const STARTING_AT_MOST: SignedDuration = SignedDuration::from_hours(1);
+
 /// In one word, how a connection stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -266,7 +269,8 @@ fn word(connection: &Connection, known: &Known<'_>, now: Timestamp) -> (Word, Op
     if let Some(line) = lines.into_iter().find(|line| line.unreadable).or_else(|| of(&["failed"], "E0201")) {
         return (Word::Auth, line.failing_since, line.error.clone());
     }
-    if let Some(line) = of(&["failed", "partial"], "E0209") {
+    let starts = |line: &&Line| line.failing_since.is_none_or(|since| now.duration_since(since) < STARTING_AT_MOST);
+    if let Some(line) = of(&["failed", "partial"], "E0209").filter(starts) {
         return (Word::Starting, line.failing_since.or(line.last_end), line.error.clone());
     }
     if let Some(line) = of(&["failed"], "") {

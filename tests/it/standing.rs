@@ -246,3 +246,18 @@ async fn a_connection_without_records_or_without_a_sync_is_not_ok() {
     write(&bench, "pragma foreign_keys = off; delete from record_rows");
     assert_eq!(status(&bench).await["status"], "empty");
 }
+
+/// A proxy that answers 503 for a tool that is gone says for ever what a tool says that starts.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tool_that_starts_for_an_hour_is_failing() {
+    let bench = bench("").await;
+    let down = r#"{"status":"DOWN","checks":[{"name":"database","status":"DOWN"}]}"#;
+    bench.tool.faults.add("/api/v1", 0, usize::MAX, Fault::Status(401, None));
+    bench.tool.faults.add("/health/ready", 0, usize::MAX, Fault::Json(503, down));
+    for (seconds, word) in [(0, "starting"), (3500, "starting"), (3700, "failing")] {
+        set_clock(&bench, seconds);
+        assert_eq!(run(&bench, &["run", "--once"]).await.0, 75);
+        let seen = status(&bench).await;
+        assert!(seen["status"] == word && seen["reason"].as_str().unwrap().contains("database"), "{seconds}: {seen:#}");
+    }
+}

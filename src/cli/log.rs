@@ -24,9 +24,21 @@ use tracing_subscriber::{
 };
 use tributary_connectors::model::text::visible;
 
-use super::output::LAYOUT;
+use super::{exit, output::LAYOUT};
 
-/// Starts the log of this process. `verbose` counts `-v`.
+/// What `RUST_LOG` asks for. One that cannot be read is told and ignored.
+fn asked_by_environment() -> Option<EnvFilter> {
+    let asked = std::env::var("RUST_LOG").ok().filter(|asked| !asked.trim().is_empty())?;
+    EnvFilter::builder()
+        .parse(&asked)
+        .inspect_err(|error| {
+            let say = "write a level such as `debug`, or levels by module such as `tributary=debug,hyper=info`";
+            exit::say(&format!("warning: RUST_LOG is ignored, as it cannot be read ({error}): {say}"));
+        })
+        .ok()
+}
+
+/// Starts the log of this process. `verbose` counts `-v`; without one `RUST_LOG` is read.
 pub(super) fn start(verbose: u8, daemon: bool, json: bool) {
     let level = match verbose {
         0 if daemon => "tributary=info,tributary_connectors=info,warn",
@@ -35,11 +47,13 @@ pub(super) fn start(verbose: u8, daemon: bool, json: bool) {
         2 => "debug",
         _ => "trace",
     };
+    let asked = if verbose == 0 { asked_by_environment() } else { None };
+    let filter = asked.unwrap_or_else(|| EnvFilter::new(level));
     if daemon {
         let _ = QUEUE.set(Queue::new(ROOM, io::stderr()));
     }
     // Without colours: they are escape sequences, which could not be told from those that a vendor wrote.
-    let log = fmt().with_env_filter(EnvFilter::new(level)).with_writer(|| Visible(stderr())).with_ansi(false);
+    let log = fmt().with_env_filter(filter).with_writer(|| Visible(stderr())).with_ansi(false);
     match json {
         true => log.json().init(),
         false if reads_journal() => log.event_format(Journal(Format::default().with_target(false).with_level(false).without_time())).init(),

@@ -94,6 +94,26 @@ async fn start_tool(tool: Tool) -> Bench {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_environment_names_levels_of_the_log_where_no_flag_does() {
+    let bench = tool(DependencyTrack::new(SMALL)).await;
+    for (asked, flags, debug, warned) in [
+        (None, &[][..], false, false),
+        (Some("tributary=debug"), &[], true, false),
+        (Some("tributary=debug"), &["-v"], true, false),
+        (Some("error"), &["-v"], true, false),
+        (Some("=="), &[], false, true),
+    ] {
+        let mut command = bench.command(&[&["sync"], flags].concat());
+        command.envs(asked.map(|asked| ("RUST_LOG", asked)));
+        let Output { status, stderr, .. } = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        let stderr = String::from_utf8(stderr).unwrap();
+        assert!(status.success(), "{stderr}");
+        assert_eq!(stderr.contains("DEBUG"), debug, "{asked:?} {flags:?}: {stderr}");
+        assert_eq!(stderr.contains("warning: RUST_LOG is ignored"), warned, "{asked:?}: {stderr}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_secret_is_told_and_never_shown() {
     let canary = "odt_C4nary00_5up3r53cr3t5up3r53cr3t5up3r5";
     for mistakes in MISTAKES {

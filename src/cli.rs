@@ -3,13 +3,15 @@
 //! Data goes to stdout, everything else to stderr.
 
 mod change;
-mod command;
+mod check;
+mod config;
 mod daemon;
 mod db;
 #[cfg(feature = "demo")]
 mod demo;
+mod error;
 mod exit;
-mod log;
+mod message;
 mod output;
 mod progress;
 mod run;
@@ -22,12 +24,9 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 use clap::{CommandFactory, Parser, Subcommand};
 
 pub use exit::Exit;
-pub(crate) use exit::{code_of, code_of_store};
-pub(crate) use log::lost as lost_lines;
 use output::Format;
 
-use crate::store::RecordAction;
-pub(crate) use run::{Work, one};
+use crate::{log, store::RecordAction};
 
 /// Keeps a faithful local copy of what your security tools say.
 #[derive(Debug, Parser)]
@@ -117,10 +116,10 @@ enum Command {
     State(StateCommand),
     /// Looks after the database.
     #[command(subcommand)]
-    Db(DbCommand),
+    Db(db::DbCommand),
     /// Validates and shows the configuration.
     #[command(subcommand)]
-    Config(ConfigCommand),
+    Config(config::ConfigCommand),
     /// Starts simulated tools on loopback, discovers and syncs them, and shows the result.
     #[cfg(feature = "demo")]
     Demo(demo::Demo),
@@ -254,26 +253,6 @@ enum StateCommand {
 }
 
 #[derive(Debug, Subcommand)]
-enum DbCommand {
-    /// Creates the database or brings its tables up to date.
-    Migrate,
-    /// Checks that the file is whole.
-    Check,
-    /// Copies the database to a new file, also while a sync runs.
-    Backup {
-        /// The new file.
-        file: PathBuf,
-    },
-    /// Puts a backup in the database's place; nothing else may use the database meanwhile.
-    Restore {
-        /// The backup.
-        file: PathBuf,
-    },
-    /// Sizes and counts.
-    Stats,
-}
-
-#[derive(Debug, Subcommand)]
 enum FindingsCommand {
     /// One line each, worst first.
     List {
@@ -306,18 +285,6 @@ enum FindingsCommand {
     },
 }
 
-#[derive(Debug, Subcommand)]
-enum ConfigCommand {
-    /// Reads the configuration and tells every problem at once.
-    Validate,
-    /// Shows the effective configuration, secrets as where they come from.
-    Show,
-    /// Prints the JSON Schema of a configuration file.
-    Schema,
-    /// Has the running daemon take the configuration as it is now, all of it or nothing, and says what changed.
-    Reload,
-}
-
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     crate::process::keep_secrets_in_memory();
@@ -345,54 +312,54 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     use tokio::signal::unix::{SignalKind, signal};
     // Where the size of files is limited, a write shall fail and be told, not end the process: a handler is enough for that.
     let _ = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()));
-    let Cli { config, output, command, .. } = cli;
-    exit::remember(&config);
+    let Cli { config: paths, output, command, .. } = cli;
+    message::remember(&paths);
     let exit = match command {
-        Command::Run { once, connections } => run::run(&config, once, &connections).await?,
-        Command::Check { names } => command::check(&config, &names).await?,
-        Command::Discover { names } => run::discover(&config, &names, output).await?,
-        Command::Sync { names, full, dry_run } => run::sync(&config, &names, full, dry_run, output).await?,
-        Command::Status => daemon::status(&config, output)?,
-        Command::Health { ready } => daemon::health(&config, ready).await?,
+        Command::Run { once, connections } => run::run(&paths, once, &connections).await?,
+        Command::Check { names } => check::check(&paths, &names).await?,
+        Command::Discover { names } => run::discover(&paths, &names, output).await?,
+        Command::Sync { names, full, dry_run } => run::sync(&paths, &names, full, dry_run, output).await?,
+        Command::Status => daemon::status(&paths, output)?,
+        Command::Health { ready } => daemon::health(&paths, ready).await?,
         Command::Connectors { id } => show::connectors(id.as_deref(), output)?,
-        Command::Connections(ConnectionsCommand::List) => show::connections(&config, output)?,
-        Command::Connections(ConnectionsCommand::Show { name }) => show::connection(&config, &name, output)?,
-        Command::Connections(ConnectionsCommand::Pause { names }) => daemon::pause(&config, &names, true).await?,
-        Command::Connections(ConnectionsCommand::Resume { names }) => daemon::pause(&config, &names, false).await?,
+        Command::Connections(ConnectionsCommand::List) => show::connections(&paths, output)?,
+        Command::Connections(ConnectionsCommand::Show { name }) => show::connection(&paths, &name, output)?,
+        Command::Connections(ConnectionsCommand::Pause { names }) => daemon::pause(&paths, &names).await?,
+        Command::Connections(ConnectionsCommand::Resume { names }) => daemon::resume(&paths, &names).await?,
         Command::Records(RecordsCommand::List { connection, state }) => {
-            show::records(&config, connection.as_deref(), state.as_deref(), output)?
+            show::records(&paths, connection.as_deref(), state.as_deref(), output)?
         }
         Command::Records(RecordsCommand::Map { records, product }) => {
-            change::records(&config, records, RecordAction::Map(product), output).await?
+            change::records(&paths, records, RecordAction::Map(product), output).await?
         }
-        Command::Records(RecordsCommand::Unmap(records)) => change::records(&config, records, RecordAction::Unmap, output).await?,
-        Command::Records(RecordsCommand::Ignore(records)) => change::records(&config, records, RecordAction::Ignore, output).await?,
+        Command::Records(RecordsCommand::Unmap(records)) => change::records(&paths, records, RecordAction::Unmap, output).await?,
+        Command::Records(RecordsCommand::Ignore(records)) => change::records(&paths, records, RecordAction::Ignore, output).await?,
         Command::Records(RecordsCommand::Restore(records)) => {
-            change::records(&config, records, RecordAction::Restore { auto_map: Vec::new() }, output).await?
+            change::records(&paths, records, RecordAction::Restore { auto_map: Vec::new() }, output).await?
         }
         Command::Records(RecordsCommand::Delete { records, close }) => {
-            change::records(&config, records, RecordAction::Delete { close }, output).await?
+            change::records(&paths, records, RecordAction::Delete { close }, output).await?
         }
-        Command::Products(ProductsCommand::List) => show::products(&config, output)?,
-        Command::Products(ProductsCommand::Delete { name }) => change::delete_product(&config, name).await?,
+        Command::Products(ProductsCommand::List) => show::products(&paths, output)?,
+        Command::Products(ProductsCommand::Delete { name }) => change::delete_product(&paths, name).await?,
         Command::Findings(FindingsCommand::List { findings, limit }) => {
-            show::findings(&config, &findings.filter(Vec::new()), limit, output)?
+            show::findings(&paths, &findings.filter(Vec::new()), limit, output)?
         }
         Command::Findings(FindingsCommand::Triage { ids, findings, verdict, until, note }) => {
-            change::triage(&config, findings.filter(ids), verdict, until.as_deref(), note).await?
+            change::triage(&paths, findings.filter(ids), verdict, until.as_deref(), note).await?
         }
-        Command::Findings(FindingsCommand::Show { id }) => show::finding(&config, &id, output)?,
-        Command::Operations(OperationsCommand::List) => show::operations(&config, output)?,
-        Command::Operations(OperationsCommand::Show { id }) => show::operation(&config, &id, output)?,
-        Command::Operations(OperationsCommand::Cancel { id }) => daemon::cancel(&config, &id).await?,
-        Command::Operations(OperationsCommand::Approve { id }) => change::approve(&config, &id).await?,
-        Command::Quarantine(QuarantineCommand::List { connection }) => show::quarantine(&config, connection.as_deref(), output)?,
-        Command::Quarantine(QuarantineCommand::Show { id }) => show::quarantined(&config, id, output)?,
-        Command::Quarantine(QuarantineCommand::Replay { connection }) => change::replay(&config, connection).await?,
-        Command::State(StateCommand::Show { connection }) => show::state(&config, &connection, output)?,
-        Command::State(StateCommand::Reset { connection }) => change::reset(&config, &connection).await?,
-        Command::Db(what) => db::run(&config, &what, output)?,
-        Command::Config(what) => command::config(&config, &what).await?,
+        Command::Findings(FindingsCommand::Show { id }) => show::finding(&paths, &id, output)?,
+        Command::Operations(OperationsCommand::List) => show::operations(&paths, output)?,
+        Command::Operations(OperationsCommand::Show { id }) => show::operation(&paths, &id, output)?,
+        Command::Operations(OperationsCommand::Cancel { id }) => daemon::cancel(&paths, &id).await?,
+        Command::Operations(OperationsCommand::Approve { id }) => change::approve(&paths, &id).await?,
+        Command::Quarantine(QuarantineCommand::List { connection }) => show::quarantine(&paths, connection.as_deref(), output)?,
+        Command::Quarantine(QuarantineCommand::Show { id }) => show::quarantined(&paths, id, output)?,
+        Command::Quarantine(QuarantineCommand::Replay { connection }) => change::replay(&paths, connection).await?,
+        Command::State(StateCommand::Show { connection }) => show::state(&paths, &connection, output)?,
+        Command::State(StateCommand::Reset { connection }) => change::reset(&paths, &connection).await?,
+        Command::Db(what) => db::run(&paths, &what, output)?,
+        Command::Config(what) => config::config(&paths, &what).await?,
         #[cfg(feature = "demo")]
         Command::Demo(demo) => demo.run(output).await?,
         Command::Version => {

@@ -5,6 +5,7 @@
 
 mod problem;
 mod read;
+mod schedule;
 mod secret;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -12,7 +13,6 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
 use tributary_connectors::{
     Entry, Error, Kind, SOURCES, Source,
     kit::{HttpOptions, Limiters, Link, Location},
@@ -21,10 +21,12 @@ use tributary_connectors::{
 
 pub use problem::{Errors, Problem};
 pub(crate) use read::nearest;
+pub use schedule::Schedule;
+pub(crate) use schedule::{MAX_JITTER, occurrence};
 pub use secret::SecretRef;
 pub(crate) use secret::variable;
 
-use crate::{store::ImportPolicy, sync::Plan};
+use crate::store::OperationKind;
 
 /// What a run is configured with.
 #[derive(Debug)]
@@ -114,17 +116,6 @@ impl StoreSettings {
         let rest = self.url.strip_prefix("sqlite:").unwrap_or(&self.url);
         PathBuf::from(rest.strip_prefix("//").unwrap_or(rest))
     }
-}
-
-/// When something runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Schedule {
-    /// Never.
-    Off,
-    /// Again and again.
-    Every(Duration),
-    /// By a cron rule.
-    Cron(Box<croner::Cron>),
 }
 
 /// One configured use of a connector.
@@ -228,25 +219,18 @@ impl Connection {
         self.entry.open(Value::Object(settings), link).map(Arc::from)
     }
 
+    /// When operations of a kind run.
+    pub(crate) fn schedule(&self, kind: OperationKind) -> &Schedule {
+        match kind {
+            OperationKind::Discover => &self.discover,
+            OperationKind::Sync => &self.sync,
+        }
+    }
+
     /// When the credential stops being accepted: what the vendor said ([`tributary_connectors::Activity::credential_expires`])
     /// or what the configuration says, whichever is sooner.
     pub fn expiry(&self, told: Option<Timestamp>) -> Option<Timestamp> {
         [told, self.credential_expires].into_iter().flatten().min()
-    }
-
-    /// What the engine needs to know.
-    pub fn plan(&self) -> Plan {
-        // Fields and location, not the secrets: a rotated secret sees the same things.
-        let seen = format!("{}\n{}\n{}", self.entry.meta.id, self.location, Value::Object(self.fields.clone()));
-        let settings = Sha256::digest(seen)[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-        Plan {
-            connection: self.name.clone(),
-            meta: self.entry.meta,
-            policy: ImportPolicy { minimum_severity: self.minimum_severity, import_closed: self.import_closed, auto_map: self.auto_map },
-            full_sync_every: self.full_sync_every,
-            close_missing_after: self.close_missing_after,
-            settings,
-        }
     }
 }
 

@@ -7,7 +7,6 @@
 mod credentials;
 mod lock;
 mod reload;
-mod shared;
 mod timetable;
 
 use std::{
@@ -28,19 +27,17 @@ use tokio_util::sync::CancellationToken;
 use tributary_connectors::kit::Limiters;
 
 use crate::{
-    cli::{Exit, Work, one},
     config::{Config, Connection},
-    http,
-    http::metrics,
-    notify, status,
+    error_code,
+    http::{self, AppState},
+    log, metrics, notify,
+    operation::{self, Request, Work, credential},
+    status,
     store::{self, OperationKind, Outcome, Refusal, Reload, Store, Trigger},
     sync::{self, Engine, Progress, Report},
 };
 
-pub(crate) use credentials::{days_left, is_refused, mark, must_rest};
 pub use lock::{Holder, Lock, Taken, holder};
-pub(crate) use shared::Shared;
-pub(crate) use timetable::believed;
 use timetable::{Block, Running, Timetable};
 
 /// How long running operations get to reach a page boundary after the signal to stop.
@@ -72,7 +69,7 @@ struct Run {
 }
 
 struct Daemon {
-    shared: Arc<Shared>,
+    state: Arc<AppState>,
     stop: CancellationToken,
     paths: Vec<PathBuf>,
     connections: BTreeMap<String, Arc<Connection>>,
@@ -89,7 +86,7 @@ struct Daemon {
 /// # Errors
 /// When another daemon runs on the same database ([`Taken`]), the store cannot be opened, an address is taken, or the ticker
 /// cannot be started.
-pub async fn run(paths: Vec<PathBuf>, config: Config, stop: CancellationToken) -> anyhow::Result<Exit> {
+pub async fn run(paths: Vec<PathBuf>, config: Config, stop: CancellationToken) -> anyhow::Result<()> {
     let began = crate::clock::now();
     let settings = config.daemon.clone();
     let path = settings.store.path();
@@ -102,7 +99,7 @@ pub async fn run(paths: Vec<PathBuf>, config: Config, stop: CancellationToken) -
     });
     let (mut lock, store, config) = tokio::select! {
         opened = opened => opened??,
-        () = stop.cancelled() => return Ok(Exit::Ok),
+        () = stop.cancelled() => return Ok(()),
     };
     let listen = http::bind("listen", &config.daemon.server.listen).await?;
     let probes = http::bind("probe_listen", &config.daemon.server.probe_listen).await?;
@@ -110,7 +107,7 @@ pub async fn run(paths: Vec<PathBuf>, config: Config, stop: CancellationToken) -
     let probe_address = probes.as_ref().and_then(|listener| listener.local_addr().ok()).map(|address| address.to_string());
     lock.introduce(&Holder { pid: std::process::id(), listen: address.clone() })?;
 
-    let shared = Arc::new(Shared::new(store.clone(), config, began, metrics::install()?));
+    let state = Arc::new(AppState::new(store.clone(), config, began, metrics::install()?));
     let mut daemon = Daemon {
         stop: stop.clone(),
         paths,
@@ -120,7 +117,7 @@ pub async fn run(paths: Vec<PathBuf>, config: Config, stop: CancellationToken) -
         running: BTreeMap::new(),
         failed: BTreeMap::new(),
         tasks: JoinSet::new(),
-        shared: Arc::clone(&shared),
+        state: Arc::clone(&state),
     };
     let abandoned = store.end_abandoned().await?;
     daemon.plan().await?;
@@ -129,9 +126,9 @@ pub async fn run(paths: Vec<PathBuf>, config: Config, stop: CancellationToken) -
         daemon.due_now(&connection, Some(kind)).await;
     }
     let helpers = CancellationToken::new();
-    http::serve(&shared, listen, probes, &helpers);
-    shared.keep_alive(BEAT, &helpers);
-    shared.keep_counting(&helpers);
+    http::serve(&state, listen, probes, &helpers);
+    state.keep_alive(BEAT, &helpers);
+    state.keep_counting(&helpers);
     tracing::info!(
         pid = std::process::id(),
         connections = daemon.connections.len(),
@@ -150,7 +147,7 @@ pub async fn run(paths: Vec<PathBuf>, config: Config, stop: CancellationToken) -
     helpers.cancel();
     tracing::info!("stopped");
     drop(lock);
-    Ok(Exit::Ok)
+    Ok(())
 }
 
 impl Daemon {
@@ -166,14 +163,14 @@ impl Daemon {
         // Said once a minute at most.
         let mut told_status = (Instant::now(), String::new());
         loop {
-            self.shared.looped();
+            self.state.looped();
             tokio::select! {
                 () = async { tokio::select! { () = tick.notified() => {} _ = late.tick() => {} } } => {
                     late.reset();
-                    if let Some(lines) = crate::cli::lost_lines() {
+                    if let Some(lines) = log::lost() {
                         tracing::warn!(lines, "lines of the log are lost: nobody read it fast enough");
                     }
-                    watchdog.turn(&self.shared.store).await;
+                    watchdog.turn(&self.state.store).await;
                     self.look().await;
                     if told_status.1.is_empty() || told_status.0.elapsed() >= Duration::from_secs(30) {
                         told_status.0 = Instant::now();
@@ -192,21 +189,21 @@ impl Daemon {
 
     /// Reads the due times, and takes over the connections of the configuration.
     async fn plan(&mut self) -> anyhow::Result<()> {
-        let config = self.shared.config();
+        let config = self.state.config();
         self.connections = config
             .connections
             .iter()
             .filter(|connection| connection.enabled)
             .map(|connection| (connection.name.clone(), Arc::clone(connection)))
             .collect();
-        let stored = if self.timetable.rows().is_empty() { self.shared.store.due_rows()? } else { self.timetable.rows() };
-        let store = self.shared.store.clone();
+        let stored = if self.timetable.rows().is_empty() { self.state.store.due_rows()? } else { self.timetable.rows() };
+        let store = self.state.store.clone();
         let last = |name: &str, kind| store.last_operation(name, kind).ok().flatten();
         self.timetable = Timetable::new(
             self.connections.values().map(AsRef::as_ref),
             &stored,
             last,
-            self.shared.began,
+            self.state.began,
             crate::clock::now(),
             config.daemon.runs.concurrency,
         );
@@ -222,10 +219,10 @@ impl Daemon {
             tracing::warn!("the clock was set back: due times follow it");
             self.save(moved).await;
         }
-        if !self.timetable.has_due(now) || self.shared.store_error().is_some_and(|error| error.replaced) {
+        if !self.timetable.has_due(now) || self.state.store_error().is_some_and(|error| error.replaced) {
             return;
         }
-        let standings = match self.shared.store.standings() {
+        let standings = match self.state.store.standings() {
             Ok(standings) => standings,
             Err(error) => return tracing::error!(%error, "the database cannot be read"),
         };
@@ -233,7 +230,7 @@ impl Daemon {
             .iter()
             .filter_map(|(name, standing)| match standing {
                 _ if standing.paused.is_some() => Some((name.clone(), Block::Paused)),
-                _ if standing.refused.as_ref().is_some_and(|refusal| must_rest(refusal, false).is_some()) => {
+                _ if standing.refused.as_ref().is_some_and(|refusal| credential::must_rest(refusal, false).is_some()) => {
                     Some((name.clone(), Block::Refused))
                 }
                 _ => None,
@@ -252,7 +249,7 @@ impl Daemon {
         for (connection, kind) in tick.skips {
             tracing::warn!(connection, kind = kind.as_str(), "skipped: the one before still runs");
             let reason = format!("the {} before still ran", kind.as_str());
-            if let Err(error) = self.shared.store.skip(&connection, kind, Trigger::Schedule, reason).await {
+            if let Err(error) = self.state.store.skip(&connection, kind, Trigger::Schedule, reason).await {
                 tracing::error!(%error, "the database cannot be written");
             }
         }
@@ -269,11 +266,15 @@ impl Daemon {
     fn start(&mut self, name: &str, kind: OperationKind, trigger: Trigger) {
         let Some(connection) = self.connections.get(name).cloned() else { return };
         let (progress, stop) = (Progress::default(), self.stop.child_token());
-        let engine = Engine { store: self.shared.store.clone(), stop: stop.clone() };
+        let engine = Engine { store: self.state.store.clone(), stop: stop.clone() };
         let (limiters, shown, runs) = (Arc::clone(&self.limiters), progress.clone(), Arc::clone(&connection));
         tracing::debug!(connection = name, kind = kind.as_str(), trigger = trigger.as_str(), "due");
         let task = self.tasks.spawn(async move {
-            let (reports, error) = one(&runs, &engine, &limiters, Work::of(kind), trigger, &shown).await;
+            // What looks wrong about secrets was told when the daemon started or reloaded.
+            let warn: fn(&str, &str) = |_, _| ();
+            let work = Work::of(kind);
+            let request = Request { connection: &runs, engine: &engine, limiters: &limiters, work, trigger, progress: &shown, warn };
+            let (reports, error) = operation::run(request).await;
             Ended { reports, error }
         });
         self.running.insert(name.to_owned(), Run { task: task.id(), connection, kind, progress, stop });
@@ -290,14 +291,14 @@ impl Daemon {
             Ok((_, Ended { reports, error })) => {
                 for report in &reports {
                     metrics::ended(run.connection.entry.meta.id, report);
-                    log(report);
+                    log_end(report);
                 }
                 self.follow_up(&name, &run, &reports, error.as_ref()).await;
                 if reports
                     .iter()
                     .any(|report| report.counts.created + report.counts.updated + report.counts.reopened + report.counts.closed > 0)
                 {
-                    self.shared.count_again();
+                    self.state.count_again();
                 }
             }
             // What a panic says may hold anything: it is not repeated.
@@ -305,10 +306,10 @@ impl Daemon {
                 tracing::error!(
                     connection = name,
                     kind = run.kind.as_str(),
-                    code = "E0302",
+                    code = error_code::DEFECT,
                     "a defect of this program ended the operation"
                 );
-                if let Err(error) = self.shared.store.end_abandoned().await {
+                if let Err(error) = self.state.store.end_abandoned().await {
                     tracing::error!(%error, "the database cannot be written");
                 }
             }
@@ -326,18 +327,18 @@ impl Daemon {
                     by = who,
                     "another process runs an operation on it: once more in a minute"
                 );
-                let _ = self.shared.store.skip(name, run.kind, Trigger::Schedule, format!("another operation ran, started by {who}")).await;
+                let _ = self.state.store.skip(name, run.kind, Trigger::Schedule, format!("another operation ran, started by {who}")).await;
                 let soon = crate::clock::now().checked_add(Duration::from_secs(60)).unwrap_or(Timestamp::MAX);
                 let moved = self.timetable.set(name, Some(run.kind), soon);
                 self.save(moved).await;
             }
             Some(error) => {
-                tracing::error!(connection = name, kind = run.kind.as_str(), code = code_of(error), %error, "the operation did not run");
+                tracing::error!(connection = name, kind = run.kind.as_str(), code = error.code(), %error, "the operation did not run");
             }
         }
         // The secret may have been rotated while the operation ran: the new one deserves its own try, at once.
-        if reports.iter().any(credentials::is_refused)
-            && let Ok(standings) = self.shared.store.standings()
+        if reports.iter().any(credential::is_refused)
+            && let Ok(standings) = self.state.store.standings()
             && let Some(refusal) = standings.get(name).and_then(|standing| standing.refused.as_ref())
         {
             if let Some(again) = refusal.again(false) {
@@ -370,13 +371,13 @@ impl Daemon {
         let refused = refused.mark.clone();
         let mark = tokio::task::spawn_blocking(move || {
             let secrets = connection.resolve().ok()?;
-            Some(credentials::mark(&connection, &secrets, &refused) != refused)
+            Some(credential::mark(&connection, &secrets, &refused) != refused)
         });
         if !matches!(mark.await, Ok(Some(true))) {
             return tracing::debug!(connection = name, "its credential was refused, and there is no other one yet");
         }
         tracing::info!(connection = name, "its credential was refused; there is another one now");
-        if let Err(error) = self.shared.store.refuse(name, None).await {
+        if let Err(error) = self.state.store.refuse(name, None).await {
             return tracing::error!(%error, "the database cannot be written");
         }
         self.due_now(name, None).await;
@@ -391,7 +392,7 @@ impl Daemon {
         if rows.is_empty() {
             return;
         }
-        if let Err(error) = self.shared.store.save_due(rows).await {
+        if let Err(error) = self.state.store.save_due(rows).await {
             tracing::error!(%error, "due times cannot be stored");
         }
     }
@@ -400,7 +401,7 @@ impl Daemon {
     async fn reload(&mut self) {
         notify::reloading();
         let paths = self.paths.clone();
-        let database = self.shared.store.path().to_owned();
+        let database = self.state.store.path().to_owned();
         let load = move || {
             let config = Config::load(&paths).map_err(|errors| errors.to_string())?;
             same_connectors(&database, &config).map_err(|error| error.to_string())?;
@@ -412,16 +413,16 @@ impl Daemon {
         };
         let (done, text) = match loaded {
             Err(errors) => {
-                tracing::error!(code = "E0120", %errors, "the configuration is invalid: the old one stays in force");
+                tracing::error!(code = error_code::RELOAD_REFUSED, %errors, "the configuration is invalid: the old one stays in force");
                 (false, errors)
             }
             Ok(mut config) => {
-                let old = self.shared.config();
+                let old = self.state.config();
                 let changes = reload::changes(&old, &mut config);
                 for warning in &config.warnings {
                     tracing::warn!(warning, "configuration");
                 }
-                self.shared.take(config);
+                self.state.take(config);
                 if let Err(error) = self.plan().await {
                     tracing::error!(%error, "the due times cannot be read");
                 }
@@ -436,8 +437,8 @@ impl Daemon {
                 (true, text)
             }
         };
-        self.shared.note_reload(done);
-        if let Err(error) = self.shared.store.note_reload(Reload { at: crate::clock::now(), done, text }).await {
+        self.state.note_reload(done);
+        if let Err(error) = self.state.store.note_reload(Reload { at: crate::clock::now(), done, text }).await {
             tracing::error!(%error, "the database cannot be written");
         }
         notify::ready();
@@ -445,7 +446,7 @@ impl Daemon {
 
     /// After a reload: connections whose credential was refused may have another one, or other settings.
     async fn look_at_refused(&mut self) {
-        let Ok(standings) = self.shared.store.standings() else { return };
+        let Ok(standings) = self.state.store.standings() else { return };
         for (name, standing) in standings {
             if let Some(refusal) = standing.refused {
                 self.try_other_credential(&name, &refusal).await;
@@ -454,18 +455,18 @@ impl Daemon {
     }
 
     async fn keep_house(&mut self) {
-        let config = self.shared.config();
-        if let Err(error) = self.shared.store.prune_operations(config.daemon.store.keep_since()).await {
+        let config = self.state.config();
+        if let Err(error) = self.state.store.prune_operations(config.daemon.store.keep_since()).await {
             tracing::error!(%error, "old operations cannot be pruned");
         }
-        if let Ok(connections) = status::read(&self.shared.store, &config, crate::clock::now()) {
+        if let Ok(connections) = status::read(&self.state.store, &config, crate::clock::now()) {
             connections.iter().for_each(credentials::warn_of_end);
         }
     }
 
     async fn tell_status(&self, told: &mut String) {
-        let shared = Arc::clone(&self.shared);
-        let read = tokio::task::spawn_blocking(move || status::read(&shared.store, &shared.config(), crate::clock::now()));
+        let state = Arc::clone(&self.state);
+        let read = tokio::task::spawn_blocking(move || status::read(&state.store, &state.config(), crate::clock::now()));
         if let Ok(Ok(connections)) = read.await {
             let text = status::summary(&connections);
             if *told != text {
@@ -480,7 +481,7 @@ impl Daemon {
         let all = async {
             while let Some(ended) = self.tasks.join_next().await {
                 if let Ok(Ended { reports, .. }) = ended {
-                    reports.iter().for_each(log);
+                    reports.iter().for_each(log_end);
                 }
             }
         };
@@ -498,18 +499,8 @@ pub(crate) fn same_connectors(database: &Path, config: &Config) -> store::Result
     store::check_connectors(database, config.connections.iter().map(|one| (one.name.as_str(), one.entry.meta.id)))
 }
 
-/// The stable code of an error, as docs/runbook.md explains it.
-pub(crate) fn code_of(error: &sync::Error) -> &'static str {
-    match error {
-        sync::Error::Vendor(error) => crate::cli::code_of(error),
-        sync::Error::Store(error) => crate::cli::code_of_store(error),
-        sync::Error::Stopped => "E0303",
-        sync::Error::Panicked => "E0302",
-    }
-}
-
 /// One operation's end, for the log.
-fn log(report: &Report) {
+fn log_end(report: &Report) {
     let (connection, kind, outcome) = (&report.connection, report.kind.as_str(), report.outcome.as_str());
     let counts = report.counts;
     tracing::info!(
@@ -537,7 +528,7 @@ fn log(report: &Report) {
         tracing::warn!(connection, kind, warning, "look at this");
     }
     for (scope, error) in report.errors.iter().take(3) {
-        tracing::error!(connection, kind, scope, code = code_of(error), %error, "failed");
+        tracing::error!(connection, kind, scope, code = error.code(), %error, "failed");
     }
     if report.outcome == Outcome::Held {
         tracing::warn!(connection, operation = %report.operation, "closes are held: tributary operations approve ID");

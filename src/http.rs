@@ -1,7 +1,8 @@
 //! The daemon's HTTP server: probes, metrics and the status of every connection. It only reads, and tells no finding.
 
-pub(crate) mod metrics;
+mod metrics;
 mod server;
+mod state;
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -20,10 +21,9 @@ use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 use tributary_connectors::model::text::visible;
 
-pub use metrics::{ALL as METRICS, Sort};
+pub(crate) use state::AppState;
 
 use crate::{
-    daemon::Shared,
     status::{self, ConnectionStatus},
     store::FindingCount,
 };
@@ -50,25 +50,25 @@ pub(crate) struct Status {
 }
 
 /// Serves until `stop`: everything on `listen`, and what a scraper outside the host needs on `probes`.
-pub(crate) fn serve(shared: &Arc<Shared>, listen: Option<TcpListener>, probes: Option<TcpListener>, stop: &CancellationToken) {
+pub(crate) fn serve(state: &Arc<AppState>, listen: Option<TcpListener>, probes: Option<TcpListener>, stop: &CancellationToken) {
     let outer = Router::new().route("/livez", get(livez)).route("/readyz", get(readyz)).route("/metrics", get(scrape));
     let inner = outer.clone().route("/api/v1/status", get(full_status)).route_layer(middleware::from_fn(local_names_only));
     for (listener, routes) in [(listen, inner), (probes, outer)] {
         let Some(listener) = listener else { continue };
-        let routes = routes.layer(middleware::from_fn(one_host)).layer(middleware::from_fn(bounded)).with_state(Arc::clone(shared));
+        let routes = routes.layer(middleware::from_fn(one_host)).layer(middleware::from_fn(bounded)).with_state(Arc::clone(state));
         tokio::spawn(server::serve(listener, routes, stop.clone()));
     }
 }
 
 /// What is not well, by the name of the check. A vendor that fails is not among it: that is what the status is for.
-fn ailing(shared: &Shared, limit: Duration) -> BTreeMap<&'static str, String> {
+fn ailing(state: &AppState, limit: Duration) -> BTreeMap<&'static str, String> {
     let mut ailing = BTreeMap::new();
     let late = |age: Duration| (age > limit).then(|| format!("no answer for {} s", age.as_secs()));
-    ailing.extend(late(shared.loop_age()).map(|why| ("scheduler", why)));
-    ailing.extend(late(shared.store_age()).map(|why| ("database", why)));
+    ailing.extend(late(state.loop_age()).map(|why| ("scheduler", why)));
+    ailing.extend(late(state.store_age()).map(|why| ("database", why)));
     if limit == READY {
         // What exactly is for the log: this is asked from other machines too.
-        ailing.extend(shared.store_error().map(|why| ("database", format!("cannot be written ({}, see the log)", why.code))));
+        ailing.extend(state.store_error().map(|why| ("database", format!("cannot be written ({}, see the log)", why.code))));
     }
     ailing
 }
@@ -81,24 +81,24 @@ fn verdict(ailing: &BTreeMap<&'static str, String>) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
 }
 
-async fn livez(State(shared): State<Arc<Shared>>) -> Response {
-    verdict(&ailing(&shared, ALIVE))
+async fn livez(State(state): State<Arc<AppState>>) -> Response {
+    verdict(&ailing(&state, ALIVE))
 }
 
-async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
-    verdict(&ailing(&shared, READY))
+async fn readyz(State(state): State<Arc<AppState>>) -> Response {
+    verdict(&ailing(&state, READY))
 }
 
-async fn full_status(State(shared): State<Arc<Shared>>) -> Response {
+async fn full_status(State(state): State<Arc<AppState>>) -> Response {
     let read = read(move || -> crate::store::Result<Status> {
         let now = crate::clock::now();
         Ok(Status {
             schema: "tributary/v1",
             version: env!("CARGO_PKG_VERSION"),
-            started_at: shared.began,
+            started_at: state.began,
             now,
-            connections: status::read(&shared.store, &shared.config(), now)?,
-            findings: shared.findings(),
+            connections: status::read(&state.store, &state.config(), now)?,
+            findings: state.findings(),
         })
     });
     answer(read.await, |status| {
@@ -107,8 +107,8 @@ async fn full_status(State(shared): State<Arc<Shared>>) -> Response {
     })
 }
 
-async fn scrape(State(shared): State<Arc<Shared>>) -> Response {
-    let read = read(move || metrics::render(&shared));
+async fn scrape(State(state): State<Arc<AppState>>) -> Response {
+    let read = read(move || metrics::render(&state));
     answer(read.await, |text| ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text))
 }
 

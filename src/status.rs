@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::{
     config::{Config, Connection},
-    daemon,
+    error_code,
     store::{self, ConnectionFlags, DueRow, OperationKind, RunningOperation, Store, Waiting},
 };
 
@@ -266,11 +266,11 @@ fn word(connection: &Connection, known: &Known<'_>, now: Timestamp) -> (Word, Op
                 && (code.is_empty() || line.code.as_deref() == Some(code))
         })
     };
-    if let Some(line) = lines.into_iter().find(|line| line.unreadable).or_else(|| of(&["failed"], "E0201")) {
+    if let Some(line) = lines.into_iter().find(|line| line.unreadable).or_else(|| of(&["failed"], error_code::CREDENTIAL_REFUSED)) {
         return (Word::Auth, line.failing_since, line.error.clone());
     }
     let starts = |line: &&Line| line.failing_since.is_none_or(|since| now.duration_since(since) < STARTING_AT_MOST);
-    if let Some(line) = of(&["failed", "partial"], "E0209").filter(starts) {
+    if let Some(line) = of(&["failed", "partial"], error_code::NOT_READY).filter(starts) {
         return (Word::Starting, line.failing_since.or(line.last_end), line.error.clone());
     }
     if let Some(line) = of(&["failed"], "") {
@@ -309,7 +309,7 @@ fn line(
 ) -> store::Result<Line> {
     let name = &connection.name;
     let next = due.iter().find(|row| row.connection == *name && row.kind == kind);
-    let next = next.map(|row| daemon::believed(connection, kind, row.due, now));
+    let next = next.map(|row| connection.schedule(kind).believed(&connection.timezone, row.due, now));
     let overdue_seconds = next.map_or(0, |next| now.duration_since(next).as_secs().max(0));
     // A time in the future was stored while the clock was wrong.
     let past = |at: Option<Timestamp>| at.map(|at| at.min(now));
@@ -340,4 +340,9 @@ pub(crate) fn span(time: SignedDuration) -> String {
         seconds @ 3600..172_800 => format!("{} h", seconds / 3600),
         seconds => format!("{} days", seconds / 86_400),
     }
+}
+
+/// Whole days until a time; below zero when it has passed.
+pub(crate) fn days_left(at: Timestamp, now: Timestamp) -> i64 {
+    at.duration_since(now).as_secs().div_euclid(86_400)
 }

@@ -14,6 +14,7 @@ mod disk;
 mod due;
 mod file;
 mod finding_columns;
+mod history;
 mod lease;
 mod list;
 mod mapping;

@@ -3,8 +3,9 @@
 //! It owns what connectors must not: loops, resuming, prefetching, closing. While one page is being stored the next one is
 //! fetched; a page and the cursor after it are one transaction; a scope that fails stops no other.
 
+mod clip;
+mod context;
 mod detail;
-mod parts;
 mod progress;
 mod repeats;
 mod run;
@@ -21,9 +22,12 @@ use tracing::Instrument;
 use tributary_connectors::{Source, model::Severity};
 use uuid::Uuid;
 
-use crate::store::{self, AssetCounts, Closing, Counts, Discovered, ImportPolicy, Lease, OperationKind, Outcome, Store, Trigger};
+use crate::{
+    error_code,
+    store::{self, AssetCounts, Closing, Counts, Discovered, ImportPolicy, Lease, OperationKind, Outcome, Store, Trigger},
+};
+use context::Run;
 pub use progress::{Progress, Snapshot};
-use run::Run;
 
 /// How often the holder of a lease shows that it lives.
 const BEAT: Duration = Duration::from_secs(15);
@@ -45,6 +49,18 @@ pub enum Error {
     /// A defect of this program.
     #[error("a defect of the connector stopped the operation; what was stored before stands")]
     Panicked,
+}
+
+impl Error {
+    /// The stable code of this error.
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Error::Vendor(error) => error_code::of_vendor(error),
+            Error::Store(error) => error_code::of_store(error),
+            Error::Stopped => error_code::STOPPED,
+            Error::Panicked => error_code::DEFECT,
+        }
+    }
 }
 
 /// What an operation needs to know of its connection.
@@ -307,10 +323,7 @@ impl Engine {
         report.warnings = run.activity.warnings();
         report.warn();
         let detail = detail::of(&report, &lists, &run.activity);
-        let error = report
-            .errors
-            .first()
-            .map(|(_, error)| (crate::daemon::code_of(error), detail::clip(&error.to_string(), detail::LONGEST_ERROR)));
+        let error = report.errors.first().map(|(_, error)| (error.code(), clip::clip(&error.to_string(), detail::LONGEST_ERROR)));
         report.counts = match self.store.end_operation(operation, report.outcome, error, detail, report.vendor_total).await {
             // It is written as soon as something can be; until then the pages that were stored are what is known.
             Err(error) if error.passes() => progress.look().counts,

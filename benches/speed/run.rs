@@ -65,7 +65,7 @@ pub(crate) async fn sync(config: PathBuf, full: bool) {
     let limiters = Arc::new(Limiters::default());
     for connection in &config.connections {
         let source = connection.open(&limiters).unwrap();
-        let (plan, progress) = (connection.plan(), Progress::without_waits());
+        let (plan, progress) = (tributary::operation::plan(connection), Progress::without_waits());
         if !full {
             let discovered = engine.discover(&source, &plan, Trigger::Once, &progress).await.unwrap();
             assert_eq!(discovered.outcome, Outcome::Success, "{:?}", discovered.errors);

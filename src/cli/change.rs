@@ -6,7 +6,9 @@ use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use serde_json::json;
 
 use super::{
-    exit::{self, Exit, NotFound, Usage},
+    error::{NotFound, Usage},
+    exit::{self, Exit},
+    message,
     output::{Format, Rows},
     run, words,
 };
@@ -104,7 +106,7 @@ pub(super) async fn records(paths: &[PathBuf], which: Records, action: RecordAct
         exit::tell(&words::no_record(&engine.store.reader()?, key)?.into());
     }
     for change in changes.iter().filter(|change| change.from == change.to && change.from != "good") {
-        exit::say(&format!("record {} of {} is {}: left as it is", change.key, change.connection, change.from));
+        message::eprint_line(&format!("record {} of {} is {}: left as it is", change.key, change.connection, change.from));
     }
     let rows = changes.into_iter().map(|change| {
         let RecordChange { connection, key, name, from, to, product, closed } = change;
@@ -121,7 +123,7 @@ pub(super) async fn delete_product(paths: &[PathBuf], name: String) -> anyhow::R
         let known = Named::Product.all(&engine.store.reader()?)?;
         return Err(NotFound::new("product", name).among(&known, "tributary products list").into());
     };
-    exit::say(&format!("product {name} is deleted; {stale} records are stale until they are mapped again"));
+    message::eprint_line(&format!("product {name} is deleted; {stale} records are stale until they are mapped again"));
     Ok(Exit::Ok)
 }
 
@@ -151,13 +153,13 @@ pub(super) async fn triage(
     let done = engine.store.triage(filter, Triage { decision, until, note }).await?;
     let unmet = store::ids_without_finding(&engine.store.reader()?, &ids)?;
     for id in &unmet {
-        exit::tell(&NotFound::new("finding", id).fix(exit::list("findings")).into());
+        exit::tell(&NotFound::new("finding", id).fix(message::list("findings")).into());
     }
     if done.found == 0 && unmet.is_empty() {
-        exit::say("No findings match.");
+        message::eprint_line("No findings match.");
         return Ok(Exit::NotFound);
     }
-    exit::say(&format!("{} findings, {} of them changed", done.found, done.changed));
+    message::eprint_line(&format!("{} findings, {} of them changed", done.found, done.changed));
     Ok(if unmet.is_empty() { Exit::Ok } else { Exit::NotFound })
 }
 
@@ -176,13 +178,16 @@ fn point_in_time(text: &str) -> anyhow::Result<Timestamp> {
 
 pub(super) async fn approve(paths: &[PathBuf], id: &str) -> anyhow::Result<Exit> {
     let (_, engine) = run::open_there(paths)?;
-    let operation = id.parse().map_err(|_| NotFound::new("operation", id).fix(exit::list("operations")))?;
+    let operation = id.parse().map_err(|_| NotFound::new("operation", id).fix(message::list("operations")))?;
     let Some(approved) = engine.store.approve(operation).await? else {
-        return Err(NotFound::new("operation that holds something", id).fix(exit::list("operations")).into());
+        return Err(NotFound::new("operation that holds something", id).fix(message::list("operations")).into());
     };
-    exit::say(&format!("{} findings are closed; {} had been seen again or closed meanwhile", approved.closed, approved.seen_again));
+    message::eprint_line(&format!(
+        "{} findings are closed; {} had been seen again or closed meanwhile",
+        approved.closed, approved.seen_again
+    ));
     if approved.records > 0 {
-        exit::say(&format!("{} records are missing now; their findings stay as they are", approved.records));
+        message::eprint_line(&format!("{} records are missing now; their findings stay as they are", approved.records));
     }
     Ok(Exit::Ok)
 }
@@ -191,7 +196,7 @@ pub(super) async fn replay(paths: &[PathBuf], connection: Option<String>) -> any
     let (config, engine) = run::open_there(paths)?;
     words::connection(&config, &engine.store.reader()?, connection.as_deref())?;
     let scopes = engine.store.list_quarantined_again(connection).await?;
-    exit::say(&match scopes {
+    message::eprint_line(&match scopes {
         0 => "Nothing is in quarantine there.".to_owned(),
         scopes => format!("{scopes} lists are read from their beginning by the next sync: what can be read by then leaves the quarantine"),
     });
@@ -202,6 +207,8 @@ pub(super) async fn reset(paths: &[PathBuf], connection: &str) -> anyhow::Result
     let (config, engine) = run::open_there(paths)?;
     run::choose(&config, &[connection.to_owned()])?;
     let scopes = engine.store.reset(connection.to_owned()).await?;
-    exit::say(&format!("{scopes} lists of {connection} are read from their beginning by the next sync; findings stay as they are"));
+    message::eprint_line(&format!(
+        "{scopes} lists of {connection} are read from their beginning by the next sync; findings stay as they are"
+    ));
     Ok(Exit::Ok)
 }

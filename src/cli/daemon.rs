@@ -6,21 +6,18 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::{
-    exit::{self, Exit, NotFound},
+    error::{NoDaemon, NotFound},
+    exit::Exit,
+    message,
     output::{self, Format, Rows},
     run,
 };
 use crate::{
     config::Config,
     daemon,
-    status::{self, ConnectionStatus, Word, span},
+    status::{self, ConnectionStatus, Word, days_left, span},
     store::Store,
 };
-
-/// The daemon does not run, or does not answer.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct NoDaemon(String);
 
 /// One line per connection, read from the store: also true without a daemon.
 pub(super) fn status(paths: &[PathBuf], format: Format) -> anyhow::Result<Exit> {
@@ -28,12 +25,12 @@ pub(super) fn status(paths: &[PathBuf], format: Format) -> anyhow::Result<Exit> 
     let now = crate::clock::now();
     let connections = status::read(store, config, now)?;
     match daemon::holder(&config.daemon.store.path()) {
-        Some(holder) => exit::say(&format!(
+        Some(holder) => message::eprint_line(&format!(
             "daemon: process {}, {}",
             holder.pid,
             holder.listen.map_or_else(|| "no HTTP server".to_owned(), |address| format!("http://{address}"))
         )),
-        None => exit::say("daemon: none runs on this database"),
+        None => message::eprint_line("daemon: none runs on this database"),
     }
     if format != Format::Table {
         let rows = connections.iter().map(|one| match serde_json::to_value(one) {
@@ -46,7 +43,7 @@ pub(super) fn status(paths: &[PathBuf], format: Format) -> anyhow::Result<Exit> 
     let rows = connections.iter().map(|one| line(one, now)).collect();
     Rows { columns: vec!["connection", "status", "since", "last_sync", "next", "records", "notes"], rows }.print(format, "connections")?;
     if !connections.is_empty() {
-        exit::say(&status::summary(&connections));
+        message::eprint_line(&status::summary(&connections));
     }
     Ok(Exit::Ok)
 }
@@ -80,15 +77,15 @@ fn line(one: &ConnectionStatus, now: Timestamp) -> Vec<Value> {
     }
     notes.extend(one.reason.clone());
     if one.held_closes > 0 {
-        notes.push(format!("{} closes held: {}", one.held_closes, exit::command("tributary operations approve ID")));
+        notes.push(format!("{} closes held: {}", one.held_closes, message::command("tributary operations approve ID")));
     }
     if one.held_records > 0 {
-        notes.push(format!("{} records held: {}", one.held_records, exit::command("tributary operations approve ID")));
+        notes.push(format!("{} records held: {}", one.held_records, message::command("tributary operations approve ID")));
     }
     if one.quarantine > 0 {
         notes.push(format!("{} items in quarantine", one.quarantine));
     }
-    if let Some(days) = one.credential_expires.map(|at| daemon::days_left(at, now)).filter(|days| *days < 30) {
+    if let Some(days) = one.credential_expires.map(|at| days_left(at, now)).filter(|days| *days < 30) {
         notes.push(if days < 0 { "credential has ended".to_owned() } else { format!("credential ends in {days} days") });
     }
     let records: Vec<String> = one.records.iter().map(|(state, count)| format!("{count} {state}")).collect();
@@ -118,10 +115,10 @@ pub(super) async fn health(paths: &[PathBuf], ready: bool) -> anyhow::Result<Exi
     let config = Config::load(paths)?;
     let path = config.daemon.store.path();
     let holder = daemon::holder(&path)
-        .ok_or_else(|| NoDaemon(format!("no daemon runs on {}: start `{}`", path.display(), exit::command("tributary run"))))?;
+        .ok_or_else(|| NoDaemon(format!("no daemon runs on {}: start `{}`", path.display(), message::command("tributary run"))))?;
     let Some(listen) = holder.listen else {
         // It holds its lock, so it lives; more cannot be asked.
-        exit::say("the daemon runs; server.listen is off, so it cannot be asked more");
+        message::eprint_line("the daemon runs; server.listen is off, so it cannot be asked more");
         return Ok(Exit::Ok);
     };
     let probe = if ready { "readyz" } else { "livez" };
@@ -143,7 +140,7 @@ pub(super) async fn reload(paths: &[PathBuf]) -> anyhow::Result<Exit> {
     let config = Config::load(paths)?;
     let path = config.daemon.store.path();
     let holder = daemon::holder(&path)
-        .ok_or_else(|| NoDaemon(format!("no daemon runs on {}: start `{}`", path.display(), exit::command("tributary run"))))?;
+        .ok_or_else(|| NoDaemon(format!("no daemon runs on {}: start `{}`", path.display(), message::command("tributary run"))))?;
     let store = Store::open(&path, config.daemon.store.keep_raw)?;
     let before = store.last_reload()?;
     let pid = i32::try_from(holder.pid).ok().and_then(rustix::process::Pid::from_raw);
@@ -163,15 +160,25 @@ pub(super) async fn reload(paths: &[PathBuf]) -> anyhow::Result<Exit> {
     Err(NoDaemon(format!("process {} did not answer within 10 s; see its log", holder.pid)).into())
 }
 
-pub(super) async fn pause(paths: &[PathBuf], names: &[String], pause: bool) -> anyhow::Result<Exit> {
+pub(super) async fn pause(paths: &[PathBuf], names: &[String]) -> anyhow::Result<Exit> {
     let (config, engine) = run::open(paths)?;
     for connection in run::choose(&config, names)? {
-        let changed = engine.store.pause(&connection.name, connection.entry.meta.id, pause).await?;
-        exit::say(&match (pause, changed) {
-            (true, true) => format!("{}  is paused: its schedule rests, `sync` and `discover` by name still work", connection.name),
-            (true, false) => format!("{}  was paused already", connection.name),
-            (false, true) => format!("{}  goes on: what became due meanwhile runs now, once", connection.name),
-            (false, false) => format!("{}  was not paused; a refused credential is tried again at its next run", connection.name),
+        let name = &connection.name;
+        message::eprint_line(&match engine.store.pause(name, connection.entry.meta.id).await? {
+            true => format!("{name}  is paused: its schedule rests, `sync` and `discover` by name still work"),
+            false => format!("{name}  was paused already"),
+        });
+    }
+    Ok(Exit::Ok)
+}
+
+pub(super) async fn resume(paths: &[PathBuf], names: &[String]) -> anyhow::Result<Exit> {
+    let (config, engine) = run::open(paths)?;
+    for connection in run::choose(&config, names)? {
+        let name = &connection.name;
+        message::eprint_line(&match engine.store.resume(name, connection.entry.meta.id).await? {
+            true => format!("{name}  goes on: what became due meanwhile runs now, once"),
+            false => format!("{name}  was not paused; a refused credential is tried again at its next run"),
         });
     }
     Ok(Exit::Ok)
@@ -179,10 +186,10 @@ pub(super) async fn pause(paths: &[PathBuf], names: &[String], pause: bool) -> a
 
 pub(super) async fn cancel(paths: &[PathBuf], id: &str) -> anyhow::Result<Exit> {
     let (_, engine) = run::open_there(paths)?;
-    let not_found = || NotFound::new("operation", id).fix(exit::list("operations"));
+    let not_found = || NotFound::new("operation", id).fix(message::list("operations"));
     match engine.store.cancel(id.to_owned()).await?.ok_or_else(not_found)? {
-        true => exit::say("It stops within seconds, after the page that it is storing; the next run goes on from there."),
-        false => exit::say("It does not run any more."),
+        true => message::eprint_line("It stops within seconds, after the page that it is storing; the next run goes on from there."),
+        false => message::eprint_line("It does not run any more."),
     }
     Ok(Exit::Ok)
 }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::{
-    DbCommand,
-    exit::{self, Exit},
+    exit::Exit,
+    message,
     output::{Format, Rows},
 };
 use crate::{
@@ -14,6 +14,26 @@ use crate::{
     daemon::{Holder, Lock},
     store::{self, Store},
 };
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum DbCommand {
+    /// Creates the database or brings its tables up to date.
+    Migrate,
+    /// Checks that the file is whole.
+    Check,
+    /// Copies the database to a new file, also while a sync runs.
+    Backup {
+        /// The new file.
+        file: PathBuf,
+    },
+    /// Puts a backup in the database's place; nothing else may use the database meanwhile.
+    Restore {
+        /// The backup.
+        file: PathBuf,
+    },
+    /// Sizes and counts.
+    Stats,
+}
 
 pub(super) fn run(paths: &[PathBuf], what: &DbCommand, format: Format) -> anyhow::Result<Exit> {
     let config = Config::load(paths)?;
@@ -26,19 +46,19 @@ pub(super) fn run(paths: &[PathBuf], what: &DbCommand, format: Format) -> anyhow
     match what {
         DbCommand::Migrate => {
             Store::open(&path, config.daemon.store.keep_raw)?;
-            exit::say(&format!("{} is up to date", path.display()));
+            message::eprint_line(&format!("{} is up to date", path.display()));
         }
         DbCommand::Check => {
             let problems = open()?.problems()?;
             if !problems.is_empty() {
-                exit::say(&problems.join("\n"));
+                message::eprint_line(&problems.join("\n"));
                 return Err(store::Error::Damaged(path).into());
             }
-            exit::say(&format!("{} is whole", path.display()));
+            message::eprint_line(&format!("{} is whole", path.display()));
         }
         DbCommand::Backup { file } => {
             open()?.copy_to(file)?;
-            exit::say(&format!("{} is a copy of {}", file.display(), path.display()));
+            message::eprint_line(&format!("{} is a copy of {}", file.display(), path.display()));
         }
         DbCommand::Restore { file } => restore(&path, file)?,
         DbCommand::Stats => {
@@ -55,8 +75,8 @@ fn restore(path: &Path, file: &Path) -> anyhow::Result<()> {
     lock.introduce(&Holder { pid: std::process::id(), listen: None })?;
     let problems = store::restore(path, file)?;
     for problem in problems {
-        exit::say(&format!("warning: {problem}"));
+        message::eprint_line(&format!("warning: {problem}"));
     }
-    exit::say(&format!("{} holds what {} held", path.display(), file.display()));
+    message::eprint_line(&format!("{} holds what {} held", path.display(), file.display()));
     Ok(())
 }

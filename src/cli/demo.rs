@@ -7,14 +7,15 @@ use serde::{Deserialize, Serialize};
 use tributary_simulator::{Change, Running, Size, VENDORS, start_any};
 
 use super::{
-    exit::{self, Exit},
+    exit::Exit,
+    message,
     output::{self, Format, Rows},
-    run::{self, Work},
-    show,
+    run, show,
 };
 use crate::{
     config::Config,
     daemon,
+    operation::Work,
     store::{self, Trigger},
 };
 
@@ -63,7 +64,7 @@ impl Demo {
             kept.findings = self.findings.unwrap_or(FINDINGS);
         }
         if self.findings.is_some_and(|wanted| wanted != kept.findings) {
-            exit::say(&format!("--findings is left aside: the tools of {} have {} already", database.display(), kept.findings));
+            message::eprint_line(&format!("--findings is left aside: the tools of {} have {} already", database.display(), kept.findings));
         }
         kept.steps += u32::from(self.change);
         let tools = start_tools(&mut kept).await?;
@@ -103,7 +104,7 @@ impl Demo {
         let (code, reports) = run::all(&config, &engine, &[], Work::Both, Trigger::Once).await?;
         if format == Format::Table {
             let rows = show::overview(&engine.store.reader()?)?;
-            exit::say("");
+            message::eprint_line("");
             rows.print(format, "findings")?;
             if self.store.is_some() {
                 output::text(&format!("\nStored in {}\n", database.display()))?;
@@ -115,11 +116,12 @@ impl Demo {
         if self.exit {
             return Ok(code);
         }
-        exit::say(&format!(
+        message::eprint_line(&format!(
             "Syncing every minute until Ctrl-C. Look around: sqlite3 {} 'select severity, state, count(*) from findings group by 1, 2'",
             database.display()
         ));
-        daemon::run(vec![path.to_owned()], config, engine.stop.clone()).await
+        daemon::run(vec![path.to_owned()], config, engine.stop.clone()).await?;
+        Ok(Exit::Ok)
     }
 }
 

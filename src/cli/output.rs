@@ -6,6 +6,9 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use tributary_connectors::model::text::visible;
 
+use super::message::eprint_line;
+use crate::log::LAYOUT;
+
 /// Form of the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Format {
@@ -32,7 +35,7 @@ impl Rows {
     /// Prints them; says on stderr when there are none.
     pub(super) fn print(self, format: Format, what: &str) -> anyhow::Result<()> {
         if self.rows.is_empty() {
-            super::exit::say(&format!("No {what} match."));
+            eprint_line(&format!("No {what} match."));
         }
         let objects = |row: Vec<Value>| Value::Object(self.columns.iter().map(|name| (*name).to_owned()).zip(row).collect::<Map<_, _>>());
         match format {
@@ -83,9 +86,6 @@ pub(super) fn object(value: &Value, format: Format) -> anyhow::Result<()> {
         _ => text(&format!("{value}\n")),
     }
 }
-
-/// What may stand on a terminal as it is, of what is not seen: it moves on in the text, and nothing else.
-pub(super) const LAYOUT: &[char] = &['\n', '\t'];
 
 /// Text on stdout. Whatever a vendor wrote into it, the terminal shows it and is not steered by it.
 pub(super) fn text(text: &str) -> anyhow::Result<()> {

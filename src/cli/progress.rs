@@ -30,7 +30,7 @@ pub(super) fn show(connections: Vec<(String, Progress)>) -> Shown {
                 for (name, progress) in &connections {
                     let look = progress.look();
                     if look.running.is_some() {
-                        super::exit::say(&format!("{name:width$}  {}", line(&look)));
+                        super::message::eprint_line(&format!("{name:width$}  {}", line(&look)));
                     }
                 }
             }

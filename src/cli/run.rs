@@ -11,33 +11,25 @@ use std::{
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
-use tributary_connectors::{Error, Kind, kit::Limiters};
+use tributary_connectors::kit::Limiters;
 
 use super::{
-    exit::{self, Exit, NoConnection, NotFound, Usage},
+    error::{NoConnection, NotFound, Usage},
+    exit::Exit,
+    message,
     output::{Format, Rows},
     progress,
 };
 use crate::{
     config::{Config, Connection},
     daemon,
-    store::{self, Counts, OperationKind, Outcome, Store, Trigger},
-    sync::{Engine, Progress, Report},
+    operation::{self, Request, Work},
+    store::{self, Counts, Store, Trigger},
+    sync::{self, Engine, Progress, Report},
 };
 
 /// How many connections run at once.
 const AT_ONCE: usize = 4;
-
-/// What is asked of each connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Work {
-    /// Discover, then sync.
-    Both,
-    /// Discover only.
-    Discover,
-    /// Sync; with `true` a full one.
-    Sync(bool),
-}
 
 pub(super) async fn run(config: &[PathBuf], once: bool, names: &[String]) -> anyhow::Result<Exit> {
     if once {
@@ -60,8 +52,8 @@ pub(super) async fn run(config: &[PathBuf], once: bool, names: &[String]) -> any
     for warning in &config.warnings {
         tracing::warn!(warning, "configuration");
     }
-    let exit = daemon::run(paths, config, stop).await?;
-    Ok(if interrupted.load(Ordering::Relaxed) { Exit::Interrupted } else { exit })
+    daemon::run(paths, config, stop).await?;
+    Ok(if interrupted.load(Ordering::Relaxed) { Exit::Interrupted } else { Exit::Ok })
 }
 
 pub(super) async fn discover(config: &[PathBuf], names: &[String], format: Format) -> anyhow::Result<Exit> {
@@ -80,9 +72,9 @@ pub(super) async fn sync(config: &[PathBuf], names: &[String], full: bool, dry: 
     let folder = if dry { Some(tempfile::Builder::new().prefix(".tributary-dry-run-").tempdir_in(beside)?) } else { None };
     if let Some(folder) = &folder {
         engine.store = engine.store.dry_run_copy(folder.path())?;
-        exit::say("dry run: this is what a sync would do; nothing is written");
+        message::eprint_line("dry run: this is what a sync would do; nothing is written");
     }
-    let (exit, reports) = all(&config, &engine, names, Work::Sync(full), Trigger::Manual).await?;
+    let (exit, reports) = all(&config, &engine, names, if full { Work::FullSync } else { Work::Sync }, Trigger::Manual).await?;
     if format != Format::Table {
         summary(&reports).print(format, "operations")?;
     }
@@ -98,7 +90,7 @@ fn open_or_make(config: Config) -> anyhow::Result<(Config, Engine)> {
     let is_new = !store::is_there(&config.daemon.store.path());
     let (config, engine) = with(config)?;
     if is_new {
-        exit::say(&format!("made a new database: {}", engine.store.path().display()));
+        message::eprint_line(&format!("made a new database: {}", engine.store.path().display()));
     }
     Ok((config, engine))
 }
@@ -122,7 +114,7 @@ pub(super) fn there(config: &Config) -> anyhow::Result<()> {
     if store::is_there(&path) {
         return Ok(());
     }
-    let fix = format!("the first sync makes it (`{}`); is `store.url` right?", exit::command("tributary run --once"));
+    let fix = format!("the first sync makes it (`{}`); is `store.url` right?", message::command("tributary run --once"));
     Err(NotFound::new("database", path.display().to_string()).fix(fix).into())
 }
 
@@ -144,8 +136,11 @@ pub(super) fn look(paths: &[PathBuf]) -> anyhow::Result<Seen> {
     let store = match &nothing {
         None => Store::open(&path, config.daemon.store.keep_raw)?,
         Some(folder) => {
-            let first = exit::command("tributary run --once");
-            exit::say(&format!("Nothing is stored yet: there is no database {}; the first sync makes it: {first}", path.display()));
+            let first = message::command("tributary run --once");
+            message::eprint_line(&format!(
+                "Nothing is stored yet: there is no database {}; the first sync makes it: {first}",
+                path.display()
+            ));
             Store::open(&folder.path().join("nothing.db"), false)?
         }
     };
@@ -156,7 +151,7 @@ pub(super) fn look(paths: &[PathBuf]) -> anyhow::Result<Seen> {
 /// The same with a configuration that is read already.
 pub(super) fn with(config: Config) -> anyhow::Result<(Config, Engine)> {
     for warning in &config.warnings {
-        exit::say(&format!("warning: {warning}"));
+        message::eprint_line(&format!("warning: {warning}"));
     }
     let store = Store::open(&config.daemon.store.path(), config.daemon.store.keep_raw)?;
     let engine = Engine { store, stop: CancellationToken::new() };
@@ -206,7 +201,7 @@ pub(super) fn chosen<'a>(config: &'a Config, names: &[String]) -> anyhow::Result
         return Err(NoConnection(files()).into());
     }
     if chosen.is_empty() {
-        exit::say(&format!(
+        message::eprint_line(&format!(
             "Nothing to do: each of the {} connections in {} has `enabled = false`; one that is named runs all the same",
             config.connections.len(),
             files()
@@ -228,16 +223,22 @@ pub(super) async fn all(
     if names.is_empty() {
         let standings = engine.store.standings()?;
         let paused = |name: &str| standings.get(name).is_some_and(|standing| standing.paused.is_some());
-        chosen.iter().filter(|one| paused(&one.name)).for_each(|one| exit::say(&format!("{}  is paused; name it to run it", one.name)));
+        chosen
+            .iter()
+            .filter(|one| paused(&one.name))
+            .for_each(|one| message::eprint_line(&format!("{}  is paused; name it to run it", one.name)));
         chosen.retain(|one| !paused(&one.name));
     }
+    let warn: fn(&str, &str) = |name, doubt| message::eprint_line(&format!("{name}  warning: {doubt}"));
     let limiters = Arc::new(Limiters::default());
     let progresses: Vec<Progress> = chosen.iter().map(|_| Progress::default()).collect();
     let shown = progress::show(chosen.iter().map(|connection| connection.name.clone()).zip(progresses.iter().cloned()).collect());
     let done: Vec<_> = stream::iter(chosen.iter().zip(&progresses))
         .map(|(connection, progress)| {
             let limiters = Arc::clone(&limiters);
-            async move { (*connection, one(connection, engine, &limiters, work, trigger, progress).await) }
+            async move {
+                (*connection, operation::run(Request { connection, engine, limiters: &limiters, work, trigger, progress, warn }).await)
+            }
         })
         .buffered(AT_ONCE)
         .collect()
@@ -251,109 +252,8 @@ pub(super) async fn all(
     Ok((Exit::of_all(&exits), all))
 }
 
-/// Runs the work on one connection: the reports of what ran, and the error that kept the rest from running.
-///
-/// A credential that the vendor refuses is noted, and so is one that works: the former is not sent again before it is time.
-pub(crate) async fn one(
-    connection: &Arc<Connection>,
-    engine: &Engine,
-    limiters: &Arc<Limiters>,
-    work: Work,
-    trigger: Trigger,
-    progress: &Progress,
-) -> (Vec<Report>, Option<crate::sync::Error>) {
-    let (opening, budgets, store) = (Arc::clone(connection), Arc::clone(limiters), engine.store.clone());
-    // References to secrets read files and run commands.
-    let opened = tokio::task::spawn_blocking(move || open_connection(&opening, &budgets, &store, trigger));
-    let defect = || Error::new("opening the connection", Kind::Settings("a defect of the connector".into())).into();
-    let (source, mark) = match opened.await.unwrap_or_else(|_| Err((defect(), Unopened::Settings))) {
-        Ok(opened) => opened,
-        Err((error, why)) => {
-            if why != Unopened::Resting {
-                let told = (daemon::code_of(&error), error.to_string());
-                let kind = if matches!(work, Work::Sync(_)) { OperationKind::Sync } else { OperationKind::Discover };
-                let unreadable = why == Unopened::Credential;
-                if let Err(error) = engine.store.failed(&connection.name, kind, trigger, told, unreadable).await {
-                    return (Vec::new(), Some(error.into()));
-                }
-            }
-            return (Vec::new(), Some(error));
-        }
-    };
-    let mut reports = Vec::new();
-    let failed = run_on(&source, connection, engine, work, trigger, progress, &mut reports).await.err();
-    let refused = reports.iter().any(daemon::is_refused);
-    let noted = match refused {
-        true => engine.store.refuse(&connection.name, Some(mark)).await,
-        false if reports.iter().any(|report| matches!(report.outcome, Outcome::Success | Outcome::Partial | Outcome::Held)) => {
-            engine.store.refuse(&connection.name, None).await
-        }
-        false => Ok(()),
-    };
-    (reports, failed.or_else(|| noted.err().map(Into::into)))
-}
-
-/// Why a connection was not opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Unopened {
-    /// Its credential cannot be read.
-    Credential,
-    /// Its settings cannot work.
-    Settings,
-    /// Its credential was refused, and it is not time to send it again.
-    Resting,
-}
-
-/// Reads the secrets and opens the connection, unless its credential was refused and must not be sent again yet. Gives the mark
-/// of the credential.
-fn open_connection(
-    connection: &Connection,
-    limiters: &Arc<Limiters>,
-    store: &Store,
-    trigger: Trigger,
-) -> Result<(Arc<dyn tributary_connectors::Source>, String), (crate::sync::Error, Unopened)> {
-    let secrets = connection.resolve().map_err(|error| (error.into(), Unopened::Credential))?;
-    if trigger != Trigger::Schedule {
-        // The daemon tells them at its start.
-        connection.doubts(&secrets).iter().for_each(|doubt| exit::say(&format!("{}  warning: {doubt}", connection.name)));
-    }
-    let standing = store.standings().map_err(|error| (error.into(), Unopened::Resting))?.remove(&connection.name);
-    let refusal = standing.and_then(|standing| standing.refused);
-    let mark = daemon::mark(connection, &secrets, refusal.as_ref().map_or("", |refusal| &refusal.mark));
-    if let Some(refusal) = refusal.filter(|refusal| refusal.mark == mark)
-        && let Some(error) = daemon::must_rest(&refusal, trigger == Trigger::Manual)
-    {
-        return Err((error.into(), Unopened::Resting));
-    }
-    let source = connection.open_with(secrets, limiters).map_err(|error| (error.into(), Unopened::Settings))?;
-    Ok((source, mark))
-}
-
-async fn run_on(
-    source: &Arc<dyn tributary_connectors::Source>,
-    connection: &Connection,
-    engine: &Engine,
-    work: Work,
-    trigger: Trigger,
-    progress: &Progress,
-    reports: &mut Vec<Report>,
-) -> Result<(), crate::sync::Error> {
-    let plan = connection.plan();
-    if let Work::Sync(full) = work {
-        reports.extend(engine.sync(source, &plan, trigger, full, progress).await?);
-        return Ok(());
-    }
-    let report = engine.discover(source, &plan, trigger, progress).await?;
-    let goes_on = !matches!(report.outcome, Outcome::Failed | Outcome::Interrupted);
-    reports.push(report);
-    if work == Work::Both && goes_on {
-        reports.extend(engine.sync(source, &plan, trigger, false, progress).await?);
-    }
-    Ok(())
-}
-
 /// Tells how the operations of one connection ended, and gives the exit code that they mean together.
-pub(crate) fn tell_all(connection: &str, reports: &[Report], error: Option<&crate::sync::Error>) -> Exit {
+fn tell_all(connection: &str, reports: &[Report], error: Option<&sync::Error>) -> Exit {
     reports.iter().for_each(tell);
     if let Some(error) = error {
         tell_error(connection, "before the first request", error);
@@ -365,35 +265,32 @@ pub(crate) fn tell_all(connection: &str, reports: &[Report], error: Option<&crat
 /// One operation's end, on stderr.
 fn tell(report: &Report) {
     let name = &report.connection;
-    exit::say(&format!("{name}  {:8}  {:11}  {}", report.kind.as_str(), report.outcome.as_str(), report.counts));
+    message::eprint_line(&format!("{name}  {:8}  {:11}  {}", report.kind.as_str(), report.outcome.as_str(), report.counts));
     for (reason, count) in &report.filtered {
         tracing::info!(connection = name, count, reason, "filtered");
     }
     for (scope, reason) in report.incomplete.iter().take(5) {
-        exit::say(&format!("{name}  {scope}: not complete, nothing of it was closed: {reason}"));
+        message::eprint_line(&format!("{name}  {scope}: not complete, nothing of it was closed: {reason}"));
     }
     for warning in &report.warnings {
-        exit::say(&format!("{name}  warning: {warning}"));
+        message::eprint_line(&format!("{name}  warning: {warning}"));
     }
     for (scope, error) in report.errors.iter().take(3) {
         let doing = if scope.is_empty() { report.kind.as_str().to_owned() } else { format!("{} of {scope}", report.kind.as_str()) };
         tell_error(name, &doing, error);
     }
     if report.errors.len() > 3 {
-        let more = exit::command(&format!("tributary operations show {}", report.operation));
-        exit::say(&format!("{name}  and {} more: {more}", report.errors.len() - 3));
+        let more = message::command(&format!("tributary operations show {}", report.operation));
+        message::eprint_line(&format!("{name}  and {} more: {more}", report.errors.len() - 3));
     }
 }
 
-fn tell_error(connection: &str, doing: &str, error: &crate::sync::Error) {
+fn tell_error(connection: &str, doing: &str, error: &sync::Error) {
     match error {
-        crate::sync::Error::Vendor(error) => {
-            exit::say_vendor(connection, doing, error, Some(&format!("tributary check {connection}")));
+        sync::Error::Vendor(error) => {
+            message::vendor_error(connection, doing, error, Some(&format!("tributary check {connection}")));
         }
-        crate::sync::Error::Store(error) => {
-            exit::say(&format!("error[{}]: connection \"{connection}\": {error}", exit::code_of_store(error)));
-        }
-        error => exit::say(&format!("error[E0302]: connection \"{connection}\": {error}")),
+        error => message::eprint_line(&format!("error[{}]: connection \"{connection}\": {error}", error.code())),
     }
 }
 
@@ -413,15 +310,5 @@ pub(super) fn summary(reports: &[Report]) -> Rows {
                 row
             })
             .collect(),
-    }
-}
-
-impl Work {
-    /// The work of a scheduled operation.
-    pub(crate) fn of(kind: OperationKind) -> Work {
-        match kind {
-            OperationKind::Discover => Work::Discover,
-            OperationKind::Sync => Work::Sync(false),
-        }
     }
 }

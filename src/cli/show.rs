@@ -7,7 +7,9 @@ use serde_json::{Map, Value, json};
 use tributary_connectors::{Entry, SOURCES};
 
 use super::{
-    exit::{self, Exit, NotFound},
+    error::NotFound,
+    exit::Exit,
+    message,
     output::{self, Format, Rows},
     run::{Seen, choose, look},
     timeline, words,
@@ -174,7 +176,9 @@ pub(super) fn findings(paths: &[PathBuf], filter: &FindingFilter, limit: u32, fo
 pub(super) fn finding(paths: &[PathBuf], id: &str, format: Format) -> anyhow::Result<Exit> {
     let Seen { reader, .. } = &look(paths)?;
     let mut found = query(reader, "select * from finding_list where id_hash = ?1 and id = ?2", &[&Store::id_hash(id), &id])?;
-    let Some(Value::Object(mut finding)) = found.pop() else { return Err(NotFound::new("finding", id).fix(exit::list("findings")).into()) };
+    let Some(Value::Object(mut finding)) = found.pop() else {
+        return Err(NotFound::new("finding", id).fix(message::list("findings")).into());
+    };
     for private in ["seq", "id_hash", "severity_rank", "cve_list_id"] {
         finding.remove(private);
     }
@@ -234,7 +238,7 @@ pub(super) fn quarantined(paths: &[PathBuf], id: i64, format: Format) -> anyhow:
         &[&id],
     )?;
     output::object(
-        found.first().ok_or_else(|| NotFound::new("item in quarantine", id.to_string()).fix(exit::list("quarantine")))?,
+        found.first().ok_or_else(|| NotFound::new("item in quarantine", id.to_string()).fix(message::list("quarantine")))?,
         format,
     )?;
     Ok(Exit::Ok)
@@ -258,7 +262,7 @@ pub(super) fn state(paths: &[PathBuf], connection: &str, format: Format) -> anyh
 pub(super) fn operation(paths: &[PathBuf], id: &str, format: Format) -> anyhow::Result<Exit> {
     let Seen { reader, .. } = &look(paths)?;
     let found = query(reader, "select * from operations where id = ?1", &[&id])?;
-    let operation = found.first().ok_or_else(|| NotFound::new("operation", id).fix(exit::list("operations")))?;
+    let operation = found.first().ok_or_else(|| NotFound::new("operation", id).fix(message::list("operations")))?;
     if format == Format::Table {
         output::text(&timeline::of(operation))?;
     } else {

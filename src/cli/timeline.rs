@@ -45,7 +45,7 @@ pub(super) fn of(operation: &Value) -> String {
         let _ = writeln!(
             out,
             "  held     {held} closes wait: {}",
-            super::exit::command(&format!("tributary operations approve {}", text("id")))
+            super::message::command(&format!("tributary operations approve {}", text("id")))
         );
     }
     if let Some(once) = detail["absent_once"].as_i64().filter(|once| *once > 0) {

@@ -13,14 +13,11 @@ use tributary_connectors::{
     model::{Severity, State},
 };
 
-use super::exit::NotFound;
+use super::error::NotFound;
 use crate::{
-    config::{Config, nearest},
+    config::Config,
     store::{FindingFilter, Named, RECORD_STATES},
 };
-
-/// More names than this are not listed in an error.
-const MOST: usize = 12;
 
 /// A word of a list, in any case, with `-` or `_`.
 #[derive(Clone, Debug)]
@@ -112,18 +109,6 @@ pub(super) fn product(reader: &Connection, name: Option<&str>) -> anyhow::Result
         return Ok(());
     }
     Err(NotFound::new("product", name).among(&Named::Product.all(reader)?, "tributary products list").into())
-}
-
-/// What helps whoever mistyped a name: the nearest, or all when they are few, and the command that lists them.
-pub(super) fn advice(name: &str, known: &[String], list: &str) -> String {
-    let words: Vec<&str> = known.iter().map(String::as_str).collect();
-    let list = super::exit::command(list);
-    match nearest(name, &words) {
-        Some(near) => format!("did you mean `{near}`? `{list}` shows all"),
-        None if known.is_empty() => format!("there are none yet: `{list}`"),
-        None if known.len() <= MOST => format!("there are: {}", known.join(", ")),
-        None => format!("`{list}` shows them"),
-    }
 }
 
 #[cfg(test)]

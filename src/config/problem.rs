@@ -5,7 +5,7 @@ use std::{fmt, path::PathBuf};
 /// One problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Stable code, as `E0102`.
+    /// Stable code, one of [`crate::error_code`].
     pub code: &'static str,
     /// File, and line, column and length of the offending words in characters, from 1.
     pub place: Option<(PathBuf, usize, usize, usize)>,

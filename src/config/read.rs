@@ -25,6 +25,7 @@ use super::{
     Config, Connection, Errors, Problem, Schedule,
     secret::{Readers, readers, variable},
 };
+use crate::error_code;
 use value::Reader;
 
 pub(crate) use value::{duration, nearest};
@@ -53,7 +54,7 @@ pub(super) fn load(paths: &[PathBuf]) -> Result<Config, Errors> {
                 seen_by.push(who);
             }
             Err(error) => problems.push(no_place(
-                "E0100",
+                error_code::CONFIGURATION_UNREADABLE,
                 format!("{} cannot be read: {error}", path.display()),
                 "check the path and its permissions",
             )),
@@ -67,7 +68,7 @@ pub(super) fn load(paths: &[PathBuf]) -> Result<Config, Errors> {
             Err(error) => {
                 let reader = Reader { path, text, problems: &mut problems, warnings: &mut warnings, strict: false, readers };
                 reader.problems.push(reader.problem(
-                    "E0101",
+                    error_code::INVALID_TOML,
                     error.span().unwrap_or(0..0),
                     error.message().to_owned(),
                     "this is not valid TOML".into(),
@@ -93,7 +94,7 @@ pub(super) fn load(paths: &[PathBuf]) -> Result<Config, Errors> {
         for (name, value) in table.iter() {
             if let Some((other, _)) = connections.get(name.get_ref().as_ref()) {
                 let what = format!("the connection `{}` stands in {} too", name.get_ref(), other.display());
-                reader.wrong("E0106", name.span(), what, "give it another name");
+                reader.wrong(error_code::INVALID_NAME, name.span(), what, "give it another name");
                 continue;
             }
             let connection = reader.connection((name, value), &defaults);
@@ -129,7 +130,7 @@ fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Errors> {
         let what =
             "no configuration: looked for --config, $TRIBUTARY_CONFIG, ./tributary.toml and /etc/tributary/tributary.toml".to_owned();
         return Err(Errors(vec![no_place(
-            "E0100",
+            error_code::CONFIGURATION_UNREADABLE,
             what,
             "write a tributary.toml (config/tributary.toml is a commented example), or try `tributary demo`",
         )]));
@@ -201,7 +202,12 @@ impl Reader<'_> {
         if let Some((name, span)) = self.text(table, "timezone") {
             match TimeZone::get(&name) {
                 Ok(zone) => all.timezone = zone,
-                Err(_) => self.wrong("E0108", span, format!("unknown time zone `{name}`"), "use an IANA name such as Europe/Berlin"),
+                Err(_) => self.wrong(
+                    error_code::UNKNOWN_TIME_ZONE,
+                    span,
+                    format!("unknown time zone `{name}`"),
+                    "use an IANA name such as Europe/Berlin",
+                ),
             }
         }
         all.auto_map = self.flag(table, "auto_map").unwrap_or(all.auto_map);
@@ -209,7 +215,12 @@ impl Reader<'_> {
         if let Some((word, span)) = self.text(table, "minimum_severity") {
             match Severity::from_word(&word) {
                 Some(severity) => all.minimum_severity = severity,
-                None => self.wrong("E0109", span, format!("unknown severity `{word}`"), "one of info, low, medium, high, critical"),
+                None => self.wrong(
+                    error_code::UNKNOWN_SEVERITY,
+                    span,
+                    format!("unknown severity `{word}`"),
+                    "one of info, low, medium, high, critical",
+                ),
             }
         }
         if let Some(time) = self.time(table, "full_sync_every") {

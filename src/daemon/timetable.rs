@@ -19,7 +19,7 @@ use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    config::{Connection, Schedule},
+    config::{Connection, MAX_JITTER, Schedule, occurrence},
     store::{DueRow, OperationKind, Trigger},
 };
 
@@ -29,10 +29,6 @@ const PER_HOST: usize = 2;
 /// this, and more where the configured periods ask for more.
 const STARTS: usize = 4;
 const GATE: SignedDuration = SignedDuration::from_secs(10);
-/// The widest part of a period by which a rule is moved.
-const WIDEST: SignedDuration = SignedDuration::from_mins(15);
-/// A clock that is set back by less than this does not make a cron rule run twice.
-const STEP: SignedDuration = SignedDuration::from_mins(1);
 
 /// What is due when.
 #[derive(Debug)]
@@ -108,7 +104,7 @@ impl Timetable {
         let mut entries = Vec::new();
         for connection in connections {
             for kind in [OperationKind::Discover, OperationKind::Sync] {
-                let schedule = schedule_of(connection, kind);
+                let schedule = connection.schedule(kind);
                 let Some(rule) = rule(schedule, &connection.timezone) else { continue };
                 let period = period(schedule, &connection.timezone, now);
                 let offset = offset(&connection.name, kind, schedule, period);
@@ -125,7 +121,7 @@ impl Timetable {
                 };
                 match stored.iter().find(|row| row.connection == connection.name && row.kind == kind) {
                     Some(row) if row.rule != entry.rule => entry.due = entry.after(now),
-                    Some(row) => entry.due = believed(connection, kind, row.due, now),
+                    Some(row) => entry.due = schedule.believed(&connection.timezone, row.due, now),
                     None => entry.due = last(&connection.name, kind).map_or(now, |last| entry.after(last)),
                 }
                 entries.push(entry);
@@ -149,7 +145,7 @@ impl Timetable {
             if matches!(entry.schedule, Schedule::Every(_)) {
                 entry.due = entry.due.checked_sub(back).unwrap_or(now);
             }
-            if furthest(&entry.schedule, &entry.zone, now).is_some_and(|furthest| entry.due > furthest) {
+            if entry.schedule.furthest(&entry.zone, now).is_some_and(|furthest| entry.due > furthest) {
                 entry.due = entry.after(now);
             }
             if entry.due != before {
@@ -265,35 +261,6 @@ impl Entry {
     }
 }
 
-fn schedule_of(connection: &Connection, kind: OperationKind) -> &Schedule {
-    match kind {
-        OperationKind::Discover => &connection.discover,
-        OperationKind::Sync => &connection.sync,
-    }
-}
-
-/// A stored due time; now, when it lies further ahead than the schedule allows.
-pub(crate) fn believed(connection: &Connection, kind: OperationKind, due: Timestamp, now: Timestamp) -> Timestamp {
-    match furthest(schedule_of(connection, kind), &connection.timezone, now) {
-        Some(furthest) if due > furthest => now,
-        _ => due,
-    }
-}
-
-/// The furthest time ahead that something with this schedule can be due; `None` when it never is.
-fn furthest(schedule: &Schedule, zone: &TimeZone, now: Timestamp) -> Option<Timestamp> {
-    match schedule {
-        Schedule::Off => None,
-        Schedule::Every(time) => now.checked_add(*time).ok(),
-        Schedule::Cron(cron) => occurrence(cron, zone, now.checked_add(STEP).ok()?)?.checked_add(WIDEST).ok(),
-    }
-}
-
-/// The first time after `after` that a rule names.
-fn occurrence(cron: &croner::Cron, zone: &TimeZone, after: Timestamp) -> Option<Timestamp> {
-    cron.find_next_occurrence(&after.to_zoned(zone.clone()), false).ok().map(|at| at.timestamp())
-}
-
 /// A schedule as text; `None` when it never runs.
 fn rule(schedule: &Schedule, zone: &TimeZone) -> Option<String> {
     match schedule {
@@ -320,7 +287,7 @@ fn offset(connection: &str, kind: OperationKind, schedule: &Schedule, period: Si
     if !matches!(schedule, Schedule::Cron(_)) {
         return SignedDuration::ZERO;
     }
-    let window = (period / 10).min(WIDEST);
+    let window = (period / 10).min(MAX_JITTER);
     let digest = Sha256::digest(format!("{connection} {}", kind.as_str()));
     let part = u16::from_be_bytes([digest[0], digest[1]]);
     let seconds = u64::try_from(window.as_secs()).unwrap_or(0) * u64::from(part) / 65_536;

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rusqlite::{OptionalExtension, Transaction};
 use uuid::Uuid;
 
-use super::{Result, merge::event_row, triage};
+use super::{Result, history::event_row, triage};
 
 /// How long a finding that is gone waits for its successor, in microseconds: 30 days.
 const MOST: i64 = 30 * 86_400 * 1_000_000;

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::{
     Counts, Lease, Pass, Result, Store, assets,
     carry::{self, Gone},
-    merge::event_row,
+    history::{event_row, seen},
     now, passes, records,
 };
 use crate::{clock, failpoint};
@@ -112,7 +112,7 @@ impl Store {
                 if scope.complete && scope.coverage == Coverage::Full {
                     absent.push(find(tx, scope)?);
                 } else {
-                    delete_pass(tx, &scope.pass)?;
+                    passes::delete_pass(tx, &scope.pass)?;
                 }
             }
             let (all_gone, all) = absent.iter().map(Absent::unexplained).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
@@ -127,7 +127,7 @@ impl Store {
                     absent.gone.iter().partition(|missed| missed.held || hold && !missed.explained);
                 close_or_hold(tx, operation, &absent, &held, &closed, &mut closing)?;
                 failpoint::pass("close.applied");
-                delete_pass(tx, &absent.scope.pass)?;
+                passes::delete_pass(tx, &absent.scope.pass)?;
                 gone.extend(closed.iter().map(|missed| missed.gone));
             }
             carry::over(tx, &gone, &arrived, operation, now())?;
@@ -354,37 +354,4 @@ pub struct Approved {
     pub seen_again: u64,
     /// Records that are Missing now.
     pub records: u64,
-}
-
-/// Hashes of a scope's findings that wait: they are held, or were absent once. Sorted.
-pub(super) fn waiting(tx: &Transaction<'_>, scope_id: i64) -> Result<Vec<i64>> {
-    let mut hashes: Vec<i64> = tx
-        .prepare_cached(
-            "select f.id_hash from finding_rows f where f.seq in (select finding_seq from held_closes where scope_id = ?1
-             union all select finding_seq from absences where scope_id = ?1)",
-        )?
-        .query_map([scope_id], |row| row.get(0))?
-        .collect::<Result<_, _>>()?;
-    hashes.sort_unstable();
-    Ok(hashes)
-}
-
-/// What was delivered, or is gone, is neither held nor absent any more.
-pub(super) fn seen(tx: &Transaction<'_>, seq: i64) -> Result<()> {
-    tx.prepare_cached("delete from held_closes where finding_seq = ?1")?.execute([seq])?;
-    tx.prepare_cached("delete from absences where finding_seq = ?1")?.execute([seq])?;
-    Ok(())
-}
-
-/// The same for what is known by the hash of its id.
-pub(super) fn seen_by_hash(tx: &Transaction<'_>, hash: i64) -> Result<()> {
-    let mut statement = tx.prepare_cached("select seq from finding_rows where id_hash = ?1")?;
-    let rows: Vec<i64> = statement.query_map([hash], |row| row.get(0))?.collect::<Result<_, _>>()?;
-    rows.into_iter().try_for_each(|seq| seen(tx, seq))
-}
-
-/// A pass that has ended and been judged is of no further use.
-pub(super) fn delete_pass(tx: &Transaction<'_>, pass: &Pass) -> Result<()> {
-    tx.prepare_cached("delete from pass_pages where pass_id = ?1")?.execute([pass.id])?;
-    passes::one_row(tx.prepare_cached("delete from passes where id = ?1")?.execute([pass.id])?)
 }

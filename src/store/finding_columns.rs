@@ -8,7 +8,15 @@ use jiff::Timestamp;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use tributary_connectors::model::Finding;
 
-use super::row::Lists;
+/// The JSON lists of a finding.
+#[derive(Debug)]
+pub(crate) struct Lists {
+    pub(crate) cve: String,
+    pub(crate) cwe: String,
+    pub(crate) identifiers: String,
+    pub(crate) reference_urls: String,
+    pub(crate) tags: String,
+}
 
 /// A value on its way into a column.
 pub(super) type Value<'a> = ToSqlOutput<'a>;

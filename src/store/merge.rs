@@ -17,14 +17,12 @@ use tributary_connectors::{
 use uuid::Uuid;
 
 use super::{
-    AssetCounts, AssetRow, Counts, Lease, Pass, PassEnd, PreparedFinding, Result, Store, assets, close, disk, now, passes, quarantine,
+    AssetCounts, AssetRow, Counts, Lease, Pass, PassEnd, PreparedFinding, Result, Store, assets, disk, history, now, passes, quarantine,
     records, row,
 };
 use crate::failpoint;
 
-pub(crate) use rows::event_row;
 pub use variants::Delivered;
-pub(crate) use variants::forget_of_others as forget_variants_of_others;
 
 /// Everything about one page that is stored together.
 #[derive(Debug)]
@@ -237,7 +235,7 @@ impl<'a> Merge<'a, '_> {
         let leavings = quarantine::Leavings { operation: page.operation, pass: &page.pass, rejects: &page.rejects, mended: &page.mended };
         quarantine::keep(self.tx, self.lease, &leavings, self.at)?;
         for hash in self.delivered.waiting(&page.pass, &self.hashes) {
-            close::seen_by_hash(self.tx, hash)?;
+            history::seen_by_hash(self.tx, hash)?;
         }
         failpoint::pass("page.rows");
         advance(self.tx, page, &self.hashes, unkeyed, self.at)?;

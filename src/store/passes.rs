@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Transaction, params};
 use tributary_connectors::{Coverage, Scope};
 
-use super::{Error, Lease, OperationKind, Result, Store, close, lease, merge, now};
+use super::{Error, Lease, OperationKind, Result, Store, lease, now};
 use crate::{clock, failpoint};
 
 /// What the store knows of a scope.
@@ -189,7 +189,7 @@ impl Store {
                 .collect::<Result<_>>()?;
             if kind == OperationKind::Sync {
                 let read: Vec<i64> = scopes.iter().map(|(_, row)| row.id).collect();
-                merge::forget_variants_of_others(tx, lease.connection_id, &read)?;
+                forget_variants_of_other_scopes(tx, lease.connection_id, &read)?;
             }
             Ok(scopes)
         })
@@ -258,7 +258,7 @@ impl Store {
         let (lease, pass) = (lease.clone(), pass.clone());
         self.write(move |tx, _| {
             lease.extend(tx)?;
-            close::delete_pass(tx, &pass)
+            delete_pass(tx, &pass)
         })
         .await
     }
@@ -309,6 +309,17 @@ impl Store {
     }
 }
 
+/// Forgets what came from the lists of a connection that are not among these: nobody reads them any more.
+fn forget_variants_of_other_scopes(tx: &Transaction<'_>, connection_id: i64, scopes: &[i64]) -> Result<()> {
+    let read = serde_json::Value::from(scopes).to_string();
+    tx.execute(
+        "delete from variants where scope_id in (select id from scopes where connection_id = ?1)
+         and scope_id not in (select value from json_each(?2))",
+        params![connection_id, read],
+    )?;
+    Ok(())
+}
+
 /// The hashes of each page that a pass has been delivered, from one on.
 pub(crate) fn each_page(tx: &Transaction<'_>, pass_id: i64, first: i64, mut look: impl FnMut(&mut dyn Iterator<Item = i64>)) -> Result<()> {
     let mut statement = tx.prepare_cached("select hashes from pass_pages where pass_id = ?1 and page >= ?2")?;
@@ -326,6 +337,25 @@ pub(crate) fn seen(tx: &Transaction<'_>, pass_id: i64) -> Result<Vec<i64>> {
     seen.sort_unstable();
     seen.dedup();
     Ok(seen)
+}
+
+/// A pass that has ended and been judged is of no further use.
+pub(super) fn delete_pass(tx: &Transaction<'_>, pass: &Pass) -> Result<()> {
+    tx.prepare_cached("delete from pass_pages where pass_id = ?1")?.execute([pass.id])?;
+    one_row(tx.prepare_cached("delete from passes where id = ?1")?.execute([pass.id])?)
+}
+
+/// Hashes of a scope's findings that wait: they are held, or were absent once. Sorted.
+pub(super) fn waiting(tx: &Transaction<'_>, scope_id: i64) -> Result<Vec<i64>> {
+    let mut hashes: Vec<i64> = tx
+        .prepare_cached(
+            "select f.id_hash from finding_rows f where f.seq in (select finding_seq from held_closes where scope_id = ?1
+             union all select finding_seq from absences where scope_id = ?1)",
+        )?
+        .query_map([scope_id], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    hashes.sort_unstable();
+    Ok(hashes)
 }
 
 pub(crate) fn time(microseconds: Option<i64>) -> Option<Timestamp> {

@@ -6,7 +6,7 @@ use rusqlite::{OptionalExtension, Transaction, params};
 use tributary_connectors::{RecordRef, model::Record};
 use uuid::Uuid;
 
-use super::{Lease, Pass, Result, Store, close, now, passes};
+use super::{Lease, Pass, Result, Store, now, passes};
 use crate::failpoint;
 
 /// More than this many percent of the Good records, and at least [`BRAKE_COUNT`], do not become Missing unasked: a credential
@@ -264,7 +264,7 @@ impl Store {
             let id = lease.connection_id;
             for pass in &ended {
                 passes::leave_mark(tx, pass)?;
-                close::delete_pass(tx, pass)?;
+                passes::delete_pass(tx, pass)?;
             }
             tx.execute("update connections set discovered_at = ?2 where id = ?1", params![id, now()])?;
             let listed: i64 = tx.query_row(

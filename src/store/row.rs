@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use tributary_connectors::model::Finding;
 use uuid::Uuid;
 
-use super::finding_columns;
+use super::finding_columns::{self, Lists};
 
 /// The namespace of all ids, fixed for ever.
 const NAMESPACE: Uuid = Uuid::from_u128(0x8b0e_6a52_73f1_4c1b_9d63_2a4f_0f6d_9e11);
@@ -28,16 +28,6 @@ pub struct PreparedFinding {
     pub(crate) lineage: Option<i64>,
     /// Compressed, when that was worth doing ahead.
     pub(crate) raw: Option<Vec<u8>>,
-}
-
-/// The JSON lists of a finding.
-#[derive(Debug)]
-pub(crate) struct Lists {
-    pub(crate) cve: String,
-    pub(crate) cwe: String,
-    pub(crate) identifiers: String,
-    pub(crate) reference_urls: String,
-    pub(crate) tags: String,
 }
 
 /// A finding's id and the eight bytes that stand for it in seen marks.

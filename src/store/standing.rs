@@ -73,11 +73,23 @@ impl Store {
         standings(&self.reader()?)
     }
 
-    /// Pauses a connection's schedule, or resumes it. Returns whether that changed anything.
+    /// Pauses a connection's schedule. Returns whether that changed anything.
     ///
     /// # Errors
     /// When the store cannot be written.
-    pub async fn pause(&self, name: &str, connector: &str, pause: bool) -> Result<bool> {
+    pub async fn pause(&self, name: &str, connector: &str) -> Result<bool> {
+        self.set_paused(name, connector, true).await
+    }
+
+    /// Resumes a connection's schedule, also after a refused credential. Returns whether that changed anything.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn resume(&self, name: &str, connector: &str) -> Result<bool> {
+        self.set_paused(name, connector, false).await
+    }
+
+    async fn set_paused(&self, name: &str, connector: &str, pause: bool) -> Result<bool> {
         let (name, connector) = (name.to_owned(), connector.to_owned());
         self.write_durably(move |tx| {
             tx.execute(

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use rusqlite::{Transaction, params, params_from_iter, types::Value};
 
-use super::{Result, Store, merge::event_row, now, row::Id};
+use super::{Result, Store, history::event_row, now, row::Id};
 
 /// A local decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 use tributary_connectors::Activity;
 
-use super::{Report, run::List};
+use super::{Report, clip::clip, run::List};
 
 /// Longest detail, as text in bytes.
 pub(super) const LONGEST: usize = 8 << 10;
@@ -12,14 +12,6 @@ pub(super) const LONGEST_ERROR: usize = 1000;
 /// Most lists that have a line of their own; and how many an operation may have at most for those without news to have one.
 const MOST_LISTS: usize = 100;
 const FEW_LISTS: usize = 10;
-
-/// The beginning of a text, at most so many bytes, whole characters.
-pub(super) fn clip(text: &str, most: usize) -> String {
-    if text.len() <= most {
-        return text.to_owned();
-    }
-    format!("{}…", &text[..text.floor_char_boundary(most.saturating_sub('…'.len_utf8()))])
-}
 
 /// The first of these values that fit into so many bytes as JSON text, and how many do not.
 fn fitting(values: impl Iterator<Item = Value>, bytes: usize) -> (Vec<Value>, usize) {

@@ -1,37 +1,21 @@
 //! One operation under way: walks its lists, then says what follows from how the walks ended.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
-use tributary_connectors::{Activity, Coverage, Cx, Job, Kind, NOT_LISTED, Scope, Source};
-use uuid::Uuid;
+use tributary_connectors::{Coverage, Cx, Job, Kind, NOT_LISTED, Scope};
 
 use super::{
-    Engine, Error, Plan, Progress, Report,
+    Error, Report,
+    context::Run,
     walk::{Walk, Walked, Wants},
 };
 use crate::{
     clock,
-    store::{Delivered, Discovered, Lease, OperationKind, Outcome, ScopeClosing, ScopeRow},
+    store::{Discovered, OperationKind, Outcome, ScopeClosing, ScopeRow},
 };
-
-/// An operation; each of its walks is a task of its own and holds it.
-#[derive(Clone)]
-pub(super) struct Run {
-    pub(super) engine: Engine,
-    pub(super) source: Arc<dyn Source>,
-    pub(super) plan: Plan,
-    pub(super) lease: Lease,
-    pub(super) operation: Uuid,
-    /// What the lists that are walked hold: records, or everything else.
-    pub(super) kind: OperationKind,
-    /// What its walks have been delivered so far.
-    pub(super) delivered: Arc<Mutex<Delivered>>,
-    pub(super) activity: Arc<Activity>,
-    pub(super) progress: Progress,
-}
 
 /// A list of an operation, and how the walk over it ended.
 pub(super) struct List {

@@ -1,5 +1,7 @@
 //! One walk over one scope: page after page, the next one fetched while the last one is stored.
 
+mod parts;
+
 use std::{
     collections::{BTreeMap, HashSet},
     pin::Pin,
@@ -11,7 +13,7 @@ use jiff::Timestamp;
 use tokio::sync::OnceCell;
 use tributary_connectors::{Coverage, Cx, Item, Kind, Mended, Next, RawAsk, RawPage, Reject, Remedy, Scope, kit::on_all_cores};
 
-use super::{Error, detail::clip, parts::Parts, repeats::Repeats, run::Run};
+use super::{Error, clip::clip, context::Run, repeats::Repeats};
 use crate::{
     clock, failpoint,
     store::{
@@ -19,6 +21,7 @@ use crate::{
         prepare, prepare_asset,
     },
 };
+use parts::Parts;
 
 /// How a walk over a scope ended.
 #[derive(Debug)]

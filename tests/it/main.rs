@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod arrows;
 mod aws_security_hub;
 mod burp;
 mod checkmarx;

@@ -165,7 +165,7 @@ fn the_alert_rules_are_about_metrics_that_exist_and_commands_that_exist() {
         let metrics: Vec<&str> =
             expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| word.starts_with("tributary_")).collect();
         assert!(
-            !metrics.is_empty() && metrics.iter().all(|metric| tributary::http::METRICS.iter().any(|(name, ..)| name == metric)),
+            !metrics.is_empty() && metrics.iter().all(|metric| tributary::metrics::ALL.iter().any(|(name, ..)| name == metric)),
             "{name}: {metrics:?}"
         );
         about.extend(metrics);

@@ -13,9 +13,12 @@ use tributary_connectors::{
 };
 
 use super::{CONNECTION, DEFAULTS, Defaults, Entry_, HTTP, Reader, nearest};
-use crate::config::{
-    Connection, SecretRef,
-    secret::{Readers, readers},
+use crate::{
+    config::{
+        Connection, SecretRef,
+        secret::{Readers, readers},
+    },
+    error_code,
 };
 
 /// Whether a connector takes a field of this name.
@@ -52,14 +55,14 @@ impl Reader<'_> {
             && id.chars().all(|c| matches!(c, 'a'..='z' | '0'..='9' | '-' | '_'));
         if !valid {
             self.wrong(
-                "E0106",
+                error_code::INVALID_NAME,
                 name.span(),
                 format!("`{id}` is no name for a connection"),
                 "use a-z, 0-9, - and _, at most 63, first a letter or digit",
             );
         }
         let DeValue::Table(table) = value.get_ref() else {
-            self.wrong("E0103", value.span(), format!("{place} has to be a table"), "write it as a section");
+            self.wrong(error_code::WRONG_TYPE, value.span(), format!("{place} has to be a table"), "write it as a section");
             return None;
         };
         // Whatever else is wrong, all of this is told.
@@ -76,14 +79,14 @@ impl Reader<'_> {
         });
         let named = self.text(table, "connector").or_else(|| self.text(table, "vendor"));
         let Some((connector, span)) = named else {
-            self.wrong("E0110", name.span(), format!("{place} names no connector"), "add `connector = \"…\"`");
+            self.wrong(error_code::UNKNOWN_CONNECTOR, name.span(), format!("{place} names no connector"), "add `connector = \"…\"`");
             return None;
         };
         let ids: Vec<&str> = SOURCES.iter().map(|entry| entry.meta.id).collect();
         let Some(entry) = Entry::find(&connector) else {
             let hint =
                 nearest(&connector, &ids).map_or_else(|| format!("known: {}", ids.join(", ")), |near| format!("did you mean `{near}`?"));
-            self.wrong("E0110", span, format!("unknown connector `{connector}`"), &hint);
+            self.wrong(error_code::UNKNOWN_CONNECTOR, span, format!("unknown connector `{connector}`"), &hint);
             return None;
         };
         let mut fields = Map::new();
@@ -99,7 +102,9 @@ impl Reader<'_> {
             if field == "location" {
                 match value.get_ref() {
                     DeValue::String(text) => location = Some((text.to_string(), value.span())),
-                    _ => self.wrong("E0103", value.span(), format!("`{}` has to be text", key.get_ref()), "put it in quotes"),
+                    _ => {
+                        self.wrong(error_code::WRONG_TYPE, value.span(), format!("`{}` has to be text", key.get_ref()), "put it in quotes");
+                    }
                 }
                 continue;
             }
@@ -107,17 +112,22 @@ impl Reader<'_> {
                 let known: Vec<&str> = properties.keys().map(String::as_str).collect();
                 let hint = nearest(field, &known)
                     .map_or_else(|| format!("its fields: {}", known.join(", ")), |near| format!("did you mean `{near}`?"));
-                self.wrong("E0102", key.span(), format!("unknown field `{field}` of {}", entry.meta.id), &hint);
+                self.wrong(error_code::UNKNOWN_KEY, key.span(), format!("unknown field `{field}` of {}", entry.meta.id), &hint);
                 continue;
             };
             if fields.contains_key(field) || secrets.iter().any(|(known, _)| known == field) {
-                self.wrong("E0106", key.span(), format!("`{field}` is given twice"), "keep one of them");
+                self.wrong(error_code::INVALID_NAME, key.span(), format!("`{field}` is given twice"), "keep one of them");
             } else if property.get("format").is_some_and(|format| format == "password") {
                 secrets.extend(self.secret(field, value).map(|reference| (field.to_owned(), reference)));
             } else if let Some(value) = self.plain(value) {
                 fields.insert(field.to_owned(), value);
             } else {
-                self.wrong("E0103", value.span(), format!("`{field}` has the wrong type"), "only secret fields take a reference");
+                self.wrong(
+                    error_code::WRONG_TYPE,
+                    value.span(),
+                    format!("`{field}` has the wrong type"),
+                    "only secret fields take a reference",
+                );
             }
         }
         for field in schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
@@ -128,18 +138,18 @@ impl Reader<'_> {
             {
                 let about =
                     properties.get(field).and_then(|property| property.get("description")).and_then(Value::as_str).unwrap_or_default();
-                self.wrong("E0111", name.span(), format!("{place} lacks `{field}`"), about);
+                self.wrong(error_code::MISSING_FIELD, name.span(), format!("{place} lacks `{field}`"), about);
             }
         }
         let (address, span) = location.unwrap_or_else(|| (entry.meta.location.to_owned(), name.span()));
         if address.is_empty() {
-            self.wrong("E0111", span, format!("{place} lacks `location`"), entry.meta.location_help);
+            self.wrong(error_code::MISSING_FIELD, span, format!("{place} lacks `location`"), entry.meta.location_help);
             return None;
         }
         let location = match Location::parse(&address, http.allow_http) {
             Ok(location) => location,
             Err(error) => {
-                self.wrong("E0112", span, error.kind.to_string(), entry.meta.location_help);
+                self.wrong(error_code::INVALID_LOCATION, span, error.kind.to_string(), entry.meta.location_help);
                 return None;
             }
         };
@@ -183,14 +193,14 @@ impl Reader<'_> {
     /// Where a secret is. One that names nothing can never work.
     fn secret(&mut self, field: &str, value: &Spanned<DeValue<'_>>) -> Option<SecretRef> {
         if let Some(what) = names_nothing(value.get_ref()) {
-            self.wrong("E0113", value.span(), format!("`{field}`: {what}"), "name where the secret is, or give it");
+            self.wrong(error_code::INVALID_SECRET, value.span(), format!("`{field}`: {what}"), "name where the secret is, or give it");
             return None;
         }
         match value.get_ref() {
             DeValue::String(literal) => {
                 if self.strict {
                     self.wrong(
-                        "E0113",
+                        error_code::INVALID_SECRET,
                         value.span(),
                         format!("`{field}` is a literal secret, and strict_secrets is on"),
                         "use { env = … }, { file = … }, { credential = … } or { command = […] }",
@@ -203,7 +213,7 @@ impl Reader<'_> {
                     let hint =
                         format!("run `chmod o-r {shown}`, or use {{ env = … }}, {{ file = … }}, {{ credential = … }}, {{ command = […] }}");
                     let what = format!("`{field}` is a literal secret in a file that everybody can read");
-                    self.wrong("E0115", value.span(), what, &hint);
+                    self.wrong(error_code::READABLE_SECRET, value.span(), what, &hint);
                     return None;
                 }
                 let everybody = if self.readers == Readers::AllInMemory { ", which everybody on this machine can read" } else { "" };
@@ -231,7 +241,7 @@ impl Reader<'_> {
                     }
                     _ => {
                         self.wrong(
-                            "E0113",
+                            error_code::INVALID_SECRET,
                             kind.span(),
                             format!("`{field}` is no secret reference"),
                             "one of env, file, credential (text) or command (list of text)",
@@ -242,7 +252,7 @@ impl Reader<'_> {
             }
             _ => {
                 self.wrong(
-                    "E0113",
+                    error_code::INVALID_SECRET,
                     value.span(),
                     format!("`{field}` is no secret reference"),
                     "a table with one of env, file, credential, command",

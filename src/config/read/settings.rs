@@ -5,7 +5,10 @@ use std::{net::SocketAddr, path::Path};
 use toml::{Table, Value, de::DeTable};
 
 use super::{File, Reader, duration, no_place};
-use crate::config::{Daemon, Problem, ServerSettings, secret::variable};
+use crate::{
+    config::{Daemon, Problem, ServerSettings, secret::variable},
+    error_code,
+};
 
 /// What a value has to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +67,7 @@ pub(super) fn daemon(files: &[File<'_>], problems: &mut Vec<Problem>) -> Daemon 
         Ok(daemon) => daemon,
         Err(error) => {
             let what = format!("an environment variable TRIBUTARY__…: {error}");
-            problems.push(no_place("E0103", what, "see config/tributary.toml for the form"));
+            problems.push(no_place(error_code::WRONG_TYPE, what, "see config/tributary.toml for the form"));
             return Daemon::default();
         }
     };
@@ -73,19 +76,24 @@ pub(super) fn daemon(files: &[File<'_>], problems: &mut Vec<Problem>) -> Daemon 
     };
     if !daemon.store.url.starts_with("sqlite:") || daemon.store.path().as_os_str().is_empty() {
         let what = format!("store.url is `{}`", daemon.store.url);
-        wrong("E0104", ("store", "url"), what, "use sqlite:///absolute/path/tributary.db; other databases are not supported yet");
+        wrong(
+            error_code::INVALID_STORE_URL,
+            ("store", "url"),
+            what,
+            "use sqlite:///absolute/path/tributary.db; other databases are not supported yet",
+        );
     } else if daemon.store.path().is_relative() && variable("TRIBUTARY__STORE__URL").is_none() {
         let folder = files.first().and_then(|(path, ..)| path.parent()).unwrap_or(Path::new("")).to_owned();
         daemon.store.url = format!("sqlite:{}", folder.join(daemon.store.path()).display());
     }
     if duration(&daemon.store.keep_operations).is_none() {
         let what = format!("store.keep_operations is `{}`", daemon.store.keep_operations);
-        wrong("E0105", ("store", "keep_operations"), what, "write a time such as 90d");
+        wrong(error_code::INVALID_TIME, ("store", "keep_operations"), what, "write a time such as 90d");
     }
     if !(1..=1000).contains(&daemon.runs.concurrency) {
         let what = format!("daemon.concurrency is {}", daemon.runs.concurrency);
         let hint = "write how many operations may work at once, from 1 to 1000; 16 is the default";
-        wrong("E0116", ("daemon", "concurrency"), what, hint);
+        wrong(error_code::INVALID_CONCURRENCY, ("daemon", "concurrency"), what, hint);
     }
     check_addresses(&daemon.server, wrong);
     daemon
@@ -129,10 +137,10 @@ fn check_addresses(server: &ServerSettings, mut wrong: impl FnMut(&'static str, 
         match value.parse::<SocketAddr>() {
             Err(_) => {
                 let what = format!("server.{name} is `{value}`");
-                wrong("E0114", ("server", name), what, "write an address and a port, as 127.0.0.1:8420, or \"off\"");
+                wrong(error_code::INVALID_ADDRESS, ("server", name), what, "write an address and a port, as 127.0.0.1:8420, or \"off\"");
             }
             Ok(address) if !anywhere && !address.ip().is_loopback() => wrong(
-                "E0114",
+                error_code::INVALID_ADDRESS,
                 ("server", name),
                 format!("server.{name} is `{value}`, which is reached from other machines, and there is no authentication"),
                 "listen on 127.0.0.1; for scrapers and probes from outside set probe_listen, which only serves /livez, /readyz and /metrics",

@@ -13,7 +13,10 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use crate::config::{Problem, Schedule, secret::Readers};
+use crate::{
+    config::{Problem, Schedule, secret::Readers},
+    error_code,
+};
 
 /// One file while it is read, and where its problems go.
 pub(super) struct Reader<'a> {
@@ -64,7 +67,7 @@ impl Reader<'_> {
                     .map_or_else(|| format!("known here: {}", known.join(", ")), |near| format!("did you mean `{near}`?"))
             };
             let hint = elsewhere(key.get_ref()).unwrap_or_else(near);
-            self.wrong("E0102", key.span(), format!("unknown key `{}` in {place}", key.get_ref()), &hint);
+            self.wrong(error_code::UNKNOWN_KEY, key.span(), format!("unknown key `{}` in {place}", key.get_ref()), &hint);
         }
     }
 
@@ -73,7 +76,12 @@ impl Reader<'_> {
         match value.get_ref() {
             DeValue::Table(table) => Some(table),
             _ => {
-                self.wrong("E0103", value.span(), format!("`{name}` has to be a table"), "write it as [section] with keys below");
+                self.wrong(
+                    error_code::WRONG_TYPE,
+                    value.span(),
+                    format!("`{name}` has to be a table"),
+                    "write it as [section] with keys below",
+                );
                 None
             }
         }
@@ -84,7 +92,7 @@ impl Reader<'_> {
         match value.get_ref() {
             DeValue::String(text) => Some((text.to_string(), value.span())),
             _ => {
-                self.wrong("E0103", value.span(), format!("`{name}` has to be text"), "put it in quotes");
+                self.wrong(error_code::WRONG_TYPE, value.span(), format!("`{name}` has to be text"), "put it in quotes");
                 None
             }
         }
@@ -95,7 +103,7 @@ impl Reader<'_> {
         match value.get_ref() {
             DeValue::Boolean(flag) => Some(*flag),
             _ => {
-                self.wrong("E0103", value.span(), format!("`{name}` has to be true or false"), "without quotes");
+                self.wrong(error_code::WRONG_TYPE, value.span(), format!("`{name}` has to be true or false"), "without quotes");
                 None
             }
         }
@@ -104,7 +112,7 @@ impl Reader<'_> {
     /// Tells when it is no number.
     pub(super) fn number(&mut self, table: &DeTable<'_>, name: &str) {
         if let Some(value) = table.get(name).filter(|value| !matches!(value.get_ref(), DeValue::Integer(_))) {
-            self.wrong("E0103", value.span(), format!("`{name}` has to be a number"), "without quotes");
+            self.wrong(error_code::WRONG_TYPE, value.span(), format!("`{name}` has to be a number"), "without quotes");
         }
     }
 
@@ -112,7 +120,7 @@ impl Reader<'_> {
     pub(super) fn words(&mut self, table: &DeTable<'_>, name: &str) -> Option<String> {
         let (text, span) = self.text(table, name)?;
         if text.trim().is_empty() {
-            self.wrong("E0103", span, format!("`{name}` is empty"), "give it a value, or leave it out");
+            self.wrong(error_code::WRONG_TYPE, span, format!("`{name}` is empty"), "give it a value, or leave it out");
             return None;
         }
         Some(text)
@@ -126,7 +134,7 @@ impl Reader<'_> {
         let (text, span) = self.text(table, name)?;
         let time = duration(&text);
         if time.is_none() {
-            self.wrong("E0105", span, format!("`{name}` is `{text}`"), hint);
+            self.wrong(error_code::INVALID_TIME, span, format!("`{name}` is `{text}`"), hint);
         }
         time
     }
@@ -148,7 +156,12 @@ impl Reader<'_> {
         let local = || Some(text.parse::<civil::DateTime>().ok()?.to_zoned(zone.clone()).ok()?.timestamp());
         let moment = text.parse().ok().or_else(local);
         if moment.is_none() {
-            self.wrong("E0105", value.span(), format!("`{name}` is no date"), "write a date such as 2027-01-31, or 2027-01-31T12:00:00Z");
+            self.wrong(
+                error_code::INVALID_TIME,
+                value.span(),
+                format!("`{name}` is no date"),
+                "write a date such as 2027-01-31, or 2027-01-31T12:00:00Z",
+            );
         }
         moment
     }
@@ -161,7 +174,7 @@ impl Reader<'_> {
                 Ok(cron) => Some(Schedule::Cron(Box::new(cron))),
                 Err(why) => {
                     let what = format!("schedule \"{rule}\": {why}");
-                    self.wrong("E0107", value.span(), what, "for a fixed interval write { every = \"90m\" }");
+                    self.wrong(error_code::INVALID_SCHEDULE, value.span(), what, "for a fixed interval write { every = \"90m\" }");
                     None
                 }
             },
@@ -170,7 +183,12 @@ impl Reader<'_> {
                 self.time(every, "every").map(Schedule::Every)
             }
             _ => {
-                self.wrong("E0107", value.span(), format!("`{name}` is no schedule"), "write a cron rule, { every = \"6h\" } or \"off\"");
+                self.wrong(
+                    error_code::INVALID_SCHEDULE,
+                    value.span(),
+                    format!("`{name}` is no schedule"),
+                    "write a cron rule, { every = \"6h\" } or \"off\"",
+                );
                 None
             }
         }

@@ -1,13 +1,13 @@
 //! The rows of findings: what is inserted, moved and kept as history.
 
-use rusqlite::{Transaction, params, params_from_iter};
+use rusqlite::{params, params_from_iter};
 use tributary_connectors::model::{Finding, State};
-use uuid::Uuid;
 
 use super::{Before, Merge, TextCache};
 use crate::store::{
-    PreparedFinding, Result, carry, close,
+    PreparedFinding, Result, carry,
     finding_columns::{self as columns, Value, number, text, text_or_null},
+    history::{self, event_row},
     row,
 };
 
@@ -147,7 +147,7 @@ impl Merge<'_, '_> {
     /// What another list delivers than before was seen, whatever the list missed that it stood in.
     fn moved(&self, before: &Before) -> Result<()> {
         if before.scope_id != self.page.pass.scope_id {
-            close::seen(self.tx, before.seq)?;
+            history::seen(self.tx, before.seq)?;
         }
         Ok(())
     }
@@ -196,21 +196,4 @@ impl Merge<'_, '_> {
         }
         Ok(())
     }
-}
-
-/// One row of a finding's history.
-pub(crate) fn event_row(
-    tx: &Transaction<'_>,
-    finding: &str,
-    at: i64,
-    operation: Option<Uuid>,
-    event: &str,
-    change: Option<(&str, Option<&str>, Option<&str>)>,
-) -> Result<()> {
-    let (field, old, new) = change.map_or((None, None, None), |(field, old, new)| (Some(field), old, new));
-    tx.prepare_cached(
-        "insert into finding_events (finding_id, at, operation, event, field, old_value, new_value) values (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-    )?
-    .execute(params![finding, at, operation.map(|operation| operation.to_string()), event, field, old, new])?;
-    Ok(())
 }

@@ -16,7 +16,7 @@ use rusqlite::Transaction;
 use tributary_connectors::model::{Severity, State};
 
 use super::{Before, Merge};
-use crate::store::{Pass, PreparedFinding, Result, close, passes};
+use crate::store::{Pass, PreparedFinding, Result, passes};
 
 /// A set of hashes that takes two bytes for each and may say that it holds one which it does not. It never forgets one.
 #[derive(Debug)]
@@ -66,7 +66,7 @@ pub struct Delivered {
     rows: Option<Sieve>,
     /// Hashes of what was left aside and has no row.
     unstored: Option<Sieve>,
-    /// By pass: what waits in its scope, see [`close::waiting`].
+    /// By pass: what waits in its scope, see [`passes::waiting`].
     waiting: BTreeMap<i64, Vec<i64>>,
 }
 
@@ -77,7 +77,7 @@ impl Delivered {
             return Ok(());
         }
         self.passes.insert(pass.id, page);
-        self.waiting.insert(pass.id, close::waiting(tx, pass.scope_id)?);
+        self.waiting.insert(pass.id, passes::waiting(tx, pass.scope_id)?);
         let rows = match &mut self.rows {
             Some(rows) => rows,
             none => {
@@ -165,17 +165,6 @@ fn of(tx: &Transaction<'_>, seq: i64) -> Result<Vec<Variant>> {
     let variants = statement
         .query_map([seq], |row| Ok(Variant { digest: row.get(0)?, rank: row.get(1)?, scope_id: row.get(2)?, pass_id: row.get(3)? }))?;
     Ok(variants.collect::<Result<_, _>>()?)
-}
-
-/// Forgets what came from the lists of a connection that are not among these: nobody reads them any more.
-pub(crate) fn forget_of_others(tx: &Transaction<'_>, connection_id: i64, scopes: &[i64]) -> Result<()> {
-    let read = serde_json::Value::from(scopes).to_string();
-    tx.execute(
-        "delete from variants where scope_id in (select id from scopes where connection_id = ?1)
-         and scope_id not in (select value from json_each(?2))",
-        rusqlite::params![connection_id, read],
-    )?;
-    Ok(())
 }
 
 /// Whether any finding has variants, of whichever connection.

@@ -69,7 +69,7 @@ impl Bench {
     pub(crate) fn plan(&self) -> (Arc<dyn tributary_connectors::Source>, tributary::sync::Plan) {
         let config = Config::load(&[self.config()]).unwrap();
         let connection = &config.connections[0];
-        (connection.open(&Arc::new(Limiters::default())).unwrap(), connection.plan())
+        (connection.open(&Arc::new(Limiters::default())).unwrap(), tributary::operation::plan(connection))
     }
 
     pub(crate) async fn discover(&self) -> Report {

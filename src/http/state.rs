@@ -1,4 +1,4 @@
-//! What the daemon's loop shares with its HTTP server.
+//! What the HTTP server shows: the daemon, above it, fills this.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::Config,
+    error_code,
     store::{self, FindingCount, Store},
 };
 
@@ -19,7 +20,7 @@ use crate::{
 const COUNTS: Duration = Duration::from_secs(600);
 
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct AppState {
     pub(crate) store: Store,
     /// When the process began.
     pub(crate) began: Timestamp,
@@ -49,10 +50,10 @@ pub(crate) struct StoreError {
     pub(crate) replaced: bool,
 }
 
-impl Shared {
-    pub(super) fn new(store: Store, config: Config, began: Timestamp, counted: PrometheusHandle) -> Self {
+impl AppState {
+    pub(crate) fn new(store: Store, config: Config, began: Timestamp, counted: PrometheusHandle) -> Self {
         let now = Instant::now();
-        Shared {
+        AppState {
             store,
             began,
             config: RwLock::new(Arc::new(config)),
@@ -68,11 +69,11 @@ impl Shared {
         Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(super) fn take(&self, config: Config) {
+    pub(crate) fn take(&self, config: Config) {
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
     }
 
-    pub(super) fn looped(&self) {
+    pub(crate) fn looped(&self) {
         self.signs().looped = Instant::now();
     }
 
@@ -90,7 +91,7 @@ impl Shared {
         self.signs().store_error
     }
 
-    pub(super) fn note_reload(&self, done: bool) {
+    pub(crate) fn note_reload(&self, done: bool) {
         let mut signs = self.signs();
         signs.reloaded.0 = done;
         if done {
@@ -114,21 +115,21 @@ impl Shared {
     }
 
     /// Something changed the findings.
-    pub(super) fn count_again(&self) {
+    pub(crate) fn count_again(&self) {
         self.changed.notify_one();
     }
 
     /// Writes to the database again and again, to know whether that is possible.
-    pub(super) fn keep_alive(self: &Arc<Self>, every: Duration, stop: &CancellationToken) {
+    pub(crate) fn keep_alive(self: &Arc<Self>, every: Duration, stop: &CancellationToken) {
         let (shared, stop) = (Arc::clone(self), stop.clone());
         tokio::spawn(async move {
             let mut beat = tokio::time::interval(every);
             while stop.run_until_cancelled(beat.tick()).await.is_some() {
                 let written = shared.store.beat().await;
-                let found = written.as_ref().err().map(|error| StoreError {
-                    code: crate::cli::code_of_store(error),
-                    replaced: matches!(error, store::Error::Replaced(_)),
-                });
+                let found = written
+                    .as_ref()
+                    .err()
+                    .map(|error| StoreError { code: error_code::of_store(error), replaced: matches!(error, store::Error::Replaced(_)) });
                 let before = {
                     let mut signs = shared.signs();
                     signs.stored = Instant::now();
@@ -137,7 +138,7 @@ impl Shared {
                 // Told once, not at each beat.
                 match &written {
                     Err(error) if before != found => {
-                        tracing::error!(code = crate::cli::code_of_store(error), %error, "the database cannot be written");
+                        tracing::error!(code = error_code::of_store(error), %error, "the database cannot be written");
                     }
                     Ok(()) if before.is_some() => tracing::info!("the database can be written again"),
                     _ => {}
@@ -147,7 +148,7 @@ impl Shared {
     }
 
     /// Counts findings when they changed: reading all of them is too much for each request.
-    pub(super) fn keep_counting(self: &Arc<Self>, stop: &CancellationToken) {
+    pub(crate) fn keep_counting(self: &Arc<Self>, stop: &CancellationToken) {
         let (shared, stop) = (Arc::clone(self), stop.clone());
         tokio::spawn(async move {
             loop {

@@ -7,7 +7,7 @@ use std::{collections::VecDeque, pin::Pin};
 use tokio::sync::{Mutex, MutexGuard};
 use tributary_connectors::{Cx, Next, RawPage, kit::Decoded};
 
-use super::walk::{Ready, Walk};
+use super::{Ready, Walk};
 use crate::store::{self, Pass, Stored};
 
 type Commit = Pin<Box<dyn Future<Output = store::Result<Stored>> + Send>>;

@@ -24,7 +24,8 @@ use tracing_subscriber::{
 };
 use tributary_connectors::model::text::visible;
 
-use super::{exit, output::LAYOUT};
+/// What may stand on a terminal as it is, of what is not seen: it moves on in the text, and nothing else.
+pub(crate) const LAYOUT: &[char] = &['\n', '\t'];
 
 /// What `RUST_LOG` asks for. One that cannot be read is told and ignored.
 fn asked_by_environment() -> Option<EnvFilter> {
@@ -33,13 +34,13 @@ fn asked_by_environment() -> Option<EnvFilter> {
         .parse(&asked)
         .inspect_err(|error| {
             let say = "write a level such as `debug`, or levels by module such as `tributary=debug,hyper=info`";
-            exit::say(&format!("warning: RUST_LOG is ignored, as it cannot be read ({error}): {say}"));
+            eprint_line(&format!("warning: RUST_LOG is ignored, as it cannot be read ({error}): {say}"));
         })
         .ok()
 }
 
 /// Starts the log of this process. `verbose` counts `-v`; without one `RUST_LOG` is read.
-pub(super) fn start(verbose: u8, daemon: bool, json: bool) {
+pub(crate) fn start(verbose: u8, daemon: bool, json: bool) {
     let level = match verbose {
         0 if daemon => "tributary=info,tributary_connectors=info,warn",
         0 => "error",
@@ -148,11 +149,17 @@ impl Write for Queued {
 }
 
 /// Where lines go, a whole line with each write.
-pub(super) fn stderr() -> Box<dyn Write> {
+pub(crate) fn stderr() -> Box<dyn Write> {
     match QUEUE.get() {
         Some(queue) => Box::new(Queued(queue)),
         None => Box::new(io::stderr()),
     }
+}
+
+/// A line on stderr, which what a vendor wrote does not steer. Nobody can be told when that fails.
+pub(crate) fn eprint_line(text: &str) {
+    // In one write, as the log takes whole lines.
+    let _ = stderr().write_all(format!("{}\n", visible(text, LAYOUT)).as_bytes());
 }
 
 /// How many lines of the log were lost since this was asked last.
@@ -161,7 +168,7 @@ pub(crate) fn lost() -> Option<u64> {
 }
 
 /// Waits a little for what the daemon said last to be written.
-pub(super) fn finish() {
+pub(crate) fn finish() {
     if let Some(queue) = QUEUE.get() {
         queue.finish();
     }

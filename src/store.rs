@@ -534,7 +534,7 @@ mod tests {
         assert_eq!(refused.to_string(), "storage_full: the disk is full; nothing was lost, the next run goes on from the last stored page");
         assert!(store.write(move |tx, _| long(tx, "other ")).await.is_err());
         most("1000000").await.expect("room");
-        let names = "select group_concat(substr(name, 1, 5)) from products";
+        let names = "select group_concat(substr(name, 1, 9)) from products";
         let written: String = store.write(move |tx, _| Ok(tx.query_row(names, [], |row| row.get(0))?)).await.expect("written");
         assert_eq!(written, "deferred ", "what was deferred, once, and nothing that was given up");
         let written: String = store.write(move |tx, _| Ok(tx.query_row(names, [], |row| row.get(0))?)).await.expect("written");

@@ -33,6 +33,7 @@ fn no_statement_of_a_page_scans_a_table() {
             include_str!("merge/rows.rs"),
             include_str!("merge/variants.rs"),
             include_str!("carry.rs"),
+            include_str!("history.rs"),
         ] {
             for sql in statements(source) {
                 let steps = plan(reader, sql);

@@ -232,8 +232,9 @@ impl Cx {
     }
 
     /// Notes what came of an attempt: whether the host is silent. Any answer but the one that somebody in front of the tool gives
-    /// in its place (5xx) ends that; one that asks to slow down changes nothing.
-    pub(crate) fn heard(&self, host: &str, error: Option<&Kind>) -> bool {
+    /// in its place (5xx) ends that; one that asks to slow down changes nothing. Nor does what is asked without the credential:
+    /// a tool that tells its version may still fail in all else, and is asked for that after each failure.
+    pub(crate) fn heard(&self, host: &str, anonymous: bool, error: Option<&Kind>) -> bool {
         let mut hosts = self.activity.unanswered.lock().unwrap_or_else(PoisonError::into_inner);
         match error {
             Some(kind @ (Kind::Network(_) | Kind::Vendor { .. })) => {
@@ -242,7 +243,7 @@ impl Cx {
                 host.last = kind.to_string();
                 host.attempts >= SILENT
             }
-            Some(Kind::Throttled(_)) => hosts.get(host).is_some_and(|host| host.attempts >= SILENT),
+            error if anonymous || matches!(error, Some(Kind::Throttled(_))) => hosts.get(host).is_some_and(|host| host.attempts >= SILENT),
             _ => {
                 hosts.remove(host);
                 false

@@ -306,14 +306,14 @@ impl Http {
             let error = match attempted {
                 Ok(done) => {
                     cx.measured(self.0.connector, None, sent.elapsed());
-                    cx.heard(host, None);
+                    cx.heard(host, standing.is_none(), None);
                     standing.inspect(|standing| standing.accepted());
                     return Ok(done);
                 }
                 Err(error) => error.after(number).rewritten(|text| self.without_secrets(text)),
             };
             cx.measured(self.0.connector, Some(&error.kind), sent.elapsed());
-            let silent = cx.heard(host, Some(&error.kind));
+            let silent = cx.heard(host, standing.is_none(), Some(&error.kind));
             unusable += u32::from(matches!(error.kind, Kind::Shape { .. } | Kind::Elsewhere(_)));
             let refused = matches!(error.kind, Kind::Unauthorized(_));
             if refused && !refreshed && self.0.auth.refresh(sent).await {

@@ -238,6 +238,19 @@ async fn a_silent_host_is_left_alone_after_twelve_attempts_and_four_last_tries()
     assert_eq!(asked.load(Ordering::SeqCst), 22);
 }
 
+/// A tool whose version can be read while all its lists fail is asked for that after each of them: no list is answered by it.
+#[tokio::test]
+async fn an_answer_to_what_is_asked_without_the_credential_ends_no_silence() {
+    let (http, asked) =
+        script((0..2000).map(|number| if number % 7 < 6 { (500, Vec::new()) } else { (200, b"{}".to_vec()) }).collect()).await;
+    let cx = Cx::new(Arc::new(Activity::without_waits()));
+    for _ in 0..240 {
+        http.get("/list", &[]).send::<Value>(&cx).await.expect_err("it fails");
+        let _ = http.get("/version", &[]).anonymous().send::<Value>(&cx).await;
+    }
+    assert!(asked.load(Ordering::SeqCst) <= 20, "{asked:?}");
+}
+
 #[tokio::test]
 async fn any_answer_ends_the_silence() {
     let down = || (502, Vec::new());

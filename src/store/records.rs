@@ -196,25 +196,38 @@ pub(super) fn product(tx: &Transaction<'_>, name: &str, at: i64) -> Result<i64> 
     Ok(tx.prepare_cached("select id from products where name = ?1")?.query_row([name], |row| row.get(0))?)
 }
 
-/// What a complete discover did not list is Missing; when that is a large part of what is synced, it is held.
+/// What a complete discover did not list is Missing; when that is a large part of what is synced, it is held. What is held already
+/// stays so until it is listed, or an operator approves: whatever else is listed meanwhile says nothing about it.
 fn miss(tx: &Transaction<'_>, connection_id: i64, operation: Uuid, discovered: &mut Discovered) -> Result<()> {
-    tx.execute("delete from held_records where record_id in (select id from record_rows where connection_id = ?1)", [connection_id])?;
-    let unlisted = "connection_id = ?1 and state in ('good', 'stale') and (met_by is null or met_by <> ?2)";
     let of = params![connection_id, operation.to_string()];
+    let unlisted = "connection_id = ?1 and state in ('good', 'stale') and (met_by is null or met_by <> ?2)";
+    tx.execute(
+        &format!(
+            "delete from held_records where record_id in (select id from record_rows where connection_id = ?1)
+             and record_id not in (select id from record_rows where {unlisted})"
+        ),
+        of,
+    )?;
     let (lost, good): (i64, i64) = tx.query_row(
         "select coalesce(sum(case when met_by = ?2 then 0 else 1 end), 0), count(*) from record_rows where connection_id = ?1 and state = 'good'",
         of,
         |row| Ok((row.get(0)?, row.get(1)?)),
     )?;
     let number = |count: i64| usize::try_from(count).unwrap_or(0);
-    if number(lost) >= BRAKE_COUNT && number(lost) * 100 > number(good) * BRAKE_PERCENT {
-        discovered.held = tx
-            .execute(&format!("insert into held_records (record_id, operation) select id, ?2 from record_rows where {unlisted}"), of)?
-            as u64;
-        return Ok(());
-    }
+    let hold = number(lost) >= BRAKE_COUNT && number(lost) * 100 > number(good) * BRAKE_PERCENT;
+    let to_hold = if hold { unlisted.to_owned() } else { format!("{unlisted} and id in (select record_id from held_records)") };
+    discovered.held = tx.execute(
+        &format!(
+            "insert into held_records (record_id, operation) select id, ?2 from record_rows where {to_hold}
+             on conflict (record_id) do update set operation = excluded.operation"
+        ),
+        of,
+    )? as u64;
     discovered.missing = tx.execute(
-        &format!("update record_rows set former_state = state, state = 'missing', state_since = ?3 where {unlisted}"),
+        &format!(
+            "update record_rows set former_state = state, state = 'missing', state_since = ?3
+             where {unlisted} and id not in (select record_id from held_records)"
+        ),
         params![connection_id, operation.to_string(), now()],
     )? as u64;
     Ok(())

@@ -66,6 +66,33 @@ async fn records_that_return_are_held_no_more() {
     assert_eq!((approved.records, world.states()), (1, "9 good,1 missing".into()));
 }
 
+/// A hold is released by an operator, or by the tool that lists the record again: not by what else a later discover lists.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_of_records_stays_whatever_else_a_later_discover_lists() {
+    let world = World::new();
+    world.lists(0..10);
+    world.discover().await;
+    world.lists(0..4);
+    world.discover().await;
+    // Many others beside them make the six a small part; where three return, three are few.
+    let others = |more: std::ops::Range<usize>, back: usize| {
+        world.tool.answers(move |_, _| all((0..4 + back).chain(more.clone()).map(record).collect()));
+    };
+    others(100..130, 0);
+    let report = world.discover().await;
+    assert_eq!((report.outcome, report.discovered.map(|found| (found.missing, found.held))), (Outcome::Held, Some((0, 6))));
+    others(100..130, 3);
+    let report = world.discover().await;
+    assert_eq!((report.outcome, report.discovered.map(|found| (found.missing, found.held))), (Outcome::Held, Some((0, 3))));
+    // What is missed first now is too few for the brake.
+    others(101..130, 3);
+    let report = world.discover().await;
+    assert_eq!(report.discovered.map(|found| (found.missing, found.held)), Some((1, 3)));
+    assert_eq!(world.states(), "39 good,1 missing");
+    let approved = world.engine.store.approve(report.operation).await.unwrap().unwrap();
+    assert_eq!((approved.records, world.states()), (3, "36 good,4 missing".into()));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_person_decided_meanwhile_stays() {
     let world = World::new();

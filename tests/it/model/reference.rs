@@ -134,9 +134,15 @@ impl Model {
             .collect();
         let good = self.good();
         let lost_good = good.iter().filter(|number| lost.contains(number)).count();
-        self.held_records = if lost_good >= 5 && lost_good * 100 > good.len() * 30 { lost.clone() } else { BTreeSet::new() };
-        if self.held_records.is_empty() {
-            lost.into_iter().for_each(|number| self.miss(number));
+        self.held_records.retain(|number| lost.contains(number));
+        if lost_good >= 5 && lost_good * 100 > good.len() * 30 {
+            self.held_records = lost;
+        } else {
+            lost.into_iter()
+                .filter(|number| !self.held_records.contains(number))
+                .collect::<Vec<_>>()
+                .into_iter()
+                .for_each(|number| self.miss(number));
         }
         self.discovered = true;
     }

@@ -203,6 +203,7 @@ struct Before {
 impl<'a> Merge<'a, '_> {
     fn run(mut self) -> Result<Stored> {
         let page = self.page;
+        parts::begin(self.tx, self.lease, page)?;
         for (hash, record) in &page.records {
             self.hashes.push(*hash);
             match records::upsert_from_discovery(self.tx, self.lease.connection_id, record, page.operation, page.policy.auto_map, self.at)?

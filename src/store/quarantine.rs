@@ -178,6 +178,17 @@ pub(super) fn settle(tx: &Transaction<'_>, lease: &Lease, pass: &Pass) -> Result
     Ok(())
 }
 
+/// What a pass has met so far is met again, and counted anew.
+pub(super) fn forget(tx: &Transaction<'_>, lease: &Lease, pass: &Pass) -> Result<()> {
+    let connection = super::operations::connection_name(tx, lease.connection_id)?;
+    tx.prepare_cached("delete from quarantine where connection = ?1 and scope = ?2 and pass_id = ?3")?.execute(params![
+        connection,
+        scope_name(tx, pass)?,
+        pass.id
+    ])?;
+    Ok(())
+}
+
 impl Store {
     /// Has lists with items in quarantine read from their beginning next time, and forgets those items: what still cannot be
     /// read comes back. Returns how many lists.

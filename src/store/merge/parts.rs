@@ -3,15 +3,23 @@
 use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::PageCommit;
-use crate::store::Result;
+use crate::store::{Lease, Result, quarantine};
+
+/// Before the first part of a page is stored: what an earlier reading of it brought does not stand beside this one's items.
+pub(super) fn begin(tx: &Transaction<'_>, lease: &Lease, page: &PageCommit) -> Result<()> {
+    match before(tx, page)? {
+        Some(delivered) if page.part == 0 => {
+            set_aside(tx, page, &delivered)?;
+            // On a first page all that the pass has met so far was met in that reading, and is met again.
+            if page.number == 0 { quarantine::forget(tx, lease, &page.pass) } else { Ok(()) }
+        }
+        _ => Ok(()),
+    }
+}
 
 /// Notes the items of a page, or of the next part of one.
 pub(super) fn note(tx: &Transaction<'_>, page: &PageCommit, hashes: &[i64]) -> Result<()> {
     let mut delivered = before(tx, page)?.unwrap_or_default();
-    if page.part == 0 && !delivered.is_empty() {
-        set_aside(tx, page, &delivered)?;
-        delivered.clear();
-    }
     delivered.extend(hashes.iter().flat_map(|hash| hash.to_be_bytes()));
     tx.prepare_cached(
         "insert into pass_pages (pass_id, page, hashes) values (?1, ?2, ?3)
@@ -37,5 +45,6 @@ fn set_aside(tx: &Transaction<'_>, page: &PageCommit, delivered: &[u8]) -> Resul
          select ?1, case when min(page) < 0 then min(page) else 0 end - 1, ?2 from pass_pages where pass_id = ?1",
     )?
     .execute(params![page.pass.id, items.concat()])?;
+    tx.prepare_cached("delete from pass_pages where pass_id = ?1 and page = ?2")?.execute(params![page.pass.id, page.number])?;
     Ok(())
 }

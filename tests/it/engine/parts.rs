@@ -1,7 +1,10 @@
 //! A page that comes in parts is the same page: what is stored, counted and closed does not depend on where it was cut.
 
 use tributary::store::Outcome;
-use tributary_connectors::{Item, Next, RawPage};
+use tributary_connectors::{
+    Item, Mended, Next, RawPage,
+    model::{Category, Finding, Severity, State},
+};
 
 use super::tool::{World, all, finding, record, reject};
 
@@ -94,6 +97,51 @@ async fn what_came_of_a_broken_page_counts_as_seen_and_once() {
     assert_eq!((report.outcome, report.counts.closed, &*world.open()), (Outcome::Success, 0, "1 2 3 4"));
     let report = world.sync(true).await;
     assert_eq!((report.outcome, report.counts.closed, &*world.open()), (Outcome::Success, 1, "2 3 4"));
+}
+
+/// What changed between a page that broke off and its second reading is the same item, and not another one under its key.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_changed_since_a_page_broke_off_is_the_same_item() {
+    let world = World::new();
+    let delivers = |severity: Severity, state: State| {
+        world.tool.answers(move |scope, _| match scope.list {
+            "records" => all(vec![record("r")]),
+            _ => all((1..=6).map(|key| of(key, severity, state)).collect()),
+        });
+    };
+    delivers(Severity::High, State::Open);
+    world.cuts(2, 2);
+    assert_eq!(world.sync(true).await.outcome, Outcome::Failed);
+    world.cuts(2, NEVER);
+    delivers(Severity::Low, State::Fixed);
+    let report = world.sync(true).await;
+    assert_eq!((report.outcome, report.counts.duplicates, report.counts.updated), (Outcome::Success, 0, 4), "{:?}", report.warnings);
+    let states = "select group_concat(distinct source_state || ' ' || severity) from findings";
+    assert_eq!(world.text(states), "fixed low");
+    assert_eq!(world.number("select count(*) from variants"), 0);
+}
+
+fn of(key: usize, severity: Severity, state: State) -> Item {
+    let finding = Finding { title: "t".into(), severity, state, ..Finding::new(key.to_string(), "r", Category::Sca) };
+    Item::Finding(Box::new(finding))
+}
+
+/// What could not be read of a page that broke off is counted once, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_mended_of_a_broken_page_counts_once() {
+    let world = World::new();
+    world.tool.answers(|scope, _| match scope.list {
+        "records" => all(vec![record("r")]),
+        _ => {
+            let mended = Mended { key: Some("1".into()), path: "member".into(), reason: "is odd".into() };
+            Ok(RawPage { mended: vec![mended; 3], ..RawPage::of((1..=6).map(|key| finding(key, "r")).collect(), Next::FULL) })
+        }
+    });
+    for breaks in [2, 2, NEVER] {
+        world.cuts(2, breaks);
+        world.sync(true).await;
+    }
+    assert_eq!(world.number("select sum(items) from quarantine"), 3);
 }
 
 /// The next page is read while the last part of this one is stored.

@@ -104,7 +104,7 @@ impl Vendor for Unreadable {
                 if count == 0 || !request.uri().path().starts_with("/api/v1/finding/project/") {
                     return next.run(request).await;
                 }
-                let items: Vec<String> = (0..count).map(|number| format!(r#"{{"matrix":"p:c:{number}","component":7}}"#)).collect();
+                let items: Vec<String> = (0..count).map(|number| format!(r#"{{"matrix":"p:c:{number}","vulnerability":7}}"#)).collect();
                 Response::new(format!("[{}]", items.join(",")).into())
             }
         }))

@@ -61,13 +61,14 @@ pub(super) fn alike(items: &mut [Item]) {
 }
 
 /// What stays the same when a BOM is uploaded anew, which gives every component another uuid: the package in its project, and
-/// the vulnerability.
-fn lineage(project: &str, component: &Component, vulnerability: &str) -> Box<str> {
-    let package = component.purl.text().map_or_else(
-        || [&component.group, &component.name, &component.version].map(|part| part.text().unwrap_or_default()).join("/"),
-        str::to_owned,
-    );
-    [project, &package, vulnerability].join("\n").into()
+/// the vulnerability. `None` where the package has no name: it would be the one of every such row.
+fn lineage(project: &str, component: &Component, vulnerability: &str) -> Option<Box<str>> {
+    let named = || {
+        component.name.text()?;
+        Some([&component.group, &component.name, &component.version].map(|part| part.text().unwrap_or_default()).join("/"))
+    };
+    let package = component.purl.text().map(str::to_owned).or_else(named)?;
+    Some([project, &package, vulnerability].join("\n").into())
 }
 
 /// What a row becomes.
@@ -126,7 +127,7 @@ pub(super) fn finding(wire: Wire, place: &Place<'_>, cx: &Cx) -> Result<Item, St
     let name = component.group.text().map_or_else(|| package.to_owned(), |group| format!("{group}/{package}"));
     Ok(Item::Finding(Box::new(Finding {
         rule: text::keep(id),
-        lineage: Some(lineage),
+        lineage,
         title: text::line(&format!("{package}{separator}{version} affected by {id}")),
         description: text::paragraphs(parts.into_iter().chain([analyst.as_deref()])),
         severity,
@@ -169,6 +170,7 @@ impl Key {
 
 #[derive(Deserialize)]
 pub(super) struct Wire {
+    #[serde(default)]
     component: Component,
     vulnerability: Vulnerability,
     analysis: Option<Analysis>,
@@ -176,7 +178,7 @@ pub(super) struct Wire {
     matrix: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Component {
     #[serde(default)]

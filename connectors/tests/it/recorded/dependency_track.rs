@@ -119,6 +119,23 @@ async fn a_word_of_the_analyst_is_kept() {
     );
 }
 
+/// What nothing is known of is told apart by its key alone: it has no identity that another one could take a decision from.
+#[tokio::test]
+async fn a_row_whose_component_cannot_be_read_is_stored_and_hands_over_nothing() {
+    let row = |number: usize, component: Value| {
+        let vulnerability = serde_json::json!({ "vulnId": "CVE-2024-1", "severity": "HIGH" });
+        serde_json::json!({ "matrix": format!("m-{number}"), "component": component, "vulnerability": vulnerability })
+    };
+    let odd = [serde_json::json!(null), serde_json::json!("lib"), serde_json::json!({}), serde_json::json!({ "name": null, "uuid": "c" })];
+    let rows: Vec<Value> = odd.into_iter().enumerate().map(|(number, component)| row(number, component)).collect();
+    let page = page(&rows.into()).await;
+    assert_eq!((page.items.len(), &page.rejects), (4, &Vec::new()));
+    for finding in page.findings() {
+        assert_eq!(&*finding.title, "a component without a name affected by CVE-2024-1");
+        assert_eq!(finding.lineage, None);
+    }
+}
+
 /// States, severities and scores that no recorded file holds: a body of our own for each row of the mapping table.
 #[tokio::test]
 async fn states_and_severities_follow_the_table() {

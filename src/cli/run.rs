@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use futures_util::{StreamExt, stream};
@@ -159,7 +160,11 @@ pub(super) fn with(config: Config) -> anyhow::Result<(Config, Engine)> {
     Ok((config, engine))
 }
 
-/// The first signal stops at a page boundary; the second one ends the process, which is safe too.
+/// How long a process goes on after the signal to stop: where the database is locked no page boundary comes. That is more than a
+/// daemon takes to stop by itself, and less than systemd waits.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// The first signal stops at a page boundary; the second one, or the end of [`GRACE`], ends the process, which is safe too.
 ///
 /// What is returned becomes true when the first one was an interrupt from the keyboard.
 fn stop_on_signal(stop: CancellationToken) -> Arc<AtomicBool> {
@@ -175,6 +180,18 @@ fn stop_on_signal(stop: CancellationToken) -> Arc<AtomicBool> {
             _ = terminate.recv() => {}
         }
         stop.cancel();
+        // A thread of its own: the tasks end before the database is closed, which may take its time, too.
+        std::thread::spawn(|| {
+            std::thread::sleep(GRACE);
+            // Who reads what is said may have stopped, too: that is not waited for.
+            std::thread::spawn(|| {
+                message::eprint_line(
+                    "the database takes nothing: this process ends here, and the next run goes on from the last stored page",
+                );
+            });
+            std::thread::sleep(Duration::from_millis(200));
+            std::process::exit(Exit::Interrupted as i32);
+        });
         tokio::select! { _ = interrupt.recv() => {} _ = terminate.recv() => {} }
         std::process::exit(Exit::Interrupted as i32);
     });

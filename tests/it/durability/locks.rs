@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use tributary::store::{RecordAction, RecordFilter, Store};
 use tributary_simulator::{Change, Size, dependency_track::DependencyTrack, start};
 
-use super::{assert_whole, run, run_well};
+use super::{assert_whole, run, run_well, start_quietly};
 use crate::common::Bench;
 
 /// How long another program holds the write lock.
@@ -36,6 +37,30 @@ async fn d8_a_foreign_lock_of_twenty_seconds_is_waited_for() {
     assert!(began.elapsed() >= HELD);
     bench.assert_oracle("after the lock");
     assert_eq!(bench.number("select count(*) from records where product <> 'Shop'"), 0);
+}
+
+/// Who holds the lock may hold it for good: the signal to stop ends a command all the same, before systemd kills it.
+#[tokio::test(flavor = "multi_thread")]
+async fn d8_a_command_that_waits_for_a_foreign_lock_can_be_stopped() {
+    let bench = Bench::new(start(DependencyTrack::new(Size { records: 4, findings: 1500, seed: 55 }), 0).await.unwrap());
+    let mut foreign = rusqlite::Connection::open(bench.folder.path().join("t.db")).unwrap();
+    foreign.busy_timeout(Duration::from_secs(10)).unwrap();
+    let mut sync = start_quietly(bench.command(&["run", "--once"]));
+    while bench.number("select count(*) from findings") == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let lock = foreign.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).unwrap();
+    let began = Instant::now();
+    kill_process(Pid::from_child(&sync), Signal::TERM).unwrap();
+    while sync.try_wait().unwrap().is_none() && began.elapsed() < Duration::from_secs(28) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let ended = sync.try_wait().unwrap();
+    sync.kill().unwrap();
+    lock.rollback().unwrap();
+    assert_eq!(ended.and_then(|ended| ended.code()), Some(130), "after {:?}", began.elapsed());
+    run_well(bench.command(&["run", "--once"])).await;
+    bench.assert_oracle("after the lock");
 }
 
 /// A database has one lock, one log and one daemon, however many paths lead to it.

@@ -167,23 +167,9 @@ impl Connector for Checkmarx {
             }
             Err(error) => return Err(self.told(error, "view-results")),
         };
-        let (mut kept, mut keys) = (Vec::new(), Vec::new());
         let (total, rows) = (listing.declared(), listing.rows.unwrap_or_default());
         let count = rows.len() as u64;
-        for raw in rows {
-            // One that cannot be read is kept too, to be rejected.
-            if raw.get().starts_with('{')
-                && let Ok(key) = serde_json::from_str::<Key>(raw.get())
-            {
-                let engine = key.engine();
-                keys.extend(key.key(&project.id));
-                if !reading.engines.contains(&engine) {
-                    continue;
-                }
-                cursor.taken.scans.entry(engine).or_insert_with(|| reading.scan.clone());
-            }
-            kept.push(raw);
-        }
+        let (kept, keys) = reading.select(rows, &project.id, &mut cursor.taken);
         let url = self.project_url(&project.id);
         let applications = self.names(&project).await;
         let branch = reading.scan.branch.as_deref();

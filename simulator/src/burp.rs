@@ -425,24 +425,9 @@ async fn query(State((tool, faults)): State<(Arc<Burp>, Arc<Faults>)>, headers: 
     let fault = faults.take(&format!("POST /graphql/v1 {} {}", query.name, if finds { "findings" } else { "" }));
     let no_role = fault == Some(Fault::NoRole);
     let resolve = |kind: &str, name: &str, value: &Value, argument: &dyn Fn(&str) -> Value| -> Value {
-        let number = |name: &str, otherwise: usize| argument(name).as_u64().and_then(|n| usize::try_from(n).ok()).unwrap_or(otherwise);
         match (kind, name) {
             ("Query", "site_tree") => world.tree(no_role),
-            ("Query", "scans") => {
-                let wanted = argument("scan_status");
-                let filters = fault != Some(Fault::NoFilters);
-                let targets: Vec<Value> = ["scan_target_id", "site_id"].map(argument).into_iter().filter(|id| !id.is_null()).collect();
-                let sites = world
-                    .visible()
-                    .iter()
-                    .filter(|site| !no_role && !world.forgotten && (!filters || targets.iter().all(|id| *id == json!(site.id))));
-                let mut scans: Vec<Value> = sites.flat_map(Site::scans).collect();
-                scans.retain(|scan| !filters || wanted.as_array().is_none_or(|wanted| wanted.contains(&scan["status"])));
-                if argument("sort_column") == "end" && argument("sort_order") == "desc" {
-                    scans.reverse();
-                }
-                Value::Array(scans.into_iter().skip(number("offset", 0)).take(number("limit", 100)).collect())
-            }
+            ("Query", "scans") => world.scans(argument, fault.as_ref()),
             ("Query", "scan") => {
                 let id = argument("id");
                 let hidden = world.forgotten || (no_role && !finds) || fault == Some(Fault::ExpiredCursor);
@@ -450,26 +435,7 @@ async fn query(State((tool, faults)): State<(Arc<Burp>, Arc<Faults>)>, headers: 
                 scans.into_iter().flatten().find(|scan| scan["id"] == id).unwrap_or(Value::Null)
             }
             ("Scan", "issues" | "issue_type_groups") if no_role => json!([]),
-            ("Scan", "issues") => {
-                let (mut start, count) = (number("start", 0), number("count", 0));
-                match fault {
-                    Some(Fault::DuplicatePage) => start = start.saturating_sub(count),
-                    Some(Fault::RepeatedCursor) => start = 0,
-                    Some(Fault::ShiftedPage) if start > 0 => start += 1,
-                    _ => {}
-                }
-                let scan = value["id"].as_str().unwrap_or_default();
-                let mut page = world.site_of(scan).map(|site| site.issues(scan, world.is_new, start, count)).unwrap_or_default();
-                let open = |issue: &&mut Value| issue["confidence"] != "false_positive" && issue["display_confidence"] != "false_positive";
-                match (&fault, page.iter_mut().find(open)) {
-                    (Some(Fault::BadItem), Some(issue)) => *issue = json!([1, 2]),
-                    (Some(Fault::UnknownEnum), Some(issue)) => {
-                        (issue["severity"], issue["confidence"]) = (json!("apocalyptic"), json!("guessed"));
-                    }
-                    _ => {}
-                }
-                Value::Array(page)
-            }
+            ("Scan", "issues") => world.issues(value, argument, fault.as_ref()),
             ("Scan", "issue_type_groups") => {
                 json!(world.site_of(value["id"].as_str().unwrap_or_default()).map(|site| &site.types))
             }
@@ -479,7 +445,50 @@ async fn query(State((tool, faults)): State<(Arc<Burp>, Arc<Faults>)>, headers: 
     Json(json!({ "data": schema.answer(&query, &body["variables"], &resolve) })).into_response()
 }
 
+/// A number among the arguments of a field.
+fn number(argument: &dyn Fn(&str) -> Value, name: &str, otherwise: usize) -> usize {
+    argument(name).as_u64().and_then(|n| usize::try_from(n).ok()).unwrap_or(otherwise)
+}
+
 impl World {
+    /// A page of the scans that fit.
+    fn scans(&self, argument: &dyn Fn(&str) -> Value, fault: Option<&Fault>) -> Value {
+        let wanted = argument("scan_status");
+        let filters = fault != Some(&Fault::NoFilters);
+        let targets: Vec<Value> = ["scan_target_id", "site_id"].map(argument).into_iter().filter(|id| !id.is_null()).collect();
+        let sites = self.visible().iter().filter(|site| {
+            fault != Some(&Fault::NoRole) && !self.forgotten && (!filters || targets.iter().all(|id| *id == json!(site.id)))
+        });
+        let mut scans: Vec<Value> = sites.flat_map(Site::scans).collect();
+        scans.retain(|scan| !filters || wanted.as_array().is_none_or(|wanted| wanted.contains(&scan["status"])));
+        if argument("sort_column") == "end" && argument("sort_order") == "desc" {
+            scans.reverse();
+        }
+        Value::Array(scans.into_iter().skip(number(argument, "offset", 0)).take(number(argument, "limit", 100)).collect())
+    }
+
+    /// A page of a scan's issues, with the faults of lists and of rows.
+    fn issues(&self, scan: &Value, argument: &dyn Fn(&str) -> Value, fault: Option<&Fault>) -> Value {
+        let (mut start, count) = (number(argument, "start", 0), number(argument, "count", 0));
+        match fault {
+            Some(Fault::DuplicatePage) => start = start.saturating_sub(count),
+            Some(Fault::RepeatedCursor) => start = 0,
+            Some(Fault::ShiftedPage) if start > 0 => start += 1,
+            _ => {}
+        }
+        let id = scan["id"].as_str().unwrap_or_default();
+        let mut page = self.site_of(id).map(|site| site.issues(id, self.is_new, start, count)).unwrap_or_default();
+        let open = |issue: &&mut Value| issue["confidence"] != "false_positive" && issue["display_confidence"] != "false_positive";
+        match (fault, page.iter_mut().find(open)) {
+            (Some(Fault::BadItem), Some(issue)) => *issue = json!([1, 2]),
+            (Some(Fault::UnknownEnum), Some(issue)) => {
+                (issue["severity"], issue["confidence"]) = (json!("apocalyptic"), json!("guessed"));
+            }
+            _ => {}
+        }
+        Value::Array(page)
+    }
+
     fn tree(&self, no_role: bool) -> Value {
         let of = |kind: &str| -> Vec<Value> {
             let sites = self.visible().iter().filter(|site| site.kind == kind && !no_role);

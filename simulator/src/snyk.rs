@@ -7,6 +7,7 @@
 //! Cursors name the last row, so a page cannot shift, and [`Fault::ShiftedPage`] is ignored.
 
 mod asked;
+mod issue;
 mod refusal;
 mod rest;
 #[cfg(test)]

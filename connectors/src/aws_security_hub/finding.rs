@@ -1,6 +1,6 @@
 //! A finding of Security Hub in our words.
 
-use super::wire::{Identity, Package, Score, Weakness, Wire, present};
+use super::wire::{Identity, Package, Place, Recommendation, Score, Wire, present};
 use crate::prelude::*;
 
 /// A finding as an item: the one place of judgement.
@@ -11,57 +11,14 @@ pub(super) fn item(wire: &Wire, cx: &Cx) -> Result<Item, String> {
     }
     let (severity, vendor_severity) = wire.severity(cx);
     let (state, vendor_state) = wire.state(cx);
-    let vulnerabilities = &wire.vulnerabilities.0;
-    let packages: Vec<&Package> = vulnerabilities.iter().flat_map(|vulnerability| &vulnerability.packages.0).collect();
-    let package = packages.first().copied();
-    let weaknesses: Vec<&Weakness> = vulnerabilities.iter().flat_map(|vulnerability| &vulnerability.code.0).collect();
-    let place = weaknesses.iter().find_map(|weakness| weakness.place.as_ref());
-    let (line_start, line_end) = lines(place.and_then(|place| place.start.whole()), place.and_then(|place| place.end.whole()));
-    let says = |told: &Option<String>, word: &str| present(told).is_some_and(|told| told.eq_ignore_ascii_case(word));
-    let answers = |word: &str| vulnerabilities.iter().any(|one| says(&one.fix_available, word));
-    let exploit = |word: &str| vulnerabilities.iter().any(|one| says(&one.exploit_available, word));
-    let exploited = match () {
-        () if vulnerabilities.iter().any(|one| one.last_known_exploit_at.as_deref().and_then(text::time).is_some()) => Some(true),
-        () if exploit("YES") => None,
-        () => exploit("NO").then_some(false),
-    };
-    let control = wire.compliance.as_ref().and_then(|compliance| present(&compliance.control)).or_else(|| wire.product_field("ControlId"));
-    let generator = present(&wire.generator_id);
-    let rule = control.or_else(|| present(&vulnerabilities.first()?.id)).or(generator);
-    let recommendation = wire.remediation.as_ref().and_then(|remediation| remediation.recommendation.as_ref());
-    let advice = recommendation.and_then(|recommendation| present(&recommendation.text)).filter(|text| *text != "None Provided");
-    let mut remediation = Vec::new();
-    for text in advice.into_iter().chain(packages.iter().filter_map(|package| present(&package.remediation))) {
-        add(&mut remediation, text.into());
-    }
-    let first_links = [recommendation.and_then(|recommendation| present(&recommendation.url)), present(&wire.source_url)];
-    let further = vulnerabilities.iter().flat_map(|one| {
-        let vendor = one.vendor.as_ref().and_then(|vendor| present(&vendor.url));
-        one.reference_urls.0.iter().map(String::as_str).chain(vendor)
-    });
-    let reference_urls = text::links_of(first_links.into_iter().flatten().chain(sorted(further)));
-    let mut tags = Vec::new();
-    let product = present(&wire.product_name).or_else(|| wire.product_field("aws/securityhub/ProductName"));
-    let standards = wire.compliance.iter().flat_map(|compliance| &compliance.standards.0).filter_map(|one| present(&one.id));
-    let kind = wire.resources.0.first().and_then(|resource| present(&resource.kind));
-    let others = wire.resources.0.iter().skip(1).filter_map(|resource| present(&resource.id));
-    for tag in product.into_iter().chain(generator).chain(control).chain(sorted(standards)).chain(kind).chain(sorted(others)) {
-        add(&mut tags, text::line(tag));
-    }
-    for further in sorted(packages.iter().skip(1).map(|package| package.name_and_version())) {
-        if package.is_some_and(|first| first.name_and_version() != further) {
-            add(&mut tags, text::line(&format!("package {further}")));
-        }
-    }
-    if exploit("YES") {
-        tags.push("exploit available".into());
-    }
-    let first = wire.resources.0.first().and_then(|resource| present(&resource.id));
     let Ids { cve, cwe, other: identifiers } = wire.ids();
+    let (packages, place, resource) = (wire.packages(), wire.place(), wire.resource());
+    let package = packages.first().copied();
+    let (line_start, line_end) = lines(place.and_then(|place| place.start.whole()), place.and_then(|place| place.end.whole()));
     Ok(Item::Finding(Box::new(Finding {
         lineage: wire.lineage(),
-        rule: rule.map(text::line),
-        title: title(wire.title.as_deref().unwrap_or_default(), first),
+        rule: wire.rule().map(text::line),
+        title: title(wire.title.as_deref().unwrap_or_default(), resource),
         description: wire.description.as_deref().and_then(text::keep),
         severity,
         vendor_severity,
@@ -71,9 +28,9 @@ pub(super) fn item(wire: &Wire, cx: &Cx) -> Result<Item, String> {
         cwe,
         identifiers,
         cvss: wire.cvss(),
-        epss_score: vulnerabilities.iter().find_map(|one| one.epss_score.number()),
-        exploited,
-        fix_available: if answers("YES") || answers("PARTIAL") { Some(true) } else { answers("NO").then_some(false) },
+        epss_score: wire.vulnerabilities.0.iter().find_map(|one| one.epss_score.number()),
+        exploited: wire.exploited(),
+        fix_available: wire.fix_available(),
         component_name: package.and_then(|package| text::keep(package.name.as_deref()?)),
         component_version: package.and_then(|package| text::keep(&package.version())),
         component_purl: package.and_then(Package::purl),
@@ -84,10 +41,10 @@ pub(super) fn item(wire: &Wire, cx: &Cx) -> Result<Item, String> {
             .and_then(text::keep),
         line_start,
         line_end,
-        asset_key: first.map(Into::into),
-        remediation: text::keep(&remediation.join("\n\n")),
-        reference_urls,
-        tags,
+        asset_key: resource.map(Into::into),
+        remediation: wire.remediation(&packages),
+        reference_urls: wire.links(),
+        tags: wire.tags(&packages),
         url: text::links_of(&wire.source_url).into_iter().next(),
         vendor_first_seen: [&wire.first_observed_at, &wire.created_at].into_iter().find_map(|time| text::time(time.as_deref()?)),
         vendor_last_seen: [&wire.last_observed_at, &wire.updated_at].into_iter().find_map(|time| text::time(time.as_deref()?)),
@@ -110,6 +67,11 @@ fn sorted<T: Ord>(set: impl IntoIterator<Item = T>) -> Vec<T> {
     list.sort_unstable();
     list.dedup();
     list
+}
+
+/// Whether a word of the vendor is this one, in capitals or not.
+fn says(told: &Option<String>, word: &str) -> bool {
+    present(told).is_some_and(|told| told.eq_ignore_ascii_case(word))
 }
 
 fn add(list: &mut Vec<Box<str>>, text: Box<str>) {
@@ -225,6 +187,97 @@ impl Wire {
         let is_other = |score: &Score| !present(&score.source).is_some_and(|source| source.eq_ignore_ascii_case("NVD"));
         scores.sort_by(|a, b| version(b).total_cmp(&version(a)).then(is_other(a).cmp(&is_other(b))));
         scores.into_iter().find_map(|one| Cvss::read(one.version.text().unwrap_or_default(), present(&one.vector), one.score.number()))
+    }
+
+    fn packages(&self) -> Vec<&Package> {
+        self.vulnerabilities.0.iter().flat_map(|vulnerability| &vulnerability.packages.0).collect()
+    }
+
+    /// Where in the code the first weakness is that says so.
+    fn place(&self) -> Option<&Place> {
+        self.vulnerabilities.0.iter().flat_map(|vulnerability| &vulnerability.code.0).find_map(|weakness| weakness.place.as_ref())
+    }
+
+    /// The id of the first resource.
+    fn resource(&self) -> Option<&str> {
+        present(&self.resources.0.first()?.id)
+    }
+
+    /// The control of Security Hub that the resource does not meet.
+    fn control(&self) -> Option<&str> {
+        self.compliance.as_ref().and_then(|compliance| present(&compliance.control)).or_else(|| self.product_field("ControlId"))
+    }
+
+    /// The control, else the first vulnerability, else the provider's generator.
+    fn rule(&self) -> Option<&str> {
+        self.control().or_else(|| present(&self.vulnerabilities.0.first()?.id)).or_else(|| present(&self.generator_id))
+    }
+
+    fn has_exploit(&self, word: &str) -> bool {
+        self.vulnerabilities.0.iter().any(|one| says(&one.exploit_available, word))
+    }
+
+    /// Whether a vulnerability has been exploited: with a time, yes; an exploit that is only available decides nothing.
+    fn exploited(&self) -> Option<bool> {
+        let when = self.vulnerabilities.0.iter().find_map(|one| text::time(one.last_known_exploit_at.as_deref()?));
+        match when {
+            Some(_) => Some(true),
+            None if self.has_exploit("YES") => None,
+            None => self.has_exploit("NO").then_some(false),
+        }
+    }
+
+    fn fix_available(&self) -> Option<bool> {
+        let answers = |word: &str| self.vulnerabilities.0.iter().any(|one| says(&one.fix_available, word));
+        if answers("YES") || answers("PARTIAL") { Some(true) } else { answers("NO").then_some(false) }
+    }
+
+    fn recommendation(&self) -> Option<&Recommendation> {
+        self.remediation.as_ref()?.recommendation.as_ref()
+    }
+
+    /// The recommendation, and how each package is updated.
+    fn remediation(&self, packages: &[&Package]) -> Option<Box<str>> {
+        let advice = self.recommendation().and_then(|recommendation| present(&recommendation.text));
+        let advice = advice.filter(|text| *text != "None Provided");
+        let mut texts = Vec::new();
+        for text in advice.into_iter().chain(packages.iter().filter_map(|package| present(&package.remediation))) {
+            add(&mut texts, text.into());
+        }
+        text::keep(&texts.join("\n\n"))
+    }
+
+    /// The recommendation's and the provider's link, then those of the vulnerabilities in order of their text.
+    fn links(&self) -> Vec<Box<str>> {
+        let recommended = self.recommendation().and_then(|recommendation| present(&recommendation.url));
+        let further = self.vulnerabilities.0.iter().flat_map(|one| {
+            let vendor = one.vendor.as_ref().and_then(|vendor| present(&vendor.url));
+            one.reference_urls.0.iter().map(String::as_str).chain(vendor)
+        });
+        text::links_of([recommended, present(&self.source_url)].into_iter().flatten().chain(sorted(further)))
+    }
+
+    /// Product, generator, control, standards, type of the first resource, the other resources and packages.
+    fn tags(&self, packages: &[&Package]) -> Vec<Box<str>> {
+        let mut tags = Vec::new();
+        let product = present(&self.product_name).or_else(|| self.product_field("aws/securityhub/ProductName"));
+        let standards = self.compliance.iter().flat_map(|compliance| &compliance.standards.0).filter_map(|one| present(&one.id));
+        let kind = self.resources.0.first().and_then(|resource| present(&resource.kind));
+        let others = self.resources.0.iter().skip(1).filter_map(|resource| present(&resource.id));
+        let source = product.into_iter().chain(present(&self.generator_id)).chain(self.control());
+        for tag in source.chain(sorted(standards)).chain(kind).chain(sorted(others)) {
+            add(&mut tags, text::line(tag));
+        }
+        let shown = packages.first().map(|first| first.name_and_version());
+        for further in sorted(packages.iter().skip(1).map(|package| package.name_and_version())) {
+            if shown.as_ref() != Some(&further) {
+                add(&mut tags, text::line(&format!("package {further}")));
+            }
+        }
+        if self.has_exploit("YES") {
+            tags.push("exploit available".into());
+        }
+        tags
     }
 
     fn product_field(&self, name: &str) -> Option<&str> {

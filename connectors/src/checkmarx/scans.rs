@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{
     Checkmarx, Cursor, ROWS,
     place::Place,
-    wire::{Engine, Listing, Origin, Project, Scan},
+    wire::{Engine, Key, Listing, Origin, Project, Scan},
 };
 use crate::{kit::entry, prelude::*};
 
@@ -18,6 +18,28 @@ pub(super) struct Reading {
     /// Remembered from an earlier pass and no longer listed; `failing`: one of its engines still runs, in vain.
     pub(super) old: bool,
     pub(super) failing: bool,
+}
+
+impl Reading {
+    /// Of the rows of a page those whose engine's results are taken from this scan, and the keys of all. A row that cannot be
+    /// read is among them, to be rejected.
+    pub(super) fn select(&self, rows: Vec<Box<RawValue>>, project: &str, taken: &mut Taken) -> (Vec<Box<RawValue>>, Vec<String>) {
+        let (mut kept, mut keys) = (Vec::new(), Vec::new());
+        for raw in rows {
+            if raw.get().starts_with('{')
+                && let Ok(key) = serde_json::from_str::<Key>(raw.get())
+            {
+                let engine = key.engine();
+                keys.extend(key.key(project));
+                if !self.engines.contains(&engine) {
+                    continue;
+                }
+                taken.scans.entry(engine).or_insert_with(|| self.scan.clone());
+            }
+            kept.push(raw);
+        }
+        (kept, keys)
+    }
 }
 
 /// The mark of a pass: from which scans the results of each engine were taken, on which branch.

@@ -74,67 +74,29 @@ fn lineage(project: &str, component: &Component, vulnerability: &str) -> Option<
 /// What a row becomes.
 pub(super) fn finding(wire: Wire, place: &Place<'_>, cx: &Cx) -> Result<Item, String> {
     let Wire { component, vulnerability, analysis, attribution, matrix } = wire;
-    let lineage = lineage(place.project, &component, &vulnerability.vuln_id);
+    let (analysis, attribution) = (analysis.unwrap_or_default(), attribution.unwrap_or_default());
     let id = vulnerability.vuln_id.as_str();
     let version = component.version.text().unwrap_or_default();
     let package = component.name.text().unwrap_or("a component without a name");
     let separator = if version.is_empty() { "" } else { ":" };
-    let score = |loose: &Loose| loose.number();
-    let cvss = Cvss::read(
-        "4.0",
-        vulnerability.cvss_v4_vector.text(),
-        score(&vulnerability.cvss_v4_base_score).or(score(&vulnerability.cvss_v4_score)),
-    )
-    .or_else(|| Cvss::read("3.1", vulnerability.cvss_v3_vector.text(), score(&vulnerability.cvss_v3_base_score)))
-    .or_else(|| Cvss::read("2.0", vulnerability.cvss_v2_vector.text(), score(&vulnerability.cvss_v2_base_score)));
-    let mut tags: Vec<Box<str>> = Vec::new();
-    let word = vulnerability.severity.text().unwrap_or("UNASSIGNED");
-    let severity = if word.eq_ignore_ascii_case("UNASSIGNED") {
-        tags.push("unassigned".into());
-        cvss.as_ref().map_or(Severity::Unknown, Cvss::severity)
-    } else {
-        Severity::of_word(word).unwrap_or_else(|| cx.unknown("severity", word, Severity::Unknown))
-    };
-    let analysis = analysis.unwrap_or_default();
-    let analyzed = analysis.state.text().unwrap_or("NOT_SET");
-    let state = match analyzed.to_ascii_uppercase().as_str() {
-        "FALSE_POSITIVE" | "NOT_AFFECTED" => State::FalsePositive,
-        "RESOLVED" => State::Fixed,
-        _ if analysis.is_suppressed => State::RiskAccepted,
-        "EXPLOITABLE" => {
-            tags.push("verified".into());
-            State::Open
-        }
-        "IN_TRIAGE" | "NOT_SET" => State::Open,
-        _ => cx.unknown("analysis state", analyzed, State::Open),
-    };
-    let suppressed = if analysis.is_suppressed { ", suppressed" } else { "" };
-    // The vulnerability's own id comes first: it is the one in the title. The others are a set, in any order.
-    let mut aliases: Vec<&str> = vulnerability.aliases.iter().flat_map(Alias::ids).collect();
-    aliases.sort_unstable();
-    let Ids { cve, other: identifiers, .. } = Ids::of([id].into_iter().chain(aliases));
-    let mut cwe: Vec<Box<str>> = vulnerability.cwes.iter().filter_map(|cwe| ids::cwe(cwe.cwe_id.whole()?)).collect();
-    if cwe.is_empty() {
-        cwe.extend(vulnerability.cwe_id.whole().and_then(ids::cwe));
-    }
-    let attribution = attribution.unwrap_or_default();
-    let says = |tag: &&str| !tag.eq_ignore_ascii_case("none");
-    tags.extend([&attribution.analyzer_identity, &component.scope].into_iter().filter_map(Loose::text).filter(says).map(text::line));
-    tags.extend(component.latest_version.text().map(|latest| format!("latest version {}", text::line(latest)).into()));
-    let references = [&vulnerability.references, &attribution.reference_url].into_iter().filter_map(Loose::text);
+    let name = component.group.text().map_or_else(|| package.to_owned(), |group| format!("{group}/{package}"));
+    let cvss = vulnerability.cvss();
+    let severity = vulnerability.severity(cvss.as_ref(), cx);
+    let state = analysis.state(cx);
+    let Ids { cve, other: identifiers, .. } = vulnerability.ids();
     let parts = [&vulnerability.title, &vulnerability.subtitle, &vulnerability.description].map(Loose::text);
     let analyst = analysis.detail.text().map(|detail| format!("Analysis: {detail}"));
-    let name = component.group.text().map_or_else(|| package.to_owned(), |group| format!("{group}/{package}"));
+    let references = [&vulnerability.references, &attribution.reference_url].into_iter().filter_map(Loose::text);
     Ok(Item::Finding(Box::new(Finding {
         rule: text::keep(id),
-        lineage,
+        lineage: lineage(place.project, &component, id),
         title: text::line(&format!("{package}{separator}{version} affected by {id}")),
         description: text::paragraphs(parts.into_iter().chain([analyst.as_deref()])),
         severity,
-        vendor_severity: Some(text::line(word)),
+        vendor_severity: Some(text::line(vulnerability.severity_word())),
         state,
-        vendor_state: Some(text::line(&format!("{analyzed}{suppressed}"))),
-        cwe,
+        vendor_state: Some(analysis.words()),
+        cwe: vulnerability.cwes(),
         cve,
         identifiers,
         cvss,
@@ -147,13 +109,95 @@ pub(super) fn finding(wire: Wire, place: &Place<'_>, cx: &Cx) -> Result<Item, St
         asset_key: component.uuid.text().and_then(text::keep),
         remediation: vulnerability.recommendation.text().and_then(text::keep),
         reference_urls: text::links_of(references),
-        tags,
-        vendor_first_seen: match attribution.attributed_on.whole() {
-            Some(milliseconds) => text::time_of_millis(milliseconds),
-            None => attribution.attributed_on.text().and_then(text::time),
-        },
+        tags: tags(&component, &vulnerability, &analysis, &attribution),
+        vendor_first_seen: attribution.at(),
         ..Finding::new(matrix, place.project, Category::Sca)
     })))
+}
+
+impl Vulnerability {
+    /// The newest version's score.
+    fn cvss(&self) -> Option<Cvss> {
+        let newest = self.cvss_v4_base_score.number().or(self.cvss_v4_score.number());
+        Cvss::read("4.0", self.cvss_v4_vector.text(), newest)
+            .or_else(|| Cvss::read("3.1", self.cvss_v3_vector.text(), self.cvss_v3_base_score.number()))
+            .or_else(|| Cvss::read("2.0", self.cvss_v2_vector.text(), self.cvss_v2_base_score.number()))
+    }
+
+    fn severity_word(&self) -> &str {
+        self.severity.text().unwrap_or("UNASSIGNED")
+    }
+
+    fn is_unassigned(&self) -> bool {
+        self.severity_word().eq_ignore_ascii_case("UNASSIGNED")
+    }
+
+    /// The severity; where none is assigned, the one that the score stands for.
+    fn severity(&self, cvss: Option<&Cvss>, cx: &Cx) -> Severity {
+        if self.is_unassigned() {
+            return cvss.map_or(Severity::Unknown, Cvss::severity);
+        }
+        let word = self.severity_word();
+        Severity::of_word(word).unwrap_or_else(|| cx.unknown("severity", word, Severity::Unknown))
+    }
+
+    /// The vulnerability's own id comes first: it is the one in the title. The others are a set, in any order.
+    fn ids(&self) -> Ids {
+        let mut aliases: Vec<&str> = self.aliases.iter().flat_map(Alias::ids).collect();
+        aliases.sort_unstable();
+        Ids::of([self.vuln_id.as_str()].into_iter().chain(aliases))
+    }
+
+    fn cwes(&self) -> Vec<Box<str>> {
+        let cwes: Vec<Box<str>> = self.cwes.iter().filter_map(|cwe| ids::cwe(cwe.cwe_id.whole()?)).collect();
+        if cwes.is_empty() { self.cwe_id.whole().and_then(ids::cwe).into_iter().collect() } else { cwes }
+    }
+}
+
+impl Analysis {
+    fn word(&self) -> &str {
+        self.state.text().unwrap_or("NOT_SET")
+    }
+
+    fn state(&self, cx: &Cx) -> State {
+        match self.word().to_ascii_uppercase().as_str() {
+            "FALSE_POSITIVE" | "NOT_AFFECTED" => State::FalsePositive,
+            "RESOLVED" => State::Fixed,
+            _ if self.is_suppressed => State::RiskAccepted,
+            "EXPLOITABLE" | "IN_TRIAGE" | "NOT_SET" => State::Open,
+            _ => cx.unknown("analysis state", self.word(), State::Open),
+        }
+    }
+
+    /// The state in the vendor's words.
+    fn words(&self) -> Box<str> {
+        text::line(&format!("{}{}", self.word(), if self.is_suppressed { ", suppressed" } else { "" }))
+    }
+
+    /// Whether a person found it exploitable, and it is open.
+    fn is_verified(&self) -> bool {
+        self.word().eq_ignore_ascii_case("EXPLOITABLE") && !self.is_suppressed
+    }
+}
+
+impl Attribution {
+    /// When an analyzer first found it, written as milliseconds or as a text.
+    fn at(&self) -> Option<jiff::Timestamp> {
+        match self.attributed_on.whole() {
+            Some(milliseconds) => text::time_of_millis(milliseconds),
+            None => self.attributed_on.text().and_then(text::time),
+        }
+    }
+}
+
+fn tags(component: &Component, vulnerability: &Vulnerability, analysis: &Analysis, attribution: &Attribution) -> Vec<Box<str>> {
+    let mut tags: Vec<Box<str>> = Vec::new();
+    tags.extend(vulnerability.is_unassigned().then(|| "unassigned".into()));
+    tags.extend(analysis.is_verified().then(|| "verified".into()));
+    let says = |tag: &&str| !tag.eq_ignore_ascii_case("none");
+    tags.extend([&attribution.analyzer_identity, &component.scope].into_iter().filter_map(Loose::text).filter(says).map(text::line));
+    tags.extend(component.latest_version.text().map(|latest| format!("latest version {}", text::line(latest)).into()));
+    tags
 }
 
 #[derive(Deserialize)]

@@ -3,6 +3,7 @@
 mod answer;
 mod body;
 mod client;
+mod retry;
 #[cfg(test)]
 mod tests;
 
@@ -16,7 +17,6 @@ use std::{
     time::Duration,
 };
 
-use backon::BackoffBuilder;
 use bytes::{Bytes, BytesMut};
 use reqwest::{
     Method, StatusCode,
@@ -26,7 +26,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use url::Url;
 
 use crate::{
-    Error, Excerpt, Kind, Meta, Remedy, Result,
+    Error, Excerpt, Kind, Meta, Result,
     kit::{Auth, Cx, Limiters, Location, limit::Limit, redact::redact},
 };
 
@@ -38,16 +38,8 @@ pub(crate) use answer::retry_after;
 pub(crate) use answer::{date, network, refusal};
 pub(crate) use body::{Text, is_page, read};
 
-/// How often one request is sent at most.
-const ATTEMPTS: u32 = 6;
-/// How often an answer is taken that cannot be used: a second one is seldom better.
-const UNUSABLE: u32 = 2;
-/// How long to wait before an answer that cannot be used is asked for again.
-const BEFORE_ANOTHER: Duration = Duration::from_secs(5);
 /// Refused credentials running after which nothing more is sent: a tool may lock the account of one that keeps trying.
 const REFUSALS: u32 = 2;
-/// Waits longer than this are the next run's business.
-const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 /// Largest head of an answer, in bytes.
 const HEADERS: usize = 64 << 10;
 
@@ -227,19 +219,6 @@ impl Http {
         unreachable!("the loop returns at the last answer")
     }
 
-    /// Waits before JSON that cannot be used is asked for again.
-    ///
-    /// # Errors
-    /// The given one, when it was asked for often enough.
-    async fn asks_again(&self, cx: &Cx, time: u32, error: Error) -> Result<()> {
-        if time >= UNUSABLE {
-            return Err(error.after(time).rewritten(|text| self.without_secrets(text)));
-        }
-        cx.tries_again(&error.kind);
-        cx.sleep(BEFORE_ANOTHER.mul_f64(0.75 + 0.25 * fastrand::f64())).await;
-        Ok(())
-    }
-
     /// What a good answer is that does not have the expected form.
     fn shape(&self, headers: &HeaderMap, text: &str, error: &serde_json::Error) -> Kind {
         answer::shape(headers, text, error, self.0.quotes.then(|| self.excerpt(text.as_bytes())))
@@ -274,90 +253,6 @@ impl Http {
     /// The credential's standing, for what is asked with it.
     pub(crate) fn standing(&self) -> &Standing {
         &self.0.standing
-    }
-
-    /// Sends until it succeeds, as the error's kind allows: full-jitter exponential back-off, the vendor's `Retry-After`,
-    /// the shared budget. A credential that is refused is not sent again and again, and a host that has gone silent is left alone.
-    ///
-    /// # Errors
-    /// The last error, with the number of attempts.
-    async fn attempts<'a>(
-        &self,
-        cx: &Cx,
-        standing: Option<&Standing>,
-        attempt: &mut (dyn FnMut() -> Attempt<'a> + Send),
-    ) -> Result<Received> {
-        let host = &*self.0.host;
-        let mut delays = Delays::new();
-        let (mut refreshed, mut unusable) = (false, 0);
-        for number in 1.. {
-            self.wait_for_budget(cx).await;
-            if let Some(silence) = cx.silence(host) {
-                return Err(Error::new("preparing the request", Kind::Network(silence.into())));
-            }
-            let alone = match standing {
-                Some(standing) => standing.leave("preparing the request").await?,
-                None => None,
-            };
-            cx.sent(number);
-            let sent = tokio::time::Instant::now();
-            let attempted = attempt().await;
-            cx.sends(&self.0.auth.secrets());
-            let error = match attempted {
-                Ok(done) => {
-                    cx.measured(self.0.connector, None, sent.elapsed());
-                    cx.heard(host, standing.is_none(), None);
-                    standing.inspect(|standing| standing.accepted());
-                    return Ok(done);
-                }
-                Err(error) => error.after(number).rewritten(|text| self.without_secrets(text)),
-            };
-            cx.measured(self.0.connector, Some(&error.kind), sent.elapsed());
-            let silent = cx.heard(host, standing.is_none(), Some(&error.kind));
-            unusable += u32::from(matches!(error.kind, Kind::Shape { .. } | Kind::Elsewhere(_)));
-            let refused = matches!(error.kind, Kind::Unauthorized(_));
-            if refused && !refreshed && self.0.auth.refresh(sent).await {
-                refreshed = true;
-                cx.tries_again(&error.kind);
-                continue;
-            }
-            if refused {
-                standing.inspect(|standing| standing.refused());
-            }
-            drop(alone);
-            let wait = match error.kind.remedy() {
-                _ if number >= ATTEMPTS || unusable >= UNUSABLE || silent => return Err(error),
-                Remedy::Wait(Some(time)) if time > LONGEST_WAIT => return Err(error),
-                Remedy::Wait(Some(time)) => {
-                    self.0.limit.pause(time);
-                    time + delays.failed().mul_f64(0.1 * fastrand::f64())
-                }
-                Remedy::Wait(None) => {
-                    let time = delays.throttled().mul_f64(0.75 + 0.25 * fastrand::f64());
-                    self.0.limit.pause(time);
-                    time
-                }
-                Remedy::Retry if unusable > 0 => BEFORE_ANOTHER.mul_f64(0.75 + 0.25 * fastrand::f64()),
-                Remedy::Retry => delays.failed().mul_f64(fastrand::f64()),
-                Remedy::Fail | Remedy::Operator | Remedy::Restart => return Err(error),
-            };
-            tracing::debug!(attempt = number, wait_ms = wait.as_millis(), %error, "trying again");
-            cx.tries_again(&error.kind);
-            match error.kind {
-                Kind::Throttled(_) => cx.wait_for_quota(wait).await,
-                _ => cx.sleep(wait).await,
-            }
-        }
-        unreachable!("the loop returns at the last attempt")
-    }
-
-    async fn wait_for_budget(&self, cx: &Cx) {
-        while let Some(wait) = self.0.limit.wait() {
-            cx.wait_for_quota(wait).await;
-            if cx.skips_waits() {
-                break;
-            }
-        }
     }
 
     /// One request, one answer, whatever its status: the body is read to its end under the cap.
@@ -414,31 +309,6 @@ pub(crate) async fn receive(doing: &str, mut answer: reqwest::Response, limit: u
         body.extend_from_slice(&chunk);
     }
     Ok((answer.status(), std::mem::take(answer.headers_mut()), body.freeze()))
-}
-
-/// How long to wait at most before the next attempt. A failure may pass within a second. A vendor that limits without
-/// saying for how long counts by the minute or the hour: all attempts together wait about half an hour.
-struct Delays {
-    failed: backon::ExponentialBackoff,
-    throttled: backon::ExponentialBackoff,
-}
-
-impl Delays {
-    fn new() -> Self {
-        let all = backon::ExponentialBuilder::default().without_max_times();
-        Delays {
-            failed: all.with_min_delay(Duration::from_millis(500)).with_max_delay(Duration::from_secs(20)).build(),
-            throttled: all.with_factor(4.0).with_min_delay(Duration::from_secs(5)).with_max_delay(Duration::from_secs(1280)).build(),
-        }
-    }
-
-    fn failed(&mut self) -> Duration {
-        self.failed.next().unwrap_or(Duration::from_secs(20))
-    }
-
-    fn throttled(&mut self) -> Duration {
-        self.throttled.next().unwrap_or(Duration::from_secs(1280))
-    }
 }
 
 /// One request being put together.

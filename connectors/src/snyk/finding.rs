@@ -6,10 +6,10 @@ use std::{
 };
 
 use super::{
-    v1::{Fixes, Ignores, version_order},
+    v1::{Fix, Fixes, Ignore, Ignores, version_order},
     wire::{
-        Class, Coordinate, Dependency, Issue, IssueAttributes, Place, Problem, Project, ProjectAttributes, Remedy, SourceLocation,
-        WireSeverity,
+        Class, Coordinate, Dependency, Issue, IssueAttributes, Place, Problem, Project, ProjectAttributes, Remedy, ScanItemData,
+        SourceLocation, WireSeverity,
     },
 };
 use crate::prelude::*;
@@ -28,6 +28,22 @@ pub(super) struct Around {
     pub(super) ignores: HashMap<String, Arc<Ignores>>,
 }
 
+impl Around {
+    /// What V1 tells of how a problem is fixed.
+    fn fix(&self, project: &str, problem: &str) -> Option<&Fix> {
+        self.fixes.get(project)?.get(&problem.to_ascii_lowercase())
+    }
+
+    /// The page of the web interface: the issue's own in its project, else that of the organization's cloud issues.
+    fn link(&self, item: &ScanItemData, org: &Scope, key: &str) -> Option<Box<str>> {
+        match item.kind.as_str() {
+            "project" => project_url(self.app.as_deref(), &org.title, &item.id, Some(key)),
+            "environment" => cloud_url(self.app.as_deref(), &org.title),
+            _ => None,
+        }
+    }
+}
+
 pub(super) fn finding(issue: Issue, org: &Scope, around: &Around, cx: &Cx) -> Item {
     let Issue { id, attributes: about, relationships } = issue;
     let item = relationships.scan_item.data;
@@ -44,60 +60,41 @@ pub(super) fn finding(issue: Issue, org: &Scope, around: &Around, cx: &Cx) -> It
     let problems = about.problems.as_deref().unwrap_or_default();
     let own = rule_of(problems);
     let rule = rule(&about, category, own);
-    let fix = around.fixes.get(&item.id).filter(|_| state != State::Fixed);
-    let fix = fix.and_then(|fixes| fixes.get(&own.map_or(&*about.key, |problem| &*problem.id).to_ascii_lowercase()));
+    let problem = own.map_or(&*about.key, |problem| &*problem.id);
+    let fix = around.fix(&item.id, problem).filter(|_| state != State::Fixed);
     let fixed_in = fix.map(|fix| &fix.fixed_in[..]).unwrap_or_default();
     let ids = identifiers(&about, category, problems);
     let places = Places::of(about.coordinates.as_deref().unwrap_or_default());
     let (package, source) = (places.packages.first().copied(), places.sources.first().copied());
     let version = package.and_then(|package| package.package_version.as_deref());
-    let flags: Vec<bool> = places.standing.iter().flat_map(|coordinate| coordinate.fixable()).flatten().collect();
-    let end = source.and_then(|source| source.region.as_ref()?.end.as_ref()?.line.whole());
-    let (line_start, line_end) = lines(source.and_then(SourceLocation::start), end);
-
-    let reason = ignore.map(|ignore| ignore.reason.trim()).filter(|reason| !reason.is_empty());
-    let description = [
-        about.description.as_deref().or(fix.and_then(|fix| fix.description.as_deref())).map(str::to_owned),
-        reason.map(|reason| ["Ignored: ", reason].concat()),
-    ];
+    let (line_start, line_end) = source.map(SourceLocation::lines).unwrap_or_default();
     // A resolved one was seen until then.
     let resolved_at = about.resolution.as_ref().and_then(|resolution| text::time(resolution.resolved_at.as_deref()?));
     let resolved_at = resolved_at.filter(|_| state == State::Fixed);
-    let link = match item.kind.as_str() {
-        "project" => project_url(around.app.as_deref(), &org.title, &item.id, Some(&about.key)),
-        "environment" => cloud_url(around.app.as_deref(), &org.title),
-        _ => None,
-    };
     Item::Finding(Box::new(Finding {
         rule: rule.and_then(text::keep),
         branch: project.and_then(|project| text::keep(project.target_reference.as_deref()?)),
         title: title(&about, package),
-        description: text::paragraphs(description),
+        description: description(&about, fix, ignore),
         severity,
         vendor_severity: Some(text::line(level)),
         state,
         vendor_state: Some(text::line(word.as_deref().unwrap_or(&about.status))),
-        exploited: about
-            .exploit_details
-            .as_ref()
-            .and_then(|exploit| Some(exploit.sources.as_ref()?.iter().any(|source| source.eq_ignore_ascii_case("CISA")))),
-        fix_available: (!flags.is_empty() || !fixed_in.is_empty()).then(|| flags.contains(&true) || !fixed_in.is_empty()),
+        exploited: exploited(&about),
+        fix_available: places.fix_available(fixed_in),
         cvss: cvss(about.severities.as_deref().unwrap_or_default()),
         component_name: package.and_then(|package| text::keep(package.package_name.as_deref()?)),
         component_version: version.and_then(text::keep),
         component_purl: package.and_then(|package| purl(project_kind, package.package_name.as_deref()?, version, rule.unwrap_or_default())),
         fixed_version: first_fixed(fixed_in, version.unwrap_or_default()).and_then(text::keep),
-        file_path: source
-            .and_then(|source| source.file.as_deref())
-            .or(project.and_then(|project| project.target_file.as_deref()).filter(|_| category == Category::Iac))
-            .and_then(text::keep),
+        file_path: file(source, project, category).and_then(text::keep),
         line_start,
         line_end,
         asset_key: Some(item.id.as_str().into()),
         remediation: remediation(package, fixed_in, &places.standing),
         reference_urls: links(&about.kind, category, rule, problems),
         tags: tags(&about, project, &places),
-        url: link,
+        url: around.link(&item, org, &about.key),
         vendor_first_seen: about.created_at.as_deref().and_then(text::time),
         vendor_last_seen: resolved_at.or_else(|| about.updated_at.as_deref().and_then(text::time)),
         vendor_closed_at: resolved_at,
@@ -143,6 +140,26 @@ fn state(about: &IssueAttributes, ignore: Option<&str>, cx: &Cx) -> (State, Opti
         },
         (other, _) => cx.unknown("status", other, (State::Open, None)),
     }
+}
+
+/// What it is, and why it is ignored.
+fn description(about: &IssueAttributes, fix: Option<&Fix>, ignore: Option<&Ignore>) -> Option<Box<str>> {
+    let reason = ignore.map(|ignore| ignore.reason.trim()).filter(|reason| !reason.is_empty());
+    let reason = reason.map(|reason| ["Ignored: ", reason].concat());
+    let own = about.description.as_deref().or(fix.and_then(|fix| fix.description.as_deref()));
+    text::paragraphs([own, reason.as_deref()])
+}
+
+/// Whether CISA knows of exploitation; `None` where no source is named.
+fn exploited(about: &IssueAttributes) -> Option<bool> {
+    let sources = about.exploit_details.as_ref()?.sources.as_ref()?;
+    Some(sources.iter().any(|source| source.eq_ignore_ascii_case("CISA")))
+}
+
+/// The file in the source, else for infrastructure as code the project's own.
+fn file<'a>(source: Option<&'a SourceLocation>, project: Option<&'a ProjectAttributes>, category: Category) -> Option<&'a str> {
+    let own = project.and_then(|project| project.target_file.as_deref()).filter(|_| category == Category::Iac);
+    source.and_then(|source| source.file.as_deref()).or(own)
 }
 
 fn title(about: &IssueAttributes, package: Option<&Dependency>) -> Box<str> {
@@ -237,6 +254,12 @@ fn tags(about: &IssueAttributes, project: Option<&ProjectAttributes>, places: &P
 }
 
 impl Places<'_> {
+    /// Whether there is a fix; `None` where nothing is said of it.
+    fn fix_available(&self, fixed_in: &[String]) -> Option<bool> {
+        let flags: Vec<bool> = self.standing.iter().flat_map(|coordinate| coordinate.fixable()).flatten().collect();
+        (!flags.is_empty() || !fixed_in.is_empty()).then(|| flags.contains(&true) || !fixed_in.is_empty())
+    }
+
     /// Adds what is not shown elsewhere: the resource, and the places beside the first.
     fn tag(&self, tags: &mut Tags) {
         if let Some(resource) = self.all.iter().find_map(|place| place.cloud_resource.as_ref()?.resource.as_ref()) {
@@ -284,6 +307,10 @@ impl Class {
 impl SourceLocation {
     fn start(&self) -> Option<i64> {
         self.region.as_ref()?.start.as_ref()?.line.whole()
+    }
+
+    fn lines(&self) -> (Option<u32>, Option<u32>) {
+        lines(self.start(), self.region.as_ref().and_then(|region| region.end.as_ref()?.line.whole()))
     }
 }
 

@@ -46,48 +46,21 @@ pub(super) fn link(location: &Location, route: &str, parameters: &[(&str, Option
 }
 
 pub(super) fn issue(issue: Issue, about: &About<'_>, cx: &Cx) -> Item {
-    let (project, server) = (about.list.project, about.server);
-    let of_security = |impact: &&Impact| impact.software_quality.eq_ignore_ascii_case("SECURITY");
-    let other = match issue.project.as_deref() {
-        Some(other) if other != project => Some(("components", "of another project")),
-        _ if about.everything => None,
-        _ if server.mqr => {
-            issue.impacts.iter().flatten().all(|impact| !of_security(&impact)).then_some(("impactSoftwareQualities", "no security issue"))
-        }
-        _ => {
-            issue.kind.as_deref().is_some_and(|kind| !kind.eq_ignore_ascii_case("VULNERABILITY")).then_some(("types", "no security issue"))
-        }
-    };
-    if let Some((filter, reason)) = other {
+    let project = about.list.project;
+    if let Some((filter, reason)) = issue.left_out(about) {
         if about.list.filtered {
             cx.filter_ignored(filter);
         }
         return Item::Skipped { key: issue.key.into(), reason };
     }
-    let word = if server.mqr {
-        // Never the other mode's severity: the two rate the same rule differently.
-        let impacts = issue.impacts.as_deref().unwrap_or_default();
-        let worst = || impacts.iter().max_by_key(|impact| severity(&impact.severity).unwrap_or(Severity::Unknown));
-        impacts.iter().find(of_security).or_else(worst).map(|impact| impact.severity.as_str())
-    } else {
-        issue.severity.as_deref()
-    };
-    let state = issue_state(&issue, cx);
-    let vendor_state = match (issue.issue_status.as_deref().or(issue.simple_status.as_deref()), issue.resolution.as_deref()) {
-        (Some(status), _) => status.to_owned(),
-        (None, resolution) => [issue.status.as_deref(), resolution].into_iter().flatten().collect::<Vec<_>>().join(" "),
-    };
+    let (state, vendor_state) = (issue_state(&issue, cx), issue.state_words());
+    let word = issue.severity_word(about.server.mqr).map(str::to_owned);
+    let word = word.as_deref();
     let rule = about.texts.get(&issue.rule).map(|rule| &**rule);
     let message = issue.message.as_deref().unwrap_or_default();
     let (cve, identifiers, mut cwe) = (ids::cves(message), advisories(message), ids::cwes(message));
     cwe.extend(rule.into_iter().flat_map(|rule| rule.cwe.iter().cloned()));
-    let category = match issue.rule.split(':').next().unwrap_or_default() {
-        _ if !cve.is_empty() || !identifiers.is_empty() => Category::Sca,
-        "secrets" => Category::Secret,
-        _ if rule.is_some_and(|rule| rule.is_secret) => Category::Secret,
-        "terraform" | "cloudformation" | "kubernetes" | "docker" | "azureresourcemanager" | "ansible" => Category::Iac,
-        _ => Category::Sast,
-    };
+    let category = category(&issue.rule, rule, !cve.is_empty() || !identifiers.is_empty());
     let kind = issue.kind.filter(|_| about.everything).map(|kind| kind.to_lowercase());
     let (line_start, line_end) = lines_of(issue.text_range, &issue.line);
     let mut tags = issue.tags.unwrap_or_default();
@@ -168,6 +141,17 @@ fn capitals(word: Option<&str>) -> String {
     word.unwrap_or_default().trim().to_ascii_uppercase()
 }
 
+/// What sort of weakness the rule finds. With the id of a vulnerability it is one of a component, reported by another tool.
+fn category(key: &str, rule: Option<&Rule>, names_vulnerability: bool) -> Category {
+    match key.split(':').next().unwrap_or_default() {
+        _ if names_vulnerability => Category::Sca,
+        "secrets" => Category::Secret,
+        _ if rule.is_some_and(|rule| rule.is_secret) => Category::Secret,
+        "terraform" | "cloudformation" | "kubernetes" | "docker" | "azureresourcemanager" | "ansible" => Category::Iac,
+        _ => Category::Sast,
+    }
+}
+
 /// Lines of the range, else the one line.
 fn lines_of(range: Option<TextRange>, line: &Loose) -> (Option<u32>, Option<u32>) {
     let range = range.unwrap_or_default();
@@ -239,11 +223,52 @@ pub(super) struct Issue {
     branch: Option<String>,
 }
 
+impl Issue {
+    /// Why the issue is none of those that are read, and the name of the filter that the server then ignored.
+    fn left_out(&self, about: &About<'_>) -> Option<(&'static str, &'static str)> {
+        match self.project.as_deref() {
+            Some(other) if other != about.list.project => return Some(("components", "of another project")),
+            _ if about.everything => return None,
+            _ => {}
+        }
+        let (filter, is_other) = if about.server.mqr {
+            ("impactSoftwareQualities", self.impacts.iter().flatten().all(|impact| !impact.is_of_security()))
+        } else {
+            ("types", self.kind.as_deref().is_some_and(|kind| !kind.eq_ignore_ascii_case("VULNERABILITY")))
+        };
+        is_other.then_some((filter, "no security issue"))
+    }
+
+    /// The severity in the vendor's word. Never the other mode's: the two rate the same rule differently.
+    fn severity_word(&self, mqr: bool) -> Option<&str> {
+        if !mqr {
+            return self.severity.as_deref();
+        }
+        let impacts = self.impacts.as_deref().unwrap_or_default();
+        let worst = || impacts.iter().max_by_key(|impact| severity(&impact.severity).unwrap_or(Severity::Unknown));
+        impacts.iter().find(|impact| impact.is_of_security()).or_else(worst).map(|impact| impact.severity.as_str())
+    }
+
+    /// The state in the vendor's words.
+    fn state_words(&self) -> String {
+        match self.issue_status.as_deref().or(self.simple_status.as_deref()) {
+            Some(status) => status.to_owned(),
+            None => [self.status.as_deref(), self.resolution.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(" "),
+        }
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Impact {
     software_quality: String,
     severity: String,
+}
+
+impl Impact {
+    fn is_of_security(&self) -> bool {
+        self.software_quality.eq_ignore_ascii_case("SECURITY")
+    }
 }
 
 #[derive(Default, Deserialize)]

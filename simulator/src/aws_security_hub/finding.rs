@@ -108,6 +108,34 @@ fn instance(seed: &mut Seed, place: &Place) -> Value {
     })
 }
 
+/// An image of a container with two vulnerable packages, which go into the vulnerability.
+fn image(seed: &mut Seed, place: &Place, cve: &str, vulnerability: &mut Value) -> Value {
+    let digest = format!("sha256:{:016x}{:016x}{:016x}{:016x}", seed.next(), seed.next(), seed.next(), seed.next());
+    let image = json!({
+        "Type": "AwsEcrContainerImage", "Id": format!("arn:aws:ecr:{}:{}:repository/shop/api/{digest}", place.region, place.account),
+        "Partition": "aws", "Region": place.region,
+        "Details": { "AwsEcrContainerImage": { "RegistryId": place.account, "RepositoryName": "shop/api", "Architecture": "amd64", "ImageDigest": digest, "ImageTags": ["2025-08-23"] } },
+    });
+    vulnerability["VulnerablePackages"] = json!([
+        { "Name": "lodash", "Version": "4.17.11", "PackageManager": "NPM", "FilePath": "app/node_modules/lodash/package.json", "FixedInVersion": "4.17.21" },
+        { "Name": "minimist", "Version": "1.2.0", "PackageManager": "NPM", "FilePath": "app/node_modules/minimist/package.json", "FixedInVersion": "NotAvailable" },
+    ]);
+    vulnerability["ExploitAvailable"] = json!("YES");
+    vulnerability["LastKnownExploitAt"] = json!("2025-06-02T00:00:00Z");
+    vulnerability["Id"] = json!(format!("GHSA-{:04}-aaaa-bbbb", seed.below(9999)));
+    vulnerability["RelatedVulnerabilities"] = json!([cve]);
+    image
+}
+
+/// A function of Lambda.
+fn function(seed: &mut Seed, place: &Place) -> Value {
+    let name = format!("orders-{}", seed.below(60));
+    json!({
+        "Type": "AwsLambdaFunction", "Id": format!("arn:aws:lambda:{}:{}:function:{name}:$LATEST", place.region, place.account), "Partition": "aws",
+        "Region": place.region, "Details": { "AwsLambdaFunction": { "FunctionName": name, "Runtime": "python3.12" } },
+    })
+}
+
 fn inspector(seed: &mut Seed, place: &Place, number: usize) -> Value {
     let cve = format!("CVE-2025-{}", 10_000 + seed.below(2000));
     let package = seed.pick(&["openssl", "glibc", "curl", "libxml2", "zlib", "busybox", "expat"]).to_owned();
@@ -131,33 +159,12 @@ fn inspector(seed: &mut Seed, place: &Place, number: usize) -> Value {
             fields["aws/inspector/instanceId"] = json!("i-0");
             (vec![instance(seed, place)], "CVE")
         }
-        5..=7 => {
-            let digest = format!("sha256:{:016x}{:016x}{:016x}{:016x}", seed.next(), seed.next(), seed.next(), seed.next());
-            let image = json!({
-                "Type": "AwsEcrContainerImage", "Id": format!("arn:aws:ecr:{}:{}:repository/shop/api/{digest}", place.region, place.account),
-                "Partition": "aws", "Region": place.region,
-                "Details": { "AwsEcrContainerImage": { "RegistryId": place.account, "RepositoryName": "shop/api", "Architecture": "amd64", "ImageDigest": digest, "ImageTags": ["2025-08-23"] } },
-            });
-            vulnerability["VulnerablePackages"] = json!([
-                { "Name": "lodash", "Version": "4.17.11", "PackageManager": "NPM", "FilePath": "app/node_modules/lodash/package.json", "FixedInVersion": "4.17.21" },
-                { "Name": "minimist", "Version": "1.2.0", "PackageManager": "NPM", "FilePath": "app/node_modules/minimist/package.json", "FixedInVersion": "NotAvailable" },
-            ]);
-            vulnerability["ExploitAvailable"] = json!("YES");
-            vulnerability["LastKnownExploitAt"] = json!("2025-06-02T00:00:00Z");
-            vulnerability["Id"] = json!(format!("GHSA-{:04}-aaaa-bbbb", seed.below(9999)));
-            vulnerability["RelatedVulnerabilities"] = json!([cve]);
-            (vec![image], "CVE")
-        }
+        5..=7 => (vec![image(seed, place, &cve, &mut vulnerability)], "CVE"),
         _ => {
             vulnerability = json!({ "Id": "CWE-89", "CodeVulnerabilities": [{
                 "Cwes": ["CWE-89"], "FilePath": { "FileName": "orders.py", "FilePath": "src/orders.py", "StartLine": 40 + number % 50, "EndLine": 44 + number % 50 },
             }] });
-            let name = format!("orders-{}", seed.below(60));
-            let lambda = json!({
-                "Type": "AwsLambdaFunction", "Id": format!("arn:aws:lambda:{}:{}:function:{name}:$LATEST", place.region, place.account), "Partition": "aws",
-                "Region": place.region, "Details": { "AwsLambdaFunction": { "FunctionName": name, "Runtime": "python3.12" } },
-            });
-            (vec![lambda], "CodeVulnerability")
+            (vec![function(seed, place)], "CodeVulnerability")
         }
     };
     let id = format!("{:016x}{:016x}", seed.next(), seed.next());

@@ -57,25 +57,31 @@ impl AwsSecurityHub {
             Some(Fault::UnknownEnum) => rows.iter().position(|row| row.state == Some("open")).map(|n| (n, odd_words(&rows[n].body))),
             _ => None,
         };
-        let mut answer = String::with_capacity(rows.iter().map(|row| row.body.len() + 1).sum::<usize>() + 100);
-        answer.push_str(r#"{"Findings":["#);
-        for (n, row) in rows.into_iter().enumerate() {
-            if n > 0 {
-                answer.push(',');
-            }
-            answer.push_str(odd.as_ref().filter(|(at, _)| *at == n).map_or(&row.body, |(_, body)| body));
-        }
-        answer.push(']');
-        match (next, token.hash % 3) {
-            (Some(next), _) => answer.push_str(&format!(r#","NextToken":"{}""#, next.text())),
-            (None, 0) => answer.push_str(r#","NextToken":null"#),
-            (None, 1) => answer.push_str(r#","NextToken":"""#),
-            _ => {}
-        }
-        answer.push('}');
+        let answer = answer(&rows, odd.as_ref(), next, token.hash);
         world.listings.push(listing);
         Ok(answer)
     }
+}
+
+/// A page's body. `odd`: a row that is replaced, with its place. Without a next page the token is null, empty or missing.
+fn answer(rows: &[&Row], odd: Option<&(usize, String)>, next: Option<Token>, hash: u64) -> String {
+    let mut answer = String::with_capacity(rows.iter().map(|row| row.body.len() + 1).sum::<usize>() + 100);
+    answer.push_str(r#"{"Findings":["#);
+    for (n, row) in rows.iter().enumerate() {
+        if n > 0 {
+            answer.push(',');
+        }
+        answer.push_str(odd.filter(|(at, _)| *at == n).map_or(&row.body, |(_, body)| body));
+    }
+    answer.push(']');
+    match (next, hash % 3) {
+        (Some(next), _) => answer.push_str(&format!(r#","NextToken":"{}""#, next.text())),
+        (None, 0) => answer.push_str(r#","NextToken":null"#),
+        (None, 1) => answer.push_str(r#","NextToken":"""#),
+        _ => {}
+    }
+    answer.push('}');
+    answer
 }
 
 /// A finding with a severity and a state that nobody has seen before.

@@ -170,6 +170,43 @@ fn position(cursor: &str) -> Option<usize> {
     usize::from_str_radix(digits, 16).ok().map(|number| number ^ 0x005e_c4e7)
 }
 
+/// What is asked of the list of secrets.
+struct SecretFilter<'a> {
+    status: Option<&'a str>,
+    severities: Vec<&'a str>,
+    repos: Vec<&'a str>,
+    /// In microseconds.
+    since: i64,
+}
+
+impl<'a> SecretFilter<'a> {
+    fn read(query: &'a Parameters) -> Result<Self, Refused> {
+        let known = |prefix: &str, words: &[&str]| -> Vec<String> { words.iter().map(|word| format!("{prefix}{word}")).collect() };
+        let (statuses, severities) =
+            (known("FINDING_STATUS_", SECRET_STATUSES), known("SEVERITY_", &["UNSPECIFIED", "LOW", "MEDIUM", "HIGH", "CRITICAL"]));
+        let status = query.word("status", &statuses.iter().map(String::as_str).collect::<Vec<_>>())?;
+        let severities = query.words("severity", &severities.iter().map(String::as_str).collect::<Vec<_>>())?;
+        let status = status.filter(|status| *status != "FINDING_STATUS_UNSPECIFIED");
+        if let Some(value) = query.one("validationState").filter(|value| *value != "VALIDATION_STATE_UNSPECIFIED") {
+            return Err(bad("validationState", value));
+        }
+        let since = match query.one("since") {
+            Some(text) => text.parse::<Timestamp>().map_err(|_| bad("since", text))?.as_microsecond(),
+            None => i64::MIN,
+        };
+        Ok(SecretFilter { status, severities, repos: query.list("repo"), since })
+    }
+
+    fn fits(&self, world: &World, finding: &Finding) -> bool {
+        let is_status = |status: &str| status.strip_prefix("FINDING_STATUS_").is_some_and(|word| word.eq_ignore_ascii_case(finding.status));
+        let is_severity = |word: &&str| word.ends_with("UNSPECIFIED") || word[9..].eq_ignore_ascii_case(finding.severity);
+        finding.since >= self.since
+            && self.status.is_none_or(is_status)
+            && (self.severities.is_empty() || self.severities.iter().any(is_severity))
+            && (self.repos.is_empty() || self.repos.contains(&world.projects[finding.project].name.as_str()))
+    }
+}
+
 pub(super) async fn secrets(
     State(server): State<Server>,
     Path(deployment): Path<String>,
@@ -186,40 +223,18 @@ pub(super) async fn secrets(
         let asked = query.one("cursor").unwrap_or_default();
         let from = if asked.is_empty() { Some(0) } else { position(asked) };
         let from = from.filter(|_| asked.is_empty() || fault != Some(Fault::ExpiredCursor)).ok_or_else(|| bad("cursor", asked))?;
-        let known = |prefix: &str, words: &[&str]| -> Vec<String> { words.iter().map(|word| format!("{prefix}{word}")).collect() };
-        let (statuses, severities) =
-            (known("FINDING_STATUS_", SECRET_STATUSES), known("SEVERITY_", &["UNSPECIFIED", "LOW", "MEDIUM", "HIGH", "CRITICAL"]));
-        let status = query.word("status", &statuses.iter().map(String::as_str).collect::<Vec<_>>())?;
-        let severities = query.words("severity", &severities.iter().map(String::as_str).collect::<Vec<_>>())?;
-        let status = status.filter(|status| *status != "FINDING_STATUS_UNSPECIFIED");
-        if let Some(value) = query.one("validationState").filter(|value| *value != "VALIDATION_STATE_UNSPECIFIED") {
-            return Err(bad("validationState", value));
-        }
-        let since = match query.one("since") {
-            Some(text) => text.parse::<Timestamp>().map_err(|_| bad("since", text))?.as_microsecond(),
-            None => i64::MIN,
-        };
         let limit = query.number("limit", 100, 1, usize::MAX)?.min(500);
-        Ok((asked, from, status, severities, since, limit))
+        Ok((asked, from, limit, SecretFilter::read(&query)?))
     };
-    let (asked, from, status, severities, since, limit) = match read() {
+    let (asked, from, limit, filter) = match read() {
         Ok(read) => read,
         Err(refused) => return *refused,
     };
     let from = start(from, limit, fault.as_ref());
-    let repos = query.list("repo");
     let world = server.tool.world();
-    let fits = |finding: &&Finding| {
-        finding.since >= since
-            && status
-                .is_none_or(|status| status.strip_prefix("FINDING_STATUS_").is_some_and(|word| word.eq_ignore_ascii_case(finding.status)))
-            && (severities.is_empty()
-                || severities.iter().any(|word| word.ends_with("UNSPECIFIED") || word[9..].eq_ignore_ascii_case(finding.severity)))
-            && (repos.is_empty() || repos.contains(&world.projects[finding.project].name.as_str()))
-    };
     let list = world.lists[Kind::Secrets as usize].iter().map(|row| &world.findings[row.finding]);
     let size = if fault == Some(Fault::NoRole) { 0 } else { limit };
-    let page: Vec<_> = list.filter(fits).skip(from).take(size).collect();
+    let page: Vec<_> = list.filter(|finding| filter.fits(&world, finding)).skip(from).take(size).collect();
     let mut rows: Vec<String> = page.iter().map(|finding| format!("{{{}", finding.rest)).collect();
     damage(&mut rows, page.iter().position(|finding| finding.ever_open && finding.state == "open"), fault.as_ref());
     // A full page has a next one, which may be empty; an empty page has an empty cursor, a shorter one none.

@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 use super::{
     SEVERITIES, Server,
     asked::Asked,
+    issue::Issue,
     refusal::{Refused, answer, refused, wrong},
-    world::{Issue, Org, Project, World},
+    world::{Org, Project, World},
 };
 
 pub(super) async fn rest(
@@ -187,21 +188,7 @@ impl Asked<'_> {
             }
         };
         let window = self.window(10)?;
-        let item = self.one("scan_item.id")?;
-        if item.is_some_and(|id| !is_uuid(id)) {
-            return Err(wrong("scan_item.id", "must match format uuid"));
-        }
-        let is_environment = self.choice("scan_item.type", &["project", "environment"])? == Some("environment");
-        let project = item.and_then(|id| world.projects.iter().position(|project| project.id == id));
-        let rows = match (item, project) {
-            _ if is_environment => &[],
-            (None, _) => own,
-            // A project of another organization has nothing here.
-            (Some(_), Some(project)) if world.projects[project].issues.first().is_none_or(|row| own.binary_search(row).is_ok()) => {
-                &world.projects[project].issues
-            }
-            (Some(_), _) => &[],
-        };
+        let rows = self.rows(&world, own)?;
         let kind = self.choice("type", &["package_vulnerability", "license", "cloud", "code", "custom", "config"])?;
         let severities = self.list("effective_severity_level")?;
         if severities.iter().flatten().any(|level| !SEVERITIES.contains(level)) {
@@ -233,6 +220,25 @@ impl Asked<'_> {
             Some((at, world.issues[page[at]].with_odd_words()))
         };
         self.page(&format!("GET {} findings", self.path), window, rows, keep, |row| world.issues[row].body.as_str().into(), odd)
+    }
+
+    /// The rows of what was scanned, where that is asked for, else those of the place.
+    fn rows<'a>(&self, world: &'a World, own: &'a [usize]) -> Result<&'a [usize], Refused> {
+        let item = self.one("scan_item.id")?;
+        if item.is_some_and(|id| !is_uuid(id)) {
+            return Err(wrong("scan_item.id", "must match format uuid"));
+        }
+        let is_environment = self.choice("scan_item.type", &["project", "environment"])? == Some("environment");
+        let project = item.and_then(|id| world.projects.iter().position(|project| project.id == id));
+        Ok(match (item, project) {
+            _ if is_environment => &[],
+            (None, _) => own,
+            // A project of another organization has nothing here.
+            (Some(_), Some(project)) if world.projects[project].issues.first().is_none_or(|row| own.binary_search(row).is_ok()) => {
+                &world.projects[project].issues
+            }
+            (Some(_), _) => &[],
+        })
     }
 
     fn issue(&self, org: &str, id: &str) -> Result<String, Refused> {

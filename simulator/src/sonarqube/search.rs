@@ -167,43 +167,55 @@ impl Filter {
             let rules = (0..).zip(&world.rules).filter(|(_, rule)| asked.contains(&rule.key.as_str()));
             filter.rules = Some(rules.map(|(number, _)| number).collect());
         }
+        filter.read_span(params, edition)?;
+        filter.read_projects(params, edition, world, sees)?;
+        Ok(filter)
+    }
+
+    /// Completes and checks the span in which issues were created.
+    fn read_span(&mut self, params: &Params, edition: Edition) -> Result<(), Refused> {
         if let Some(period) = params.get("createdInLast") {
-            if filter.created_after.is_some() {
+            if self.created_after.is_some() {
                 return Err(Refused::bad("Parameters createdAfter and createdInLast cannot be set simultaneously"));
             }
-            filter.created_after = Some(in_last(period)?);
+            self.created_after = Some(in_last(period)?);
         }
-        if filter.created_after.is_some_and(|after| after > super::data::now()) {
+        if self.created_after.is_some_and(|after| after > super::data::now()) {
             return Err(Refused::bad("Start bound cannot be in the future"));
         }
-        if filter.created_after.zip(filter.created_before).is_some_and(|(after, before)| after >= before) {
+        if self.created_after.zip(self.created_before).is_some_and(|(after, before)| after >= before) {
             return Err(Refused::bad("Start bound cannot be larger or equal to end bound"));
         }
         if edition.cloud {
             // There the end belongs to the span.
-            filter.created_before = filter.created_before.map(|before| before + 1);
+            self.created_before = self.created_before.map(|before| before + 1);
         }
+        Ok(())
+    }
+
+    /// The projects, folders and files whose issues are asked for.
+    fn read_projects(&mut self, params: &Params, edition: Edition, world: &World, sees: impl Fn(&Project) -> bool) -> Result<(), Refused> {
         // A parameter that this version does not know is ignored: then the issues of all projects come.
         let components = if edition.old || edition.cloud { None } else { list(params, "components") };
         match components.or_else(|| list(params, "componentKeys")) {
             Some(keys) => {
-                filter.projects = keys.into_iter().filter_map(|key| find(world, key)).filter(|(n, _)| sees(&world.projects[*n])).collect();
+                self.projects = keys.into_iter().filter_map(|key| find(world, key)).filter(|(n, _)| sees(&world.projects[*n])).collect();
             }
             None => {
                 if edition.cloud && !params.contains_key("organization") {
                     return Err(Refused::bad("The 'organization' parameter is missing"));
                 }
                 let seen = world.projects.iter().enumerate().filter(|(_, project)| sees(project));
-                filter.projects = seen.map(|(number, _)| (number, String::new())).collect();
+                self.projects = seen.map(|(number, _)| (number, String::new())).collect();
             }
         }
         if edition.cloud && params.get("organization").is_some_and(|key| key != super::ORGANIZATION) {
-            filter.projects.clear();
+            self.projects.clear();
         }
-        if edition.community && filter.branch.is_some() {
-            filter.projects.clear();
+        if edition.community && self.branch.is_some() {
+            self.projects.clear();
         }
-        Ok(filter)
+        Ok(())
     }
 
     fn without(&self, facet: &str) -> Filter {

@@ -2,7 +2,7 @@
 //!
 //! A finding is a few numbers; its JSON is put together from the prepared texts of its plugin and host when it is exported.
 
-use std::fmt::Write;
+mod show;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -245,44 +245,15 @@ impl World {
         let total = open.len();
         let mut seed = Seed::of(&[self.seed, 73, self.step]);
         let share = |percent| share(total, percent);
-        // Hosts are deleted, and their findings just stop; where that would be too many, a finding has aged out alone.
-        let mut left = share(change.vanished).min(open.len());
-        while left > 0 {
-            let index = open.swap_remove(seed.below(open.len()));
-            if !self.findings[index].listed {
-                continue;
-            }
-            let asset = &mut self.assets[self.findings[index].asset];
-            let of_asset = asset.findings.iter().filter(|index| self.findings[**index].listed && self.findings[**index].state() == "open");
-            let count = of_asset.count();
-            if count <= left && seed.chance(70.0) {
-                *(if left % 2 == 0 { &mut asset.deleted } else { &mut asset.terminated }) = Some(now);
-                asset.updated = now;
-                asset.findings.iter().for_each(|index| self.findings[*index].listed = false);
-                left -= count;
-            } else {
-                self.findings[index].listed = false;
-                left -= 1;
-            }
-        }
+        self.delete_hosts(&mut open, share(change.vanished), &mut seed, now);
         open.retain(|index| self.findings[*index].listed);
         let mut take = |count| seed.draw(&mut open, count);
         let (fixed, changed) = (take(share(change.fixed)), take(share(change.changed)));
-        // Every scan has run again, and found again what is still there, but for hosts that were switched off.
-        for (number, scan) in self.scans.iter_mut().enumerate().skip(1) {
-            let run = Seed::of(&[self.seed, 74, number as u64, self.step]).uuid();
-            scan.runs.push((long(&run), now - scan.late - 3600 * SECOND));
-        }
+        self.run_scans(now);
         for index in fixed {
             self.findings[index].fix(now);
         }
-        for finding in self.findings.iter_mut().filter(|finding| finding.listed && finding.state != State::Fixed) {
-            let Some(scan) = finding.scan.map(|scan| &self.scans[scan]) else { continue };
-            if now - finding.last_found < 30 * DAY {
-                (finding.run, finding.last_found, finding.indexed) = (scan.runs.len() - 1, now - scan.late, now);
-                self.assets[finding.asset].updated = now;
-            }
-        }
+        self.find_again(now);
         // A rule of a person changes what is shown of a finding; no scan has seen it because of that.
         for (n, index) in changed.into_iter().enumerate() {
             let finding = &mut self.findings[index];
@@ -290,22 +261,68 @@ impl World {
         }
         let last = self.scans.len() - 1;
         for (scan, count) in [(last - 1, share(change.new) / 3), (last, share(change.new) - share(change.new) / 3)] {
-            // Two new hosts; the findings are on the first of them and on one that has been there.
-            let old = self.assets.iter().position(|asset| asset.scan == scan && asset.deleted.or(asset.terminated).is_none());
-            let from = self.assets.len();
-            for _ in 0..2 {
-                let number = self.assets.len();
-                let asset = asset(&mut Seed::of(&[self.seed, 75, number as u64]), number, scan, now);
-                self.assets.push(asset);
+            self.add_hosts(scan, count, now);
+        }
+    }
+
+    /// Ends as many of the open findings: hosts are deleted, and their findings just stop; where that would be too many, a finding
+    /// has aged out alone.
+    fn delete_hosts(&mut self, open: &mut Vec<usize>, count: usize, seed: &mut Seed, now: i64) {
+        let mut left = count.min(open.len());
+        while left > 0 {
+            let index = open.swap_remove(seed.below(open.len()));
+            if !self.findings[index].listed {
+                continue;
             }
-            let before = self.findings.len();
-            self.fill(scan, from, count, now);
-            for index in (before..self.findings.len()).step_by(2) {
-                if let Some(old) = old {
-                    self.assets[from].findings.retain(|other| *other != index);
-                    self.assets[old].findings.push(index);
-                    self.findings[index].asset = old;
-                }
+            let asset = &mut self.assets[self.findings[index].asset];
+            let of_asset = asset.findings.iter().filter(|index| self.findings[**index].listed && self.findings[**index].state() == "open");
+            let all = of_asset.count();
+            if all <= left && seed.chance(70.0) {
+                *(if left.is_multiple_of(2) { &mut asset.deleted } else { &mut asset.terminated }) = Some(now);
+                asset.updated = now;
+                asset.findings.iter().for_each(|index| self.findings[*index].listed = false);
+                left -= all;
+            } else {
+                self.findings[index].listed = false;
+                left -= 1;
+            }
+        }
+    }
+
+    fn run_scans(&mut self, now: i64) {
+        for (number, scan) in self.scans.iter_mut().enumerate().skip(1) {
+            let run = Seed::of(&[self.seed, 74, number as u64, self.step]).uuid();
+            scan.runs.push((long(&run), now - scan.late - 3600 * SECOND));
+        }
+    }
+
+    /// Every scan finds again what is still there, but on hosts that were switched off.
+    fn find_again(&mut self, now: i64) {
+        for finding in self.findings.iter_mut().filter(|finding| finding.listed && finding.state != State::Fixed) {
+            let Some(scan) = finding.scan.map(|scan| &self.scans[scan]) else { continue };
+            if now - finding.last_found < 30 * DAY {
+                (finding.run, finding.last_found, finding.indexed) = (scan.runs.len() - 1, now - scan.late, now);
+                self.assets[finding.asset].updated = now;
+            }
+        }
+    }
+
+    /// Adds findings of a scan on the first of two new hosts, and on one that has been there.
+    fn add_hosts(&mut self, scan: usize, count: usize, now: i64) {
+        let old = self.assets.iter().position(|asset| asset.scan == scan && asset.deleted.or(asset.terminated).is_none());
+        let from = self.assets.len();
+        for _ in 0..2 {
+            let number = self.assets.len();
+            let asset = asset(&mut Seed::of(&[self.seed, 75, number as u64]), number, scan, now);
+            self.assets.push(asset);
+        }
+        let before = self.findings.len();
+        self.fill(scan, from, count, now);
+        for index in (before..self.findings.len()).step_by(2) {
+            if let Some(old) = old {
+                self.assets[from].findings.retain(|other| *other != index);
+                self.assets[old].findings.push(index);
+                self.findings[index].asset = old;
             }
         }
     }
@@ -318,108 +335,6 @@ impl World {
         (finding.state, finding.ever_open) = (State::Reopened, true);
         (finding.last_found, finding.indexed) = (now, now);
         Some(finding.id.clone())
-    }
-
-    /// Appends a finding as the export shows it: attributes without a value are left out.
-    pub(super) fn show_finding(&self, index: usize, software: bool, out: &mut String) {
-        let finding = &self.findings[index];
-        let (plugin, asset) = (&self.plugins[finding.plugin], &self.assets[finding.asset]);
-        let (port, protocol, service) = PORTS[finding.port];
-        let _ = write!(out, "{{\"finding_id\":\"{}\",\"asset\":{},\"plugin\":{}", finding.id, asset.brief, plugin.text);
-        let _ = write!(out, ",\"port\":{{\"port\":{port},\"protocol\":\"{protocol}\"");
-        if let Some(service) = service {
-            let _ = write!(out, ",\"service\":\"{service}\"");
-        }
-        out.push('}');
-        match finding.scan.map(|scan| &self.scans[scan]) {
-            Some(scan) => {
-                let (run, began) = &scan.runs[finding.run];
-                let _ = write!(
-                    out,
-                    ",\"scan\":{{\"uuid\":\"{run}\",\"schedule_uuid\":\"{}\",\"started_at\":\"{}\"",
-                    scan.schedule,
-                    iso((*began).min(finding.last_found - 3600 * SECOND))
-                );
-                out.push_str(if index.is_multiple_of(3) { ",\"last_scan_target\":\"192.0.2.58\"}" } else { "}" });
-            }
-            None if index.is_multiple_of(2) => out.push_str(",\"scan\":{\"uuid\":\"7a1c1f80-2d9b-4ac0-b6a3-9df0e8c9a111\"}"),
-            None => {}
-        }
-        match index % 12 {
-            0 => out.push_str(",\"output\":\"<script>alert('output')</script> & <b>bold</b>\\u0000\\u0007\\u001b[31m \\u202etxt.exe\\n\""),
-            1..=8 => {
-                let _ = write!(
-                    out,
-                    ",\"output\":\"\\n  - Installed package : lib{0}_1.{1}\\n    Fixed package     : lib{0}_1.{2}\\n\"",
-                    index % 90,
-                    index % 7,
-                    index % 7 + 1
-                );
-            }
-            _ => {}
-        }
-        if software && let Some(text) = &plugin.software {
-            let _ = write!(out, ",\"software_vulns\":{text}");
-        }
-        let _ = write!(
-            out,
-            ",\"severity\":\"{}\",\"severity_id\":{},\"severity_default_id\":{},\"severity_modification_type\":\"{}\"",
-            SEVERITIES[finding.severity],
-            finding.severity,
-            plugin.severity,
-            finding.modified.word()
-        );
-        if finding.modified != Modified::None {
-            out.push_str(
-                ",\"recast_reason\":\"Not reachable <from outside>\",\"recast_rule_uuid\":\"a6f0ee9e-0000-4000-8000-000000000001\"",
-            );
-        }
-        let _ = write!(
-            out,
-            ",\"state\":\"{}\",\"first_found\":\"{}\",\"last_found\":\"{}\",\"source\":\"{}\"",
-            finding.state.word(),
-            iso(finding.first_found),
-            iso(finding.last_found),
-            finding.source()
-        );
-        match finding.state {
-            State::Fixed if index.is_multiple_of(2) => {
-                let _ = write!(out, ",\"last_fixed\":\"{}\",\"time_taken_to_fix\":3045760", iso(finding.last_fixed));
-            }
-            State::Fixed => {
-                let _ = write!(out, ",\"last_fixed\":\"{}\",\"time_taken_to_fix\":\"3045760\"", iso(finding.last_fixed));
-            }
-            State::Reopened => {
-                let _ = write!(out, ",\"resurfaced_date\":\"{}\"", iso(finding.last_found));
-            }
-            State::Open => {}
-        }
-        // A text in every recording, a number in the schema.
-        if index.is_multiple_of(7) {
-            let _ = write!(out, ",\"indexed\":{}}}", finding.indexed / SECOND);
-        } else {
-            let _ = write!(out, ",\"indexed\":\"{}\"}}", iso(finding.indexed));
-        }
-    }
-
-    /// Appends a host as the export of assets shows it.
-    pub(super) fn show_asset(&self, index: usize, out: &mut String) {
-        let asset = &self.assets[index];
-        let _ = write!(out, "{{\"id\":\"{}\",\"is_licensed\":{}", asset.uuid, asset.licensed);
-        if asset.deleted.is_some() {
-            out.push_str(",\"is_deleted\":true");
-        }
-        let (created, updated) = (iso(BEGINNING), iso(asset.updated));
-        let _ = write!(
-            out,
-            ",\"timestamps\":{{\"created_at\":\"{created}\",\"updated_at\":\"{updated}\",\"first_seen\":\"{created}\",\"last_seen\":\"{updated}\""
-        );
-        for (name, time) in [("deleted_at", asset.deleted), ("terminated_at", asset.terminated)] {
-            if let Some(time) = time {
-                let _ = write!(out, ",\"{name}\":\"{}\"", iso(time));
-            }
-        }
-        let _ = write!(out, "}},{}", asset.rest);
     }
 }
 

@@ -6,7 +6,10 @@ use axum::{Router, routing::get};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::*;
+use super::{
+    retry::{ATTEMPTS, Delays},
+    *,
+};
 use crate::kit::{Activity, Secret};
 
 static META: Meta = Meta { id: "x", expiry_header: Some("x-expires"), ..Meta::DEFAULT };

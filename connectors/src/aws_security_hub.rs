@@ -33,7 +33,7 @@ const IDS: usize = 20;
 /// `vendor_state` of what a person closed: only these can be reopened without `UpdatedAt` moving.
 const CLOSED_BY_PEOPLE: &[&str] = &["RESOLVED", "SUPPRESSED", "SUPPRESSED, BENIGN_POSITIVE", "SUPPRESSED, FALSE_POSITIVE"];
 
-/// The connector.
+/// The connector for one connection: its client, and what its settings say.
 #[derive(Debug)]
 pub struct AwsSecurityHub {
     aws: Aws,
@@ -65,7 +65,7 @@ pub struct Settings {
 /// How far a job has come.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub enum Cursor {
-    /// The beginning.
+    /// The pass has not asked anything yet.
     #[default]
     Start,
     /// Discover: regions and accounts are being looked for in the findings.

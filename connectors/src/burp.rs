@@ -36,7 +36,7 @@ const PLACES: i64 = 9999;
 type Timestamp = String;
 graphql::operations!("src/burp/schema.graphql", "src/burp/queries.graphql": SiteTree, LatestScan, LatestScanOfSite, Issues, Instances);
 
-/// The connector.
+/// The connector for one connection: its client, and what its settings say.
 #[derive(Debug)]
 pub struct Burp {
     http: Http,

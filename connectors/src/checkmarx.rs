@@ -38,7 +38,7 @@ const KEY_CLIENT: &str = "ast-app";
 /// Bytes of facts about projects and applications kept.
 const FACTS: usize = 8 << 20;
 
-/// The connector.
+/// The connector for one connection: its client, and what its settings say.
 #[derive(Debug)]
 pub struct Checkmarx {
     http: Http,

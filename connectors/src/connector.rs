@@ -148,7 +148,7 @@ pub enum Job<'a> {
 pub struct RecordRef {
     /// The vendor's id.
     pub key: Box<str>,
-    /// Its name.
+    /// The name that the vendor shows for the record.
     pub name: Box<str>,
     /// The vendor's kind of record.
     pub kind: Box<str>,
@@ -161,7 +161,7 @@ pub struct Scope {
     pub list: &'static str,
     /// Which place, unique within the list.
     pub key: Box<str>,
-    /// For people.
+    /// The name of the place, as messages and the timeline show it.
     pub title: Box<str>,
     /// The record whose list it is; `None` when it covers many and each finding names its own.
     pub record: Option<Box<str>>,
@@ -260,7 +260,7 @@ impl<C> Page<C> {
 /// What comes after a page. There is no "none": finished and forgotten cannot be confused.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Next<C> {
-    /// Another page.
+    /// Another page follows; the cursor says where it begins.
     More(C),
     /// The same question again, later (an export job is being prepared).
     Wait(C, Duration),
@@ -281,7 +281,7 @@ pub type Mark = Box<str>;
 pub enum Coverage {
     /// At least everything open in the scope.
     Full,
-    /// What changed.
+    /// Only what changed since the last pass: silence about a finding proves nothing.
     Delta,
 }
 
@@ -290,9 +290,9 @@ pub enum Coverage {
 pub enum Item {
     /// A product record.
     Record(Record),
-    /// An asset.
+    /// A host, repository, image or other thing that findings are on.
     Asset(Box<Asset>),
-    /// A finding.
+    /// A finding, to be stored or updated under its key.
     Finding(Box<Finding>),
     /// Something delivered by the vendor that is never stored, such as a sample: counted by reason.
     Skipped {
@@ -352,11 +352,11 @@ pub type RawPage = Page<Box<str>>;
 
 /// The object-safe twin of [`Connector`]: settings and cursors are JSON.
 pub trait Source: Send + Sync {
-    /// See [`Connector::scopes`].
+    /// [`Connector::scopes`], boxed.
     fn scopes<'a>(&'a self, cx: &'a Cx, job: Job<'a>) -> Future_<'a, Vec<Scope>>;
     /// See [`Connector::page`]. A cursor that this version cannot read is answered with [`Kind::CursorExpired`].
     fn page<'a>(&'a self, cx: &'a Cx, ask: RawAsk<'a>) -> Future_<'a, RawPage>;
-    /// See [`Connector::check`].
+    /// [`Connector::check`], boxed.
     fn check<'a>(&'a self, cx: &'a Cx) -> Future_<'a, Checked>;
 }
 

@@ -31,7 +31,7 @@ const PORTFOLIO: &str = "give the key's team the permission VIEW_PORTFOLIO (Admi
 const VULNERABILITY: &str =
     "give the key's team the permission VIEW_VULNERABILITY and, with portfolio access control, map it to the project";
 
-/// The connector.
+/// The connector for one connection: its client, and what its settings say.
 #[derive(Debug)]
 pub struct DependencyTrack {
     http: Http,
@@ -56,7 +56,7 @@ pub struct Settings {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Cursor {
-    /// Pages read.
+    /// Pages of the list that were read.
     pages: u64,
     /// Rows in them.
     rows: u64,

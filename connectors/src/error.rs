@@ -37,7 +37,7 @@ pub enum Kind {
     /// The vendor answered with a status that is its own fault (5xx).
     #[error("the vendor failed with status {status}: {body}")]
     Vendor {
-        /// HTTP status.
+        /// The HTTP status of the answer.
         status: u16,
         /// Beginning of the body.
         body: Excerpt,
@@ -45,7 +45,7 @@ pub enum Kind {
     /// The vendor does not accept the request (4xx other than the above).
     #[error("the request was refused with status {status}: {body}")]
     Refused {
-        /// HTTP status.
+        /// The HTTP status of the answer.
         status: u16,
         /// Beginning of the body.
         body: Excerpt,
@@ -64,7 +64,7 @@ pub enum Kind {
     /// The answer is larger than the connector allows.
     #[error("the answer has more than {limit} {unit}")]
     TooLarge {
-        /// The limit.
+        /// How many are allowed, in `unit`.
         limit: usize,
         /// Of what: bytes after decompression, items.
         unit: &'static str,

@@ -17,7 +17,7 @@ pub struct Record {
     pub name: Box<str>,
     /// The vendor's kind of record, such as `project`.
     pub kind: Box<str>,
-    /// Deep link.
+    /// The page of the record in the web interface of the tool.
     pub url: Option<Box<str>>,
     /// Anything else worth showing: name and value.
     pub attributes: Vec<(&'static str, Box<str>)>,
@@ -72,11 +72,11 @@ pub struct Finding {
     pub branch: Option<Box<str>>,
     /// What sort of finding.
     pub category: Category,
-    /// One line.
+    /// What was found, in one line.
     pub title: Box<str>,
     /// Plain text or Markdown.
     pub description: Option<Box<str>>,
-    /// Normalized severity.
+    /// The severity on the scale that all vendors share.
     pub severity: Severity,
     /// The vendor's own word or number.
     pub vendor_severity: Option<Box<str>>,
@@ -84,9 +84,9 @@ pub struct Finding {
     pub state: State,
     /// What the vendor says of it, verbatim.
     pub vendor_state: Option<Box<str>>,
-    /// `CVE-…` ids.
+    /// Ids of the vulnerabilities in CVE, as `CVE-2025-1234`.
     pub cve: Vec<Box<str>>,
-    /// `CWE-n` ids.
+    /// Ids of the weaknesses in CWE, as `CWE-79`.
     pub cwe: Vec<Box<str>>,
     /// Other ids (GHSA, OSV, vendor advisories).
     pub identifiers: Vec<Box<str>>,
@@ -100,17 +100,17 @@ pub struct Finding {
     pub fix_available: Option<bool>,
     /// Package or product.
     pub component_name: Option<Box<str>>,
-    /// Its version.
+    /// Version of the component, as the vendor writes it.
     pub component_version: Option<Box<str>>,
     /// Its package URL, when valid.
     pub component_purl: Option<Box<str>>,
     /// First version without the weakness.
     pub fixed_version: Option<Box<str>>,
-    /// File.
+    /// Path of the file, from the root of what was scanned.
     pub file_path: Option<Box<str>>,
     /// First line, from 1.
     pub line_start: Option<u32>,
-    /// Last line.
+    /// Last line, from 1; not before the first.
     pub line_end: Option<u32>,
     /// URL or host and port.
     pub endpoint: Option<Box<str>>,
@@ -118,7 +118,7 @@ pub struct Finding {
     pub asset_key: Option<Box<str>>,
     /// What to do, plain text or Markdown.
     pub remediation: Option<Box<str>>,
-    /// Further reading.
+    /// Links to advisories and explanations.
     pub reference_urls: Vec<Box<str>>,
     /// The vendor's tags and our notes.
     pub tags: Vec<Box<str>>,
@@ -214,15 +214,15 @@ words! {
     Severity {
         /// The vendor gives nothing that can be understood.
         Unknown = "unknown",
-        /// Informational.
+        /// Worth knowing; nothing has to be done.
         Info = "info",
-        /// Low.
+        /// The lowest grade that calls for action; as a CVSS score 0.1 to 3.9.
         Low = "low",
-        /// Medium.
+        /// As a CVSS score 4.0 to 6.9.
         Medium = "medium",
-        /// High.
+        /// As a CVSS score 7.0 to 8.9; in version 2, to 10.
         High = "high",
-        /// Critical.
+        /// As a CVSS score 9.0 and above; version 2 has none.
         Critical = "critical",
     }
 }
@@ -275,9 +275,9 @@ words! {
 words! {
     /// What sort of finding.
     Category {
-        /// Source code.
+        /// A weakness in source code, found by reading it.
         Sast = "sast",
-        /// Open-source components.
+        /// A vulnerable or unwanted open-source component.
         Sca = "sca",
         /// A running application.
         Dast = "dast",
@@ -285,15 +285,15 @@ words! {
         Secret = "secret",
         /// Infrastructure as code.
         Iac = "iac",
-        /// Container images.
+        /// A vulnerability in a container image.
         Container = "container",
-        /// Cloud resources.
+        /// A weakness of a cloud resource.
         Cloud = "cloud",
         /// Hosts and networks.
         Infrastructure = "infrastructure",
         /// A setting that should be otherwise.
         Misconfiguration = "misconfiguration",
-        /// An alert.
+        /// An alert of something that happened, which is no weakness.
         Detection = "detection",
         /// Accounts and access.
         Identity = "identity",
@@ -312,11 +312,11 @@ pub fn lines(start: Option<i64>, end: Option<i64>) -> (Option<u32>, Option<u32>)
 /// Version of a CVSS score or vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CvssVersion {
-    /// 2.0.
+    /// CVSS 2.0.
     V2,
-    /// 3.0 and 3.1.
+    /// CVSS 3.0 and 3.1.
     V3,
-    /// 4.0.
+    /// CVSS 4.0.
     V4,
 }
 

@@ -41,7 +41,7 @@ const ROLE: &str = "give the key a role with the permission View Target, with th
 const ELSEWHERE: &str = "`location` has to be Probely's API server, such as https://api.eu.probely.com, not a web page or another tool";
 const LOST: &str = "the target was deleted, or left the scope of the key: the next discover tells";
 
-/// The connector.
+/// The connector for one connection: its client, and what its settings say.
 #[derive(Debug)]
 pub struct Probely {
     http: Http,

@@ -26,7 +26,7 @@ const FEWEST: usize = 100;
 /// Where older servers end a list of findings.
 const WINDOW: usize = 50_000;
 
-/// The connector.
+/// The connector for one connection: its client, and what its settings say.
 #[derive(Debug)]
 pub struct Semgrep {
     http: Http,

@@ -43,7 +43,7 @@ const LOOK_UPS: usize = 20;
 /// Pages in a row that may be empty and still name a next one.
 const EMPTY_PAGES: u8 = 9;
 
-/// The connector.
+/// The connector for one connection: its client, and what its settings say.
 #[derive(Debug)]
 pub struct Snyk {
     http: Http,

@@ -40,7 +40,7 @@ const WINDOW: u64 = 10_000;
 /// Bytes of rule texts kept.
 const TEXTS: usize = 8 << 20;
 
-/// The connector.
+/// The connector for one connection: its client, and what its settings say.
 #[derive(Debug)]
 pub struct SonarQube {
     bearer: Http,

@@ -38,7 +38,7 @@ const EXPORTING: &str = "give the user the role Basic [16], or a custom role wit
                          All Assets; a FedRAMP tenant wants Administrator [64]";
 const SCANNING: &str = "give the user at least the role Basic [16], and Can View on each scan";
 
-/// The connector.
+/// The connector for one connection: its client, and what its settings say.
 #[derive(Debug)]
 pub struct Tenable {
     http: Http,

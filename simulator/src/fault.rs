@@ -10,19 +10,19 @@ use crate::seed::Seed;
 /// Something odd in an item: as the value of its text ([`crate::Vendor::text_member`]), or beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Odd {
-    /// `null`.
+    /// `null` in the place of the text.
     Null,
-    /// A number.
+    /// A number in the place of the text.
     Number,
     /// A number that no double holds.
     Huge,
-    /// A list.
+    /// A list in the place of the text.
     List,
     /// NUL and other control characters.
     Control,
     /// Half a surrogate pair.
     Surrogate,
-    /// Five mebibytes.
+    /// A text of five mebibytes.
     Long,
     /// A member that nobody has heard of.
     Extra,

@@ -32,7 +32,7 @@ pub struct Change {
     pub fixed: f64,
     /// Changed in a column that the history keeps (severity or state by a person).
     pub changed: f64,
-    /// New findings.
+    /// Findings that were not there before.
     pub new: f64,
     /// No longer listed at all.
     pub vanished: f64,

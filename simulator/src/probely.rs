@@ -29,7 +29,7 @@ use crate::{Change, Fault, Faults, Oracle, Size, Truth, Vendor};
 pub const CANARY: &str = "canary-4be7a913";
 const KEY: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJqdGkiOiI4ZDVjOWYxZSJ9.c2ltdWxhdGVkLXByb2JlbHkta2V5";
 const STATES: [&str; 5] = ["notfixed", "fixed", "accepted", "invalid", "retesting"];
-/// Longest page.
+/// Rows of a page at most.
 const LONGEST: usize = 10_000;
 
 /// A simulated region.

@@ -61,17 +61,17 @@ pub trait Vendor: Send + Sync + 'static {
 /// One request as the server saw it.
 #[derive(Clone, Debug)]
 pub struct Logged {
-    /// Request method.
+    /// The HTTP method of the request.
     pub method: String,
     /// Path and query.
     pub target: String,
-    /// Status answered.
+    /// The HTTP status of the answer.
     pub status: u16,
 }
 
 /// A simulator that is up. It stops when this is dropped.
 pub struct Running {
-    /// `http://127.0.0.1:PORT`.
+    /// Where the simulator listens: `http://127.0.0.1:PORT`.
     pub url: String,
     /// The faults still to be shown.
     pub faults: Arc<Faults>,

@@ -46,11 +46,11 @@ const SEVERITIES: [&str; 5] = ["info", "low", "medium", "high", "critical"];
 /// The form in which a page names its neighbours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Links {
-    /// `/rest/orgs/…`
+    /// `/rest/orgs/…`, the path that a client can ask for as it is.
     Rest,
     /// `/orgs/…`, as in the vendor's documentation.
     Bare,
-    /// `http://host/rest/orgs/…`
+    /// `http://host/rest/orgs/…`, with scheme and host.
     Absolute,
     /// `{ "href": "/rest/orgs/…" }`
     Object,

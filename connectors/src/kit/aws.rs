@@ -135,7 +135,7 @@ impl Aws {
         &self.region
     }
 
-    /// The endpoint.
+    /// The endpoint that requests go to.
     pub(crate) fn location(&self) -> &Location {
         self.http.location()
     }

@@ -65,7 +65,7 @@ impl Activity {
         Activity::default().skipping_waits()
     }
 
-    /// Requests sent.
+    /// Requests sent in this operation, repeated ones included.
     pub fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
     }

@@ -329,7 +329,7 @@ pub struct Request<'a> {
 pub struct Answer<T> {
     /// The decoded body.
     pub body: T,
-    /// The headers.
+    /// The headers of the answer.
     pub headers: HeaderMap,
 }
 

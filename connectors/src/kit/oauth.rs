@@ -31,9 +31,9 @@ const REMEMBERED: usize = 8;
 pub enum Grant {
     /// Client credentials (RFC 6749 section 4.4), as form fields.
     ClientCredentials {
-        /// The client.
+        /// The id of the client (`client_id`).
         id: Box<str>,
-        /// Its secret.
+        /// The secret of the client (`client_secret`).
         secret: Secret,
     },
     /// A refresh token that is given once and stays (RFC 6749 section 6); one that comes with an answer is not used.

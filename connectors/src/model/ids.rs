@@ -5,7 +5,7 @@
 pub struct Ids {
     /// `CVE-…` ids, in capitals.
     pub cve: Vec<Box<str>>,
-    /// `CWE-n` ids.
+    /// `CWE-n` ids, each once.
     pub cwe: Vec<Box<str>>,
     /// What is neither (GHSA, OSV, vendor advisories), as it came.
     pub other: Vec<Box<str>>,

@@ -148,7 +148,7 @@ impl Signed<'_> {
     }
 }
 
-/// `20150830T123600Z`.
+/// The time of a signature, written `20150830T123600Z`.
 fn moment(text: &str) -> Option<Timestamp> {
     strtime::parse("%Y%m%dT%H%M%SZ", text).ok()?.to_datetime().ok()?.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
 }

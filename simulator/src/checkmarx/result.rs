@@ -14,7 +14,7 @@ pub(super) struct Told {
     /// The end of the finding's key, behind project and type.
     pub(super) key: String,
     pub(super) data: Value,
-    /// `vulnerabilityDetails`.
+    /// The member `vulnerabilityDetails`.
     pub(super) details: Value,
 }
 

@@ -66,7 +66,7 @@ pub(super) struct Project {
     is_quiet: bool,
     /// Whether its containers cannot be scanned.
     always_fails: bool,
-    /// Oldest first.
+    /// The scans of the project, the oldest first.
     pub(super) scans: Vec<Scan>,
     pub(super) findings: Vec<Finding>,
 }

@@ -175,7 +175,7 @@ struct SecretFilter<'a> {
     status: Option<&'a str>,
     severities: Vec<&'a str>,
     repos: Vec<&'a str>,
-    /// In microseconds.
+    /// Only findings since then, in microseconds since 1970.
     since: i64,
 }
 

@@ -124,7 +124,7 @@ pub(super) struct Rule {
     hotspot: Option<(&'static str, &'static str)>,
 }
 
-/// An issue.
+/// An issue, with its body as the lists show it.
 #[derive(Debug)]
 pub(super) struct Row {
     pub(super) key: String,
@@ -148,7 +148,7 @@ pub(super) struct Row {
     pub(super) listed: bool,
 }
 
-/// A hotspot.
+/// A security hotspot, with its body as the lists show it.
 #[derive(Debug)]
 pub(super) struct Spot {
     pub(super) key: String,

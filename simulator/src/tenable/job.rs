@@ -9,9 +9,9 @@ pub enum Ending {
     Whole,
     /// FINISHED, but a chunk failed and those after it were cancelled.
     FailedChunks,
-    /// ERROR.
+    /// The job fails with status ERROR.
     Error,
-    /// CANCELLED.
+    /// The job is cancelled, with status CANCELLED.
     Cancelled,
 }
 

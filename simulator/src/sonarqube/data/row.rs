@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     CLOSED_FIXED, Edition, IMPACT_SEVERITIES, Project, QUALITIES, Row, Rule, SECURITY, SEVERITIES, STATES, State, TYPES, VULNERABILITY,
-    WORDS, date, now,
+    WORDS, date, day_of, now,
 };
 use crate::seed::Seed;
 

@@ -133,18 +133,18 @@ enum ConnectionsCommand {
     List,
     /// One, with everything known of it.
     Show {
-        /// Its name.
+        /// Name of the connection.
         name: String,
     },
     /// Lets schedules rest; what becomes due meanwhile runs once when they are resumed.
     Pause {
-        /// Connections.
+        /// Names of connections.
         #[arg(required = true)]
         names: Vec<String>,
     },
     /// Takes schedules up again, also after a refused credential.
     Resume {
-        /// Connections.
+        /// Names of connections.
         #[arg(required = true)]
         names: Vec<String>,
     },
@@ -191,7 +191,7 @@ enum ProductsCommand {
     List,
     /// Deletes a product; records mapped to it become Stale.
     Delete {
-        /// Its name.
+        /// Name of the product.
         name: String,
     },
 }
@@ -202,17 +202,17 @@ enum OperationsCommand {
     List,
     /// One, with everything known of it.
     Show {
-        /// Its id.
+        /// Id of the operation.
         id: String,
     },
     /// Stops a running operation at its next page; the next one goes on from there.
     Cancel {
-        /// Its id.
+        /// Id of the operation.
         id: String,
     },
     /// Closes what an operation held back because it was too much to close unasked, unless it was seen again meanwhile.
     Approve {
-        /// Its id.
+        /// Id of the operation.
         id: String,
     },
 }
@@ -227,7 +227,7 @@ enum QuarantineCommand {
     },
     /// One, with the vendor's own item.
     Show {
-        /// Its id.
+        /// Number of the item, as the list shows it.
         id: i64,
     },
     /// Has the lists with items in quarantine read from their beginning by the next sync, as after an upgrade.
@@ -242,12 +242,12 @@ enum QuarantineCommand {
 enum StateCommand {
     /// How far each list of a connection was read.
     Show {
-        /// The connection.
+        /// Name of the connection.
         connection: String,
     },
     /// Forgets how far each list of a connection was read; findings, ids, triage and first-seen dates stay.
     Reset {
-        /// The connection.
+        /// Name of the connection.
         connection: String,
     },
 }
@@ -264,7 +264,7 @@ enum FindingsCommand {
     },
     /// One, with its history and the vendor's own item.
     Show {
-        /// Its id.
+        /// Id of the finding.
         id: String,
     },
     /// Decides about findings; what the vendor says stays beside it.
@@ -273,13 +273,13 @@ enum FindingsCommand {
         ids: Vec<String>,
         #[command(flatten)]
         findings: change::Findings,
-        /// The decision.
+        /// What is decided about the findings.
         #[arg(long = "as", value_name = "DECISION")]
         verdict: change::Verdict,
         /// When an acceptance runs out: a date or a time.
         #[arg(long)]
         until: Option<String>,
-        /// Why.
+        /// Why it is decided so.
         #[arg(long)]
         note: Option<String>,
     },
@@ -308,6 +308,7 @@ pub fn main() -> ExitCode {
     exit
 }
 
+// long: one arm for each command
 async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     use tokio::signal::unix::{SignalKind, signal};
     // Where the size of files is limited, a write shall fail and be told, not end the process: a handler is enough for that.

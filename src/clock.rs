@@ -15,7 +15,7 @@ const TOLERANCE: SignedDuration = SignedDuration::from_secs(60);
 /// How far a vendor's clock may be ahead of ours and still be believed.
 pub(crate) const AHEAD: SignedDuration = SignedDuration::from_hours(1);
 
-/// Now.
+/// The time by the clock of this machine, or of a test.
 pub fn now() -> Timestamp {
     Timestamp::now().checked_add(shifted()).unwrap_or(Timestamp::MAX)
 }

@@ -123,9 +123,9 @@ impl StoreSettings {
 pub struct Connection {
     /// Its identity for ever.
     pub name: String,
-    /// For people.
+    /// Text that is shown beside the name; it changes nothing else.
     pub label: Option<String>,
-    /// The connector.
+    /// The connector that the connection uses.
     pub entry: &'static Entry,
     /// Where the tool is.
     pub location: Location,

@@ -86,6 +86,7 @@ struct Daemon {
 /// # Errors
 /// When another daemon runs on the same database ([`Taken`]), the store cannot be opened, an address is taken, or the ticker
 /// cannot be started.
+// long: the start and the end of all that lives as long as the daemon, in order
 pub async fn run(paths: Vec<PathBuf>, config: Config, stop: CancellationToken) -> anyhow::Result<()> {
     let began = crate::clock::now();
     let settings = config.daemon.clone();

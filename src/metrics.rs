@@ -38,7 +38,7 @@ pub const ALL: &[(&str, Sort, &str)] = &[
 /// What sort of metric it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sort {
-    /// Only grows.
+    /// A count since the start of the process, which only grows.
     Counter,
     /// As it stands.
     Gauge,

@@ -52,7 +52,7 @@ pub enum Word {
 }
 
 impl Word {
-    /// Every word.
+    /// All words, each once.
     pub const ALL: [Word; 13] = [
         Word::New,
         Word::Ok,
@@ -69,7 +69,7 @@ impl Word {
         Word::Disabled,
     ];
 
-    /// The word.
+    /// The word as commands, log and metrics show it.
     pub fn as_str(self) -> &'static str {
         match self {
             Word::New => "new",
@@ -118,23 +118,23 @@ pub struct Line {
 /// How a connection stands.
 #[derive(Clone, Debug, Serialize)]
 pub struct ConnectionStatus {
-    /// Its name.
+    /// The connection's name.
     pub connection: String,
-    /// Its connector.
+    /// Id of the connection's connector.
     pub connector: &'static str,
-    /// For people.
+    /// Text from the configuration that is shown beside the name.
     pub label: Option<String>,
     /// In one word.
     pub status: Word,
-    /// Since when.
+    /// Since when it stands so.
     pub since: Option<Timestamp>,
     /// Why, where it is not well.
     pub reason: Option<String>,
     /// What runs now.
     pub running: Option<RunningOperation>,
-    /// Discovers.
+    /// The newest discovery, and the next one.
     pub discover: Line,
-    /// Syncs.
+    /// The newest sync, and the next one.
     pub sync: Line,
     /// Product records by state.
     pub records: BTreeMap<String, i64>,
@@ -237,6 +237,7 @@ struct Known<'a> {
 }
 
 /// The word, since when, and why.
+// long: one rule after another: their order decides
 fn word(connection: &Connection, known: &Known<'_>, now: Timestamp) -> (Word, Option<Timestamp>, Option<String>) {
     let Known { standing, running, discover, sync, records, held } = known;
     if !connection.enabled {

@@ -76,9 +76,9 @@ pub enum Error {
     /// The file cannot be opened or created.
     #[error("cannot open the database {path}: {reason}")]
     Open {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// What stands in the way.
         reason: String,
     },
     /// The file is no database, or damaged.
@@ -95,7 +95,7 @@ pub enum Error {
     /// A backup cannot be written.
     #[error("cannot write the backup {path}: {reason}")]
     Backup {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
         /// Why, and what to do.
         reason: String,
@@ -103,15 +103,15 @@ pub enum Error {
     /// What was to be restored is no backup.
     #[error("cannot restore {path}: {reason}; the database is as it was")]
     NoBackup {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// What stands in the way.
         reason: String,
     },
     /// Somebody works with the database that was to be replaced.
     #[error("{by} has the database {path} open: nothing was changed; end it (`fuser {path}` names it), then restore again")]
     InUse {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
         /// Who, as far as is known.
         by: String,
@@ -278,7 +278,7 @@ impl Store {
         open(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY)
     }
 
-    /// The file.
+    /// Path of the database file.
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -40,7 +40,7 @@ pub enum Error {
     /// The vendor, or the way to it.
     #[error(transparent)]
     Vendor(#[from] tributary_connectors::Error),
-    /// The store.
+    /// The store could not read or write.
     #[error(transparent)]
     Store(#[from] store::Error),
     /// It was told to stop before it knew what to read.
@@ -83,9 +83,9 @@ pub struct Plan {
 /// What an operation did.
 #[derive(Debug)]
 pub struct Report {
-    /// Its id.
+    /// Id of the operation.
     pub operation: Uuid,
-    /// The connection.
+    /// The connection's name.
     pub connection: String,
     /// Discover or sync.
     pub kind: OperationKind,

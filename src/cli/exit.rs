@@ -13,7 +13,7 @@ use crate::{config, daemon, error_code, store, store::Outcome, sync, sync::Repor
 /// The exit codes. Unknown ones mean failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// Done.
+    /// Everything that was asked for is done.
     Ok = 0,
     /// Failed for another reason.
     Failed = 1,

@@ -14,11 +14,11 @@ use crate::log::LAYOUT;
 pub(super) enum Format {
     /// Columns for people.
     Table,
-    /// One document.
+    /// One JSON document.
     Json,
     /// One object a line.
     Ndjson,
-    /// Comma-separated, quoted.
+    /// Values with commas between them, quoted where needed (RFC 4180).
     Csv,
 }
 

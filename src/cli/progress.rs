@@ -18,7 +18,7 @@ impl Drop for Shown {
     }
 }
 
-/// Starts showing.
+/// Shows the progress of these connections until the result is dropped.
 pub(super) fn show(connections: Vec<(String, Progress)>) -> Shown {
     Shown(tokio::spawn(async move {
         let width = connections.iter().map(|(name, _)| name.len()).max().unwrap_or(0);

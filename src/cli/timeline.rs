@@ -9,6 +9,7 @@ use super::output::cell;
 use crate::store::Counts;
 
 /// The operation as text. It is a row of `operations`, times as RFC 3339 and `detail` as an object.
+// long: one line of the text after another, each where it applies
 pub(super) fn of(operation: &Value) -> String {
     let text = |name: &str| cell(&operation[name]);
     let detail = &operation["detail"];

@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf};
 
-/// One problem.
+/// One thing that is wrong in a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// Stable code, one of [`crate::error_code`].

@@ -41,6 +41,7 @@ const HTTP: &[&str] = &["ca_file", "proxy", "timeout", "allow_http"];
 type File<'a> = (&'a Path, &'a str, Readers, Spanned<DeTable<'a>>);
 type Entry_<'a> = (&'a Spanned<std::borrow::Cow<'a, str>>, &'a Spanned<DeValue<'a>>);
 
+// long: every step adds to the same problems and warnings, and none may hide those of the next
 pub(super) fn load(paths: &[PathBuf]) -> Result<Config, Errors> {
     let files = find(paths)?;
     let mut problems = Vec::new();

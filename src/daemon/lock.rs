@@ -26,7 +26,7 @@ pub struct Holder {
 #[derive(Debug, thiserror::Error)]
 #[error("process {pid} holds {database}: another daemon, or a restore under way; wait for it or stop it, or use a store of your own", database = .database.display(), pid = .holder.pid)]
 pub struct Taken {
-    /// The database.
+    /// Path of the database file.
     pub database: PathBuf,
     /// Who it is.
     pub holder: Holder,

@@ -80,7 +80,7 @@ pub(super) enum Block {
 /// What to do now.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Tick {
-    /// Start these.
+    /// Operations to start: connection, kind and reason.
     pub(super) starts: Vec<(String, OperationKind, Trigger)>,
     /// These were due while they still ran.
     pub(super) skips: Vec<(String, OperationKind)>,

@@ -23,7 +23,7 @@ pub struct AssetRow {
 pub struct AssetCounts {
     /// Delivered by the vendor.
     pub fetched: u64,
-    /// New rows.
+    /// Assets that were stored for the first time.
     pub created: u64,
     /// Rows with a change.
     pub updated: u64,

@@ -32,7 +32,7 @@ const EVERYTHING: usize = 3;
 /// A scope whose pass ended in this operation.
 #[derive(Clone, Debug)]
 pub struct ScopeClosing {
-    /// The pass.
+    /// The pass that ended.
     pub pass: Pass,
     /// What it listed.
     pub coverage: Coverage,
@@ -142,6 +142,7 @@ impl Store {
 }
 
 /// What a complete full pass did not list of what is not closed in its scope.
+// long: three statements and the one decision that follows from their rows
 fn find(tx: &Transaction<'_>, scope: ScopeClosing) -> Result<Absent> {
     let mut absent = Absent { unclosed: 0, gone: Vec::new(), once: Vec::new(), emptied: false, assets: Vec::new(), scope };
     let (began, ended): (i64, i64) = tx

@@ -46,7 +46,7 @@ macro_rules! counts {
 counts! {
     /// Items that the vendor delivered.
     fetched,
-    /// New rows.
+    /// Findings that were stored for the first time.
     created,
     /// Rows with a change.
     updated,

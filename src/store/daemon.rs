@@ -8,7 +8,7 @@ use super::{Result, Store, now, passes::time};
 /// How a reload of the configuration ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reload {
-    /// When.
+    /// When the reload ended.
     pub at: Timestamp,
     /// Whether the new configuration is in force.
     pub done: bool,

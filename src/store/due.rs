@@ -15,7 +15,7 @@ pub struct DueRow {
     pub kind: OperationKind,
     /// The schedule that the time follows from, as text.
     pub rule: String,
-    /// When.
+    /// When the operation is due next.
     pub due: Timestamp,
 }
 

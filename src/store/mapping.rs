@@ -15,7 +15,7 @@ use rusqlite::{Transaction, params, params_from_iter, types::Value};
 
 use super::{Result, Store, close, now, records};
 
-/// Which records.
+/// Conditions on records, all of which have to hold.
 #[derive(Clone, Debug, Default)]
 pub struct RecordFilter {
     /// Only of this connection.
@@ -42,7 +42,7 @@ pub enum RecordAction {
         /// Connections with auto-map on.
         auto_map: Vec<String>,
     },
-    /// Forget it.
+    /// Mark the record as deleted, whatever the tool lists.
     Delete {
         /// Close its findings too.
         close: bool,
@@ -52,11 +52,11 @@ pub enum RecordAction {
 /// What became of one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordChange {
-    /// Its connection.
+    /// Name of the connection that the record belongs to.
     pub connection: String,
-    /// Its key.
+    /// The vendor's id of the record.
     pub key: String,
-    /// Its name.
+    /// The name that the vendor shows for the record.
     pub name: String,
     /// Its state before.
     pub from: String,

@@ -18,7 +18,7 @@ pub enum Named {
     Connection,
     /// A product record, by its key; a deleted one too, as its findings stay.
     Record,
-    /// A product.
+    /// A product, by its name.
     Product,
 }
 

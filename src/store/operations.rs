@@ -40,7 +40,7 @@ words! {
         Manual = "manual",
         /// The daemon started and it was overdue.
         Startup = "startup",
-        /// `run --once`.
+        /// The command `tributary run --once`.
         Once = "once",
     }
 }

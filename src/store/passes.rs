@@ -36,7 +36,7 @@ pub struct Pass {
     pub cursor: Option<String>,
     /// When it began, by our clock.
     pub started: i64,
-    /// Pages committed.
+    /// Pages of the pass that are stored.
     pub pages: i64,
     /// Whether it goes on where an earlier operation stopped.
     pub resumed: bool,

@@ -30,15 +30,15 @@ impl Decision {
 /// What is decided; `None` takes a decision back.
 #[derive(Clone, Debug)]
 pub struct Triage {
-    /// The decision.
+    /// What a person decided; `None` takes the decision back.
     pub decision: Option<Decision>,
     /// When it runs out.
     pub until: Option<Timestamp>,
-    /// Why.
+    /// The reason that the person gave.
     pub note: Option<String>,
 }
 
-/// Which findings.
+/// Conditions on findings, all of which have to hold.
 #[derive(Clone, Debug, Default)]
 pub struct FindingFilter {
     /// Only with one of these ids; all when empty.

@@ -26,7 +26,7 @@ pub struct Snapshot {
     pub running: Option<OperationKind>,
     /// Counts so far.
     pub counts: Counts,
-    /// Pages stored.
+    /// Pages that were read and stored.
     pub pages: u64,
     /// Scopes read to their end, and scopes in all.
     pub scopes: (usize, usize),
@@ -34,7 +34,7 @@ pub struct Snapshot {
     pub total: Option<u64>,
     /// Until when the vendor makes it wait.
     pub waiting_until: Option<Timestamp>,
-    /// Requests sent.
+    /// Requests sent to the tool, repeated ones included.
     pub requests: u64,
     /// How the last operation ended.
     pub ended: Option<String>,

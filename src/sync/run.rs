@@ -24,7 +24,7 @@ pub(super) struct List {
 }
 
 impl List {
-    /// For people.
+    /// The name of the scope, as messages and the timeline show it.
     pub(super) fn title(&self) -> String {
         if self.scope.title.is_empty() { self.scope.list.to_owned() } else { self.scope.title.to_string() }
     }

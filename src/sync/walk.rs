@@ -113,7 +113,7 @@ pub(super) enum Wants {
     Changes,
     /// Everything, because the last full pass is long ago.
     Periodic,
-    /// Everything.
+    /// Everything, because somebody or something asked for it.
     Full,
 }
 
@@ -217,6 +217,7 @@ impl Walk {
         ));
     }
 
+    // long: each step of a page reads or sets the same state of the walk
     async fn pages(&self, pass: Pass) -> Result<Walked, Error> {
         let cx = Cx::new(Arc::clone(&self.run.activity));
         let known = Known { store: &self.run.engine.store, pass: &pass, keys: OnceCell::new() };

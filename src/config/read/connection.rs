@@ -45,6 +45,7 @@ fn names_nothing(value: &DeValue<'_>) -> Option<String> {
 }
 
 impl Reader<'_> {
+    // long: every setting is read even after a wrong one, and all of them end in one literal
     pub(super) fn connection(&mut self, (name, value): Entry_<'_>, defaults: &Defaults) -> Option<Connection> {
         let before = self.problems.len();
         let id = name.get_ref().to_string();
@@ -191,6 +192,7 @@ impl Reader<'_> {
     }
 
     /// Where a secret is. One that names nothing can never work.
+    // long: one arm for each form in which a secret can be named, with its own messages
     fn secret(&mut self, field: &str, value: &Spanned<DeValue<'_>>) -> Option<SecretRef> {
         if let Some(what) = names_nothing(value.get_ref()) {
             self.wrong(error_code::INVALID_SECRET, value.span(), format!("`{field}`: {what}"), "name where the secret is, or give it");

@@ -27,7 +27,7 @@ pub struct EndedOperation {
 /// Failed operations since the last one that was of use.
 #[derive(Clone, Copy, Debug)]
 pub struct Failures {
-    /// How many.
+    /// How many operations failed in a row.
     pub count: i64,
     /// When the first of them began.
     pub since: Option<Timestamp>,
@@ -36,11 +36,11 @@ pub struct Failures {
 /// An operation that runs now.
 #[derive(Clone, Debug, Serialize)]
 pub struct RunningOperation {
-    /// Its id.
+    /// Id of the operation.
     pub operation: String,
     /// Discover or sync.
     pub kind: String,
-    /// Since when.
+    /// When the operation began.
     pub since: Option<Timestamp>,
     /// Items read so far.
     pub fetched: i64,
@@ -64,11 +64,11 @@ pub struct Waiting {
 pub struct FindingCount {
     /// The connection's name.
     pub connection: String,
-    /// Severity.
+    /// The severity in one word, as `high`.
     pub severity: &'static str,
-    /// Shown state.
+    /// The state that is shown: the decision of a person before the word of the vendor.
     pub state: String,
-    /// How many.
+    /// How many findings have this severity and state.
     pub findings: i64,
 }
 

@@ -7,3 +7,4 @@
 mod documents;
 mod outgoing;
 mod recorded;
+mod shape;

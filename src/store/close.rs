@@ -89,6 +89,13 @@ impl Absent {
         let once = if self.emptied { self.once.len() } else { 0 };
         if self.scope.explained { (0, 0) } else { (self.gone.len() + once - explained, self.unclosed - explained) }
     }
+
+    /// What counts for the brake of the whole operation: what is held already holds nothing of another list.
+    fn unexplained_and_new(&self) -> (usize, usize) {
+        let (gone, of) = self.unexplained();
+        let held = self.gone.iter().filter(|missed| missed.held && !missed.explained).count();
+        (gone.saturating_sub(held), of.saturating_sub(held))
+    }
 }
 
 fn too_many(gone: usize, of: usize) -> bool {
@@ -115,7 +122,7 @@ impl Store {
                     passes::delete_pass(tx, &scope.pass)?;
                 }
             }
-            let (all_gone, all) = absent.iter().map(Absent::unexplained).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+            let (all_gone, all) = absent.iter().map(Absent::unexplained_and_new).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
             let (mut closing, mut gone) = (Closing::default(), Vec::new());
             for mut absent in absent {
                 let (scope_gone, scope_all) = absent.unexplained();

@@ -184,6 +184,24 @@ async fn a_hold_stays_whatever_else_a_later_pass_lists() {
     assert_eq!((approved.closed, bench.open()), (59, 340));
 }
 
+/// What is held of one list, and waits for an operator, holds nothing of another one.
+#[tokio::test]
+async fn a_hold_of_one_list_leaves_the_others_free() {
+    let bench = Bench::new(&["r", "s"]);
+    let both = |r: usize, s: usize| {
+        let s = (0..s).map(|number| one(&format!("s{number}")).record("s"));
+        many(r).into_iter().chain(s).collect::<Vec<_>>()
+    };
+    bench.list(both(100, 100)).await;
+    assert_eq!(bench.list(both(40, 100)).await.closing.held, 60);
+    // Together with the 60 that would be more than 30 % of 200.
+    let report = bench.list(both(40, 98)).await;
+    assert_eq!((report.counts.closed, report.closing.held), (2, 60));
+    // As many again are too many by themselves.
+    let report = bench.list(both(40, 55)).await;
+    assert_eq!((report.counts.closed, report.closing.held), (0, 103));
+}
+
 /// One stream over all records: what it does not list of a record that is Missing, or would be if that were not held, stays.
 #[tokio::test]
 async fn the_findings_of_a_record_that_is_not_listed_stay_in_a_stream() {

@@ -297,7 +297,12 @@ impl Model {
             let unexplained = judged.gone.iter().filter(|(_, absent)| !absent.explained).count();
             if judged.of == 0 { (0, 0) } else { (unexplained + judged.once.len(), judged.of) }
         };
-        let all = judged.iter().map(|(.., judged)| count(judged)).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+        let new = |judged: &Judged| {
+            let held = judged.gone.iter().filter(|(_, absent)| absent.held && !absent.explained).count();
+            let (gone, of) = count(judged);
+            (gone.saturating_sub(held), of.saturating_sub(held))
+        };
+        let all = judged.iter().map(|(.., judged)| new(judged)).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
         let mut gone = Vec::new();
         for (scope, walk, mut judged) in judged {
             let hold = too_many(all.0, all.1) || too_many(count(&judged).0, judged.of);

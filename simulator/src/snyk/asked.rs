@@ -140,6 +140,8 @@ impl Asked<'_> {
         text: impl Fn(usize) -> Cow<'t, str>,
         odd: impl Fn(&[usize]) -> Option<(usize, String)>,
     ) -> Result<String, Refused> {
+        // Faults of items wait for a page that has items.
+        let route = if window.select(rows, &keep).is_empty() { route.trim_end_matches(" findings") } else { route };
         let fault = self.server.faults.take(route);
         let mut again = false;
         match (&fault, window.after) {

@@ -93,7 +93,7 @@ pub(crate) fn of_vendor(error: &tributary_connectors::Error) -> &'static str {
 /// The code of an error of the store.
 pub(crate) fn of_store(error: &store::Error) -> &'static str {
     match error {
-        store::Error::Damaged(_) => DATABASE_DAMAGED,
+        error if error.is_damage() => DATABASE_DAMAGED,
         store::Error::Busy(_) => CONNECTION_BUSY,
         store::Error::Locked => DATABASE_LOCKED,
         store::Error::Full(_) => DISK_FULL,
@@ -104,6 +104,6 @@ pub(crate) fn of_store(error: &store::Error) -> &'static str {
         store::Error::InUse { .. } => DATABASE_IN_USE,
         store::Error::NoBackup { .. } => NO_BACKUP,
         store::Error::OtherConnector { .. } => OTHER_CONNECTOR,
-        store::Error::Sqlite(_) | store::Error::Stopped => DATABASE_FAILED,
+        store::Error::Damaged(_) | store::Error::Sqlite(_) | store::Error::Stopped => DATABASE_FAILED,
     }
 }

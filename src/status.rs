@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::{
     config::{Config, Connection},
     error_code,
-    store::{self, ConnectionFlags, DueRow, OperationKind, RunningOperation, Store, Waiting},
+    store::{self, ConnectionFlags, DueRow, OperationKind, Reader, RunningOperation, Store, Waiting},
 };
 
 /// A due time may pass by this much before a connection counts as late.
@@ -165,14 +165,14 @@ impl ConnectionStatus {
 pub fn read(store: &Store, config: &Config, now: Timestamp) -> store::Result<Vec<ConnectionStatus>> {
     let (due, standings) = (store.due_rows()?, store.standings()?);
     let reader = store.reader()?;
-    let (records, waiting) = (Store::records_by_state(&reader)?, Store::waiting(&reader)?);
+    let (records, waiting) = (reader.records_by_state()?, reader.waiting()?);
     config
         .connections
         .iter()
         .map(|connection| {
             let name = &connection.name;
             let standing = standings.get(name).cloned().unwrap_or_default();
-            let mut running = Store::running_operation(&reader, name)?;
+            let mut running = reader.running_operation(name)?;
             if let Some(running) = &mut running {
                 running.since = running.since.map(|at| at.min(now));
             }
@@ -200,7 +200,7 @@ pub fn read(store: &Store, config: &Config, now: Timestamp) -> store::Result<Vec
                 discover,
                 sync,
                 records,
-                vendor_total: Store::last_vendor_total(&reader, name)?,
+                vendor_total: reader.last_vendor_total(name)?,
                 held_closes,
                 held_records,
                 quarantine: rejected_items,
@@ -301,29 +301,23 @@ fn word(connection: &Connection, known: &Known<'_>, now: Timestamp) -> (Word, Op
     (Word::Ok, sync.last_end, None)
 }
 
-fn line(
-    reader: &rusqlite::Connection,
-    connection: &Connection,
-    kind: OperationKind,
-    due: &[DueRow],
-    now: Timestamp,
-) -> store::Result<Line> {
+fn line(reader: &Reader, connection: &Connection, kind: OperationKind, due: &[DueRow], now: Timestamp) -> store::Result<Line> {
     let name = &connection.name;
     let next = due.iter().find(|row| row.connection == *name && row.kind == kind);
     let next = next.map(|row| connection.schedule(kind).believed(&connection.timezone, row.due, now));
     let overdue_seconds = next.map_or(0, |next| now.duration_since(next).as_secs().max(0));
     // A time in the future was stored while the clock was wrong.
     let past = |at: Option<Timestamp>| at.map(|at| at.min(now));
-    let failures = Store::failures(reader, name, kind)?;
+    let failures = reader.failures(name, kind)?;
     let mut line = Line {
         next,
         overdue_seconds,
-        last_success: Store::last_success(reader, name, kind, now)?,
+        last_success: reader.last_success(name, kind, now)?,
         failures: failures.count,
         failing_since: past(failures.since),
         ..Line::default()
     };
-    if let Some(ended) = Store::last_ended(reader, name, kind)? {
+    if let Some(ended) = reader.last_ended(name, kind)? {
         line.error = ended.error;
         line.code = ended.code;
         line.unreadable = ended.unreadable_credential;

@@ -56,10 +56,10 @@ pub(crate) use lease::is_alive;
 pub use lease::{Lease, check_connectors};
 pub use mapping::{RecordAction, RecordChange, RecordFilter};
 pub use merge::{Delivered, ImportPolicy, PageCommit, Stored};
-pub use names::{Named, RECORD_STATES, ids_without_finding, is_there};
+pub use names::{Named, RECORD_STATES, is_there};
 pub use operations::{Kind as OperationKind, Outcome, Trigger};
 pub use passes::{Pass, PassEnd, ScopeRow};
-pub use read::{EndedOperation, Failures, FindingCount, RunningOperation, Waiting};
+pub use read::{EndedOperation, Failures, FindingCount, LastSync, Reader, RunningOperation, Table, Waiting};
 pub use records::Discovered;
 pub use row::{PreparedFinding, hash_of, prepare};
 pub use standing::{ConnectionFlags, Refusal};
@@ -175,6 +175,15 @@ impl From<rusqlite::Error> for Error {
 }
 
 impl Error {
+    /// Whether the file is damaged, or no database.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            Error::Damaged(_) => true,
+            Error::Sqlite(error) => is_damage(error),
+            _ => false,
+        }
+    }
+
     /// Whether the same may work a little later.
     pub(crate) fn passes(&self) -> bool {
         matches!(self, Error::Full(_) | Error::Locked)
@@ -273,35 +282,14 @@ impl Store {
     ///
     /// # Errors
     /// See [`Error`].
-    pub fn reader(&self) -> Result<Connection> {
+    pub fn reader(&self) -> Result<Reader> {
         self.files.check()?;
-        open(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+        open(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY).map(Reader)
     }
 
     /// Path of the database file.
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// The vendor's own item of a finding, as it came.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn raw(reader: &Connection, finding: &str) -> Result<Option<String>> {
-        use rusqlite::OptionalExtension;
-        let body: Option<Vec<u8>> = reader
-            .query_row(
-                "select r.body from raws r join finding_rows f on f.seq = r.finding_seq where f.id_hash = ?1 and f.id = ?2",
-                rusqlite::params![row::Id::hash_of(finding), finding],
-                |row| row.get(0),
-            )
-            .optional()?;
-        Ok(body.and_then(|body| row::unpack(&body).ok()))
-    }
-
-    /// What the column `id_hash` of `finding_list` holds for a finding's id: by that a finding is found at once.
-    pub fn id_hash(id: &str) -> i64 {
-        row::Id::hash_of(id)
     }
 
     /// Whether the vendor's raw items are kept.
@@ -458,7 +446,7 @@ fn open_there(path: &Path) -> Result<Connection> {
 }
 
 /// Whether it is the file that is wrong.
-pub(crate) fn is_damage(error: &rusqlite::Error) -> bool {
+fn is_damage(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt))
 }
 
@@ -544,7 +532,7 @@ mod tests {
     #[test]
     fn d8_every_connection_waits_for_other_programs_for_a_minute() {
         let (_folder, store) = store();
-        let waits: i64 = store.reader().expect("a reader").query_row("pragma busy_timeout", [], |row| row.get(0)).expect("a number");
+        let waits: i64 = store.reader().expect("a reader").0.query_row("pragma busy_timeout", [], |row| row.get(0)).expect("a number");
         assert_eq!(waits, 60_000);
     }
 }

@@ -259,7 +259,7 @@ impl Engine {
                         shown = waiting;
                         self.keep(lease, shown).await?;
                     }
-                    if !self.stop.is_cancelled() && Store::is_cancelled(&self.store.reader()?, &plan.connection)? {
+                    if !self.stop.is_cancelled() && self.store.reader()?.is_cancelled(&plan.connection)? {
                         tracing::info!(connection = %plan.connection, "somebody asked to stop the operation");
                         self.stop.cancel();
                     }

@@ -12,7 +12,7 @@ use super::{
     output::{Format, Rows},
     run, words,
 };
-use crate::store::{self, Decision, FindingFilter, Named, RecordAction, RecordChange, RecordFilter, Triage};
+use crate::store::{Decision, FindingFilter, Named, RecordAction, RecordChange, RecordFilter, Triage};
 
 /// Which findings; without any of these a command that changes something refuses to run.
 #[derive(Debug, clap::Args)]
@@ -120,7 +120,7 @@ pub(super) async fn records(paths: &[PathBuf], which: Records, action: RecordAct
 pub(super) async fn delete_product(paths: &[PathBuf], name: String) -> anyhow::Result<Exit> {
     let (_, engine) = run::open_there(paths)?;
     let Some(stale) = engine.store.delete_product(name.clone()).await? else {
-        let known = Named::Product.all(&engine.store.reader()?)?;
+        let known = engine.store.reader()?.names(Named::Product)?;
         return Err(NotFound::new("product", name).among(&known, "tributary products list").into());
     };
     message::eprint_line(&format!("product {name} is deleted; {stale} records are stale until they are mapped again"));
@@ -134,7 +134,7 @@ pub(super) async fn triage(
     until: Option<&str>,
     note: Option<String>,
 ) -> anyhow::Result<Exit> {
-    if filter.condition().1.is_empty() {
+    if filter.is_empty() {
         return Err(Usage("name findings by their ids, or by a filter such as --cve".into()).into());
     }
     let decision = match verdict {
@@ -151,7 +151,7 @@ pub(super) async fn triage(
     words::findings(&config, &engine.store.reader()?, &filter)?;
     let ids = filter.ids.clone();
     let done = engine.store.triage(filter, Triage { decision, until, note }).await?;
-    let unmet = store::ids_without_finding(&engine.store.reader()?, &ids)?;
+    let unmet = engine.store.reader()?.ids_without_finding(&ids)?;
     for id in &unmet {
         exit::tell(&NotFound::new("finding", id).fix(message::list("findings")).into());
     }

@@ -10,7 +10,7 @@ use super::{
     exit::Exit,
     message,
     output::{self, Format, Rows},
-    run, show,
+    run,
 };
 use crate::{
     config::Config,
@@ -103,7 +103,7 @@ impl Demo {
         let (config, engine) = run::with(config)?;
         let (code, reports) = run::all(&config, &engine, &[], Work::Both, Trigger::Once).await?;
         if format == Format::Table {
-            let rows = show::overview(&engine.store.reader()?)?;
+            let rows = Rows::from(engine.store.reader()?.findings_by_severity()?);
             message::eprint_line("");
             rows.print(format, "findings")?;
             if self.store.is_some() {

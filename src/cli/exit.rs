@@ -60,7 +60,7 @@ impl Exit {
     /// What an error of the store means.
     pub fn of_store(error: &store::Error) -> Exit {
         match error {
-            store::Error::Damaged(_) => Exit::Damaged,
+            error if error.is_damage() => Exit::Damaged,
             store::Error::Busy(_) | store::Error::Locked | store::Error::InUse { .. } => Exit::Busy,
             store::Error::NoBackup { .. } => Exit::Usage,
             store::Error::OtherConnector { .. } => Exit::Configuration,
@@ -137,7 +137,6 @@ fn classify(error: &anyhow::Error) -> (&'static str, Exit) {
         return (error_code::of_store(error), Exit::of_store(error));
     }
     match () {
-        () if error.downcast_ref::<rusqlite::Error>().is_some_and(store::is_damage) => (error_code::DATABASE_DAMAGED, Exit::Damaged),
         () if error.is::<NotFound>() => (error_code::NOT_FOUND, Exit::NotFound),
         () if error.is::<NoConnection>() => (error_code::NO_CONNECTION, Exit::Configuration),
         () if error.is::<Usage>() => (error_code::USAGE, Exit::Usage),

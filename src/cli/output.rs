@@ -2,12 +2,11 @@
 
 use std::io::{IsTerminal, Write, stdout};
 
-use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use tributary_connectors::model::text::visible;
 
 use super::message::eprint_line;
-use crate::log::LAYOUT;
+use crate::{log::LAYOUT, store::Table};
 
 /// Form of the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -29,6 +28,12 @@ pub(super) struct Rows {
     pub columns: Vec<&'static str>,
     /// Values in the order of the columns.
     pub rows: Vec<Vec<Value>>,
+}
+
+impl From<Table> for Rows {
+    fn from(Table { columns, rows }: Table) -> Self {
+        Rows { columns, rows }
+    }
 }
 
 impl Rows {
@@ -114,11 +119,6 @@ fn csv_cell(value: &Value) -> String {
     let formula = !value.is_number() && text.trim_start().starts_with(['=', '+', '-', '@', '＝', '＋', '－', '＠']);
     let text = visible(&text, &[]);
     if formula { format!("'{text}") } else { text.into_owned() }
-}
-
-/// A stored time in its outer form.
-pub(super) fn time(microseconds: Option<i64>) -> Value {
-    microseconds.and_then(|at| Timestamp::from_microsecond(at).ok()).map_or(Value::Null, |at| at.to_string().into())
 }
 
 #[cfg(test)]

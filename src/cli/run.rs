@@ -25,7 +25,7 @@ use crate::{
     config::{Config, Connection},
     daemon,
     operation::{self, Request, Work},
-    store::{self, Counts, Store, Trigger},
+    store::{self, Counts, Reader, Store, Trigger},
     sync::{self, Engine, Progress, Report},
 };
 
@@ -122,7 +122,7 @@ pub(super) fn there(config: &Config) -> anyhow::Result<()> {
 /// What a command looks at.
 pub(super) struct Seen {
     pub(super) config: Config,
-    pub(super) reader: rusqlite::Connection,
+    pub(super) reader: Reader,
     /// Closed after its reader: whoever is last clears the log away, and only a writer can.
     pub(super) store: Store,
     /// Where an empty one is, when there is none.

@@ -7,7 +7,6 @@ use clap::{
     Arg, Command,
     builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
 };
-use rusqlite::Connection;
 use tributary_connectors::{
     SOURCES,
     model::{Severity, State},
@@ -16,7 +15,7 @@ use tributary_connectors::{
 use super::error::NotFound;
 use crate::{
     config::Config,
-    store::{FindingFilter, Named, RECORD_STATES},
+    store::{FindingFilter, Named, RECORD_STATES, Reader},
 };
 
 /// A word of a list, in any case, with `-` or `_`.
@@ -69,12 +68,12 @@ pub(super) fn cve(text: &str) -> Result<String, String> {
 }
 
 /// Refuses the name of a connection that is neither configured nor stored.
-pub(super) fn connection(config: &Config, reader: &Connection, name: Option<&str>) -> anyhow::Result<()> {
+pub(super) fn connection(config: &Config, reader: &Reader, name: Option<&str>) -> anyhow::Result<()> {
     let Some(name) = name else { return Ok(()) };
-    if config.connections.iter().any(|connection| connection.name == name) || Named::Connection.has(reader, name)? {
+    if config.connections.iter().any(|connection| connection.name == name) || reader.has(Named::Connection, name)? {
         return Ok(());
     }
-    let mut known = Named::Connection.all(reader)?;
+    let mut known = reader.names(Named::Connection)?;
     known.extend(config.connections.iter().map(|connection| connection.name.clone()));
     known.sort_unstable();
     known.dedup();
@@ -82,33 +81,33 @@ pub(super) fn connection(config: &Config, reader: &Connection, name: Option<&str
 }
 
 /// Refuses a filter that names what there is not.
-pub(super) fn findings(config: &Config, reader: &Connection, filter: &FindingFilter) -> anyhow::Result<()> {
+pub(super) fn findings(config: &Config, reader: &Reader, filter: &FindingFilter) -> anyhow::Result<()> {
     connection(config, reader, filter.connection.as_deref())?;
     record(reader, filter.record.as_deref())?;
     product(reader, filter.product.as_deref())
 }
 
 /// Refuses the key of a record that is not stored.
-pub(super) fn record(reader: &Connection, key: Option<&str>) -> anyhow::Result<()> {
+pub(super) fn record(reader: &Reader, key: Option<&str>) -> anyhow::Result<()> {
     let Some(key) = key else { return Ok(()) };
-    if Named::Record.has(reader, key)? {
+    if reader.has(Named::Record, key)? {
         return Ok(());
     }
     Err(no_record(reader, key)?.into())
 }
 
 /// What is said of the key of a record that is not there.
-pub(super) fn no_record(reader: &Connection, key: &str) -> anyhow::Result<NotFound> {
-    Ok(NotFound::new("record", key).among(&Named::Record.all(reader)?, "tributary records list"))
+pub(super) fn no_record(reader: &Reader, key: &str) -> anyhow::Result<NotFound> {
+    Ok(NotFound::new("record", key).among(&reader.names(Named::Record)?, "tributary records list"))
 }
 
 /// Refuses the name of a product that is not stored.
-pub(super) fn product(reader: &Connection, name: Option<&str>) -> anyhow::Result<()> {
+pub(super) fn product(reader: &Reader, name: Option<&str>) -> anyhow::Result<()> {
     let Some(name) = name else { return Ok(()) };
-    if Named::Product.has(reader, name)? {
+    if reader.has(Named::Product, name)? {
         return Ok(());
     }
-    Err(NotFound::new("product", name).among(&Named::Product.all(reader)?, "tributary products list").into())
+    Err(NotFound::new("product", name).among(&reader.names(Named::Product)?, "tributary products list").into())
 }
 
 #[cfg(test)]

@@ -153,7 +153,7 @@ impl AppState {
         tokio::spawn(async move {
             loop {
                 let store = shared.store.clone();
-                let counted = tokio::task::spawn_blocking(move || Store::finding_counts(&store.reader()?)).await;
+                let counted = tokio::task::spawn_blocking(move || store.reader()?.finding_counts()).await;
                 match counted {
                     Ok(Ok(counts)) => *shared.findings.lock().unwrap_or_else(PoisonError::into_inner) = counts,
                     Ok(Err(error)) => tracing::warn!(%error, "findings cannot be counted"),

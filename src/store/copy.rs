@@ -47,7 +47,7 @@ impl Store {
 
     /// Copies one moment of the database into an empty file, which is a database of its own after that.
     fn snapshot(&self, file: &Path) -> Result<()> {
-        let reader = self.reader()?;
+        let reader = self.reader()?.0;
         let mut copy = Connection::open(file)?;
         // One snapshot from the first page to the last: without it the copy begins anew whenever somebody writes.
         reader.execute_batch("begin; select count(*) from sqlite_schema")?;
@@ -75,7 +75,7 @@ impl Store {
     /// # Errors
     /// When it cannot be looked at.
     pub fn problems(&self) -> Result<Vec<String>> {
-        let reader = self.reader()?;
+        let reader = self.reader()?.0;
         let damage = damage(&reader)?;
         if damage.is_empty() { lost_rows(&reader) } else { Ok(damage) }
     }
@@ -246,7 +246,7 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub fn numbers(&self) -> Result<Vec<(&'static str, i64)>> {
-        let reader = self.reader()?;
+        let reader = self.reader()?.0;
         let size = |path: &Path| fs::metadata(path).map_or(0, |file| i64::try_from(file.len()).unwrap_or(i64::MAX));
         let free = "select freelist_count * page_size from pragma_freelist_count, pragma_page_size";
         let mut numbers = vec![

@@ -55,6 +55,7 @@ impl Store {
     pub fn last_reload(&self) -> Result<Option<Reload>> {
         let found = self
             .reader()?
+            .0
             .query_row("select reload_at, reload_done, reload_text from daemon_state where reload_at is not null", [], |row| {
                 Ok((time(row.get(0)?), row.get(1)?, row.get(2)?))
             })

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use rusqlite::{OptionalExtension, params};
 use uuid::Uuid;
 
-use super::{OperationKind, Result, Store, Trigger, lease::is_alive, now, passes::time};
+use super::{OperationKind, Reader, Result, Store, Trigger, lease::is_alive, now, passes::time};
 
 /// When a scheduled operation is due.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub fn due_rows(&self) -> Result<Vec<DueRow>> {
-        let reader = self.reader()?;
+        let reader = self.reader()?.0;
         let mut statement = reader.prepare("select connection, kind, rule, due_at from due order by connection, kind")?;
         let rows = statement.query_map([], |row| {
             Ok(DueRow {
@@ -146,13 +146,16 @@ impl Store {
         })
         .await
     }
+}
 
+impl Reader {
     /// Whether somebody asked to stop the operation that runs on a connection.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub(crate) fn is_cancelled(reader: &rusqlite::Connection, connection: &str) -> Result<bool> {
-        Ok(reader
+    pub(crate) fn is_cancelled(&self, connection: &str) -> Result<bool> {
+        Ok(self
+            .0
             .prepare_cached("select 1 from operations where connection = ?1 and outcome = 'running' and cancelled_at is not null")?
             .exists([connection])?)
     }

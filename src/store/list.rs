@@ -7,7 +7,7 @@
 use rusqlite::{Connection, params_from_iter, types::Value};
 use tributary_connectors::model::{Severity, State};
 
-use super::{FindingFilter, Result};
+use super::{FindingFilter, Reader, Result};
 
 /// More records than this are not looked through one by one.
 const RECORDS: usize = 1000;
@@ -15,19 +15,22 @@ const RECORDS: usize = 1000;
 /// Severity, time and row: what the list is ordered by.
 type Place = (i64, i64, i64);
 
-impl FindingFilter {
-    /// The first findings that it finds, at most this many: their `seq` in the view `finding_list`, in order.
+impl Reader {
+    /// The first findings that a filter finds, at most this many: their `seq` in the view `finding_list`, in order.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn first(&self, reader: &Connection, limit: usize) -> Result<Vec<i64>> {
+    pub fn first_findings(&self, filter: &FindingFilter, limit: usize) -> Result<Vec<i64>> {
         let most = i64::try_from(limit).unwrap_or(i64::MAX);
-        let mut found = if self.ids.is_empty() && self.cve.is_none() { self.ends(reader, most)? } else { self.all(reader, most)? };
+        let few = !filter.ids.is_empty() || filter.cve.is_some();
+        let mut found = if few { filter.all(&self.0, most)? } else { filter.ends(&self.0, most)? };
         found.sort_unstable_by(|a, b| b.cmp(a));
         found.truncate(limit);
         Ok(found.into_iter().map(|(_, _, seq)| seq).collect())
     }
+}
 
+impl FindingFilter {
     /// By ids or a CVE id.
     fn all(&self, reader: &Connection, most: i64) -> Result<Vec<Place>> {
         let (condition, values) = self.condition();

@@ -2,9 +2,7 @@
 
 use std::path::Path;
 
-use rusqlite::Connection;
-
-use super::{Result, file, row::Id};
+use super::{Reader, Result, file, row::Id};
 
 /// States of a product record.
 pub const RECORD_STATES: &[&str] = &["new", "good", "ignored", "stale", "missing"];
@@ -30,41 +28,43 @@ impl Named {
             Named::Product => ("products", "name"),
         }
     }
+}
 
+impl Reader {
     /// Whether there is one of this name.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn has(self, reader: &Connection, name: &str) -> Result<bool> {
-        let (table, column) = self.table();
-        Ok(reader.query_row(&format!("select exists (select 1 from {table} where {column} = ?1)"), [name], |row| row.get(0))?)
+    pub fn has(&self, what: Named, name: &str) -> Result<bool> {
+        let (table, column) = what.table();
+        Ok(self.0.query_row(&format!("select exists (select 1 from {table} where {column} = ?1)"), [name], |row| row.get(0))?)
     }
 
     /// Every name, up to a limit.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn all(self, reader: &Connection) -> Result<Vec<String>> {
-        let (table, column) = self.table();
-        let mut statement = reader.prepare(&format!("select distinct {column} from {table} order by 1 limit {MOST}"))?;
+    pub fn names(&self, what: Named) -> Result<Vec<String>> {
+        let (table, column) = what.table();
+        let mut statement = self.0.prepare(&format!("select distinct {column} from {table} order by 1 limit {MOST}"))?;
         let names = statement.query_map([], |row| row.get(0))?;
         Ok(names.collect::<rusqlite::Result<_>>()?)
     }
-}
 
-/// Those of these ids that no finding has.
-///
-/// # Errors
-/// When the store cannot be read.
-pub fn ids_without_finding(reader: &Connection, ids: &[String]) -> Result<Vec<String>> {
-    let mut found = reader.prepare("select exists (select 1 from finding_rows where id_hash = ?1 and id = ?2)")?;
-    let mut missing = Vec::new();
-    for id in ids {
-        if !found.query_row(rusqlite::params![Id::hash_of(id), id], |row| row.get(0))? {
-            missing.push(id.clone());
+    /// Those of these ids that no finding has.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn ids_without_finding(&self, ids: &[String]) -> Result<Vec<String>> {
+        let mut found = self.0.prepare("select exists (select 1 from finding_rows where id_hash = ?1 and id = ?2)")?;
+        let mut missing = Vec::new();
+        for id in ids {
+            if !found.query_row(rusqlite::params![Id::hash_of(id), id], |row| row.get(0))? {
+                missing.push(id.clone());
+            }
         }
+        Ok(missing)
     }
-    Ok(missing)
 }
 
 /// Whether there is a database at this path, or something that is to be told of by whoever opens it.

@@ -135,7 +135,7 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub fn last_operation(&self, connection: &str, kind: Kind) -> Result<Option<jiff::Timestamp>> {
-        let reader = self.reader()?;
+        let reader = self.reader()?.0;
         let started: Option<i64> = reader
             .query_row(
                 "select started_at from operations where connection = ?1 and kind = ?2

@@ -16,7 +16,7 @@ fn plan(reader: &Connection, sql: &str) -> Vec<String> {
 fn with_store(test: impl FnOnce(&Connection)) {
     let folder = tempfile::tempdir().expect("a folder");
     let store = Store::open(&folder.path().join("t.db"), true).expect("a store");
-    test(&store.reader().expect("the store"));
+    test(&store.reader().expect("the store").0);
 }
 
 #[test]

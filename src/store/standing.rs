@@ -70,7 +70,7 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub fn standings(&self) -> Result<BTreeMap<String, ConnectionFlags>> {
-        standings(&self.reader()?)
+        standings(&self.reader()?.0)
     }
 
     /// Pauses a connection's schedule. Returns whether that changed anything.
@@ -151,7 +151,7 @@ impl Store {
 }
 
 /// How every known connection stands. A time in the future was written by a wrong clock: what began then begins now.
-pub(crate) fn standings(reader: &rusqlite::Connection) -> Result<BTreeMap<String, ConnectionFlags>> {
+fn standings(reader: &rusqlite::Connection) -> Result<BTreeMap<String, ConnectionFlags>> {
     let now = crate::clock::now();
     let mut statement =
         reader.prepare("select name, paused_at, credential_fingerprint, refused_at, refused_times, expires_at from connections")?;

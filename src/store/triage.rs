@@ -6,7 +6,7 @@ use rusqlite::{Transaction, params, params_from_iter, types::Value};
 use super::{Result, Store, history::event_row, now, row::Id};
 
 /// A local decision.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// It is not a problem: shown as `false_positive`.
     FalsePositive,
@@ -60,6 +60,12 @@ pub struct FindingFilter {
 }
 
 impl FindingFilter {
+    /// Whether it finds every finding.
+    pub fn is_empty(&self) -> bool {
+        let FindingFilter { ids, connection, connector, state, severity, record, product, cve } = self;
+        ids.is_empty() && [connection, connector, state, severity, record, product, cve].into_iter().all(Option::is_none)
+    }
+
     /// The condition on the view `finding_list`, with its parameters.
     pub fn condition(&self) -> (String, Vec<Value>) {
         let mut parts = Vec::new();

@@ -118,23 +118,33 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 
 /// A source with its comments and texts blanked, each line where it was.
 fn code_of(source: &str) -> String {
-    let (mut code, mut rest) = (String::with_capacity(source.len()), source);
-    while let Some(first) = rest.chars().next() {
+    scan(source).0
+}
+
+/// The same, and its texts with where they begin.
+fn scan(source: &str) -> (String, Vec<(usize, &str)>) {
+    let (mut code, mut texts, mut at) = (String::with_capacity(source.len()), Vec::new(), 0);
+    while let Some(first) = source[at..].chars().next() {
+        let rest = &source[at..];
         let length = match first {
             '/' if rest.starts_with("//") => rest.find('\n').unwrap_or(rest.len()),
-            '"' => text_length(rest),
+            '"' => {
+                texts.push((at, &rest[..text_length(rest)]));
+                text_length(rest)
+            }
             // A character that would begin a text.
             '\'' if rest.starts_with("'\"'") => 3,
             _ => {
                 code.push(first);
-                rest = &rest[first.len_utf8()..];
+                at += first.len_utf8();
                 continue;
             }
         };
-        code.extend(rest[..length].chars().map(|c| if c == '\n' { '\n' } else { ' ' }));
-        rest = &rest[length..];
+        // As many bytes: places are the same in both.
+        code.extend(rest[..length].bytes().map(|byte| if byte == b'\n' { '\n' } else { ' ' }));
+        at += length;
     }
-    code
+    (code, texts)
 }
 
 /// How long a text is that begins here, with its quotes.
@@ -281,8 +291,33 @@ fn modules_beside_each_other_do_not_use_each_other_in_a_circle() {
     assert!(new.is_empty(), "{new:#?}");
 }
 
+/// Whether a text is a statement for the database, or a part of one; not a command that people are told.
+fn is_sql(text: &str) -> bool {
+    let text = text.to_lowercase();
+    let select = text.split_once("select ").is_some_and(|(_, rest)| rest.split_whitespace().any(|word| word == "from"));
+    (select || text.contains("insert into ") || text.contains("delete from ")) && !text.contains("sqlite3 ")
+}
+
+#[test]
+fn only_the_store_knows_the_database() {
+    let mut wrong = Vec::new();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    for file in files(&root).into_iter().filter(|file| !file.starts_with(root.join("store")) && *file != root.join("store.rs")) {
+        let source = fs::read_to_string(&file).unwrap();
+        let (code, texts) = scan(&source);
+        let types = code.match_indices("rusqlite").map(|(at, _)| (at, "names a type of the database"));
+        let statements = texts.into_iter().filter(|(_, text)| is_sql(text)).map(|(at, _)| (at, "holds a statement for the database"));
+        for (at, what) in types.chain(statements) {
+            wrong.push(format!("{}:{}: {what}", file.display(), source[..at].matches('\n').count() + 1));
+        }
+    }
+    assert!(wrong.is_empty(), "these belong into src/store, behind a method of its `Reader` or `Store`\n{}", wrong.join("\n"));
+}
+
 #[test]
 fn circles_and_groups_are_found() {
+    assert!(is_sql("select a\n  from b") && is_sql("delete from b") && !is_sql("selects from a list"));
+    assert_eq!(scan("f(\"ä\") // \"no\"\nlet c = '\"'; \"x\\\"y\"").1, [(2, "\"ä\""), (29, "\"x\\\"y\"")]);
     let module = |name: &str, code: &str| (name.split("::").map(str::to_owned).collect(), (format!("{name}.rs").into(), code_of(code)));
     let sources = Sources {
         modules: BTreeMap::from([

@@ -16,7 +16,7 @@ async fn bench(tool: Burp) -> (Bench, Arc<Burp>) {
 
 /// Ids and keys of all findings, as one text.
 fn ids(bench: &Bench) -> String {
-    let reader = bench.engine.store.reader().unwrap();
+    let reader = crate::common::database(&bench.engine.store);
     reader.query_row("select group_concat(id || ' ' || key) from (select id, key from findings order by id)", [], |row| row.get(0)).unwrap()
 }
 

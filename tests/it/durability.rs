@@ -60,7 +60,7 @@ fn kept(database: &Connection) -> Kept {
 
 /// What holds after every recovery, beside the oracle: nothing twice, nothing lost, nothing closed that was there all along.
 fn assert_nothing_lost(bench: &Bench, before: &Kept, when: &str) {
-    let reader = bench.engine.store.reader().unwrap();
+    let reader = crate::common::database(&bench.engine.store);
     assert_whole(&reader, when);
     let after = kept(&reader);
     for (key, what) in before {

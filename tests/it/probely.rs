@@ -12,7 +12,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde_json::{Value, json};
-use tributary::store::{Outcome, Store};
+use tributary::store::Outcome;
 use tributary_simulator::{Change, Fault, Faults, Oracle, Size, Vendor, start, start_any};
 
 const CANARY: &str = "C4nary-of-the-scanned-site";
@@ -125,9 +125,9 @@ async fn secrets_of_the_scanned_site_reach_neither_the_store_nor_the_log() {
         told.push(format!("{report:?}"));
     }
 
-    let reader = bench.engine.store.reader().unwrap();
+    let reader = crate::common::database(&bench.engine.store);
     let id: String = reader.query_row("select id from findings where key = 't-1/1'", [], |row| row.get(0)).unwrap();
-    let raw: Value = serde_json::from_str(&Store::raw(&reader, &id).unwrap().unwrap()).unwrap();
+    let raw: Value = serde_json::from_str(&bench.engine.store.reader().unwrap().raw(&id).unwrap().unwrap()).unwrap();
     let site = json!({ "name": "Shop", "host": "shop.example" });
     let kept = json!({ "id": 1, "target": { "id": "t-1", "type": "single", "site": site, "labels": [{ "name": "shops" }] }, "labels": [{ "name": "seen" }],
         "fix": "Escape it.", "definition": { "id": "d", "name": "Cross-site scripting", "desc": "Bad." }, "url": "https://shop.example/q",
@@ -186,12 +186,12 @@ async fn nothing_kept_of_a_whole_account_holds_a_secret() {
         assert_outcome(&bench.sync(full).await, Outcome::Partial);
         bench.tool.vendor.step(&Change { fixed: 5.0, changed: 5.0, new: 5.0, vanished: 5.0 });
     }
-    let reader = bench.engine.store.reader().unwrap();
+    let reader = crate::common::database(&bench.engine.store);
     let mut ids = reader.prepare("select id from findings").unwrap();
     let ids: Vec<String> = ids.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap();
     assert!(ids.len() > 90);
     for id in ids {
-        let raw = Store::raw(&reader, &id).unwrap().unwrap();
+        let raw = bench.engine.store.reader().unwrap().raw(&id).unwrap().unwrap();
         assert!(raw.len() > 100 && !raw.contains(canary), "{raw}");
     }
     for file in ["t.db", "t.db-wal"] {

@@ -311,7 +311,7 @@ async fn sweep(tool: Arc<dyn Vendor>) {
         shown.push((format!("{id} {command:?}"), out));
     }
     let operations: Vec<String> = {
-        let reader = bench.engine.store.reader().unwrap();
+        let reader = crate::common::database(&bench.engine.store);
         let mut ids = reader.prepare("select id from operations where error is not null").unwrap();
         ids.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
     };

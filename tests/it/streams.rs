@@ -34,7 +34,7 @@ async fn all_but_the_busiest_mapped(tool: Running) -> (Bench, String) {
 
 /// A record's findings as they are, in one text.
 fn rows_of(bench: &Bench, record: &str) -> Vec<String> {
-    let reader = bench.engine.store.reader().unwrap();
+    let reader = crate::common::database(&bench.engine.store);
     let mut rows = reader
         .prepare("select f.key || ' ' || state || ' ' || severity || ' ' || updated_at || ' ' || last_seen from findings f where record_key = ?1 order by f.key")
         .unwrap();

@@ -313,7 +313,7 @@ async fn a_delta_brings_what_was_indexed_late_and_what_people_accepted() {
 async fn a_finding_stays_with_its_record_while_that_is_there() {
     let (bench, tool) = bench(Tenable::new(SIZE)).await;
     bench.sync(false).await;
-    let text = |sql: &str| bench.engine.store.reader().unwrap().query_row(sql, [], |row| row.get::<_, String>(0)).unwrap();
+    let text = |sql: &str| crate::common::database(&bench.engine.store).query_row(sql, [], |row| row.get::<_, String>(0)).unwrap();
     let id = text("select id from findings where state = 'open' order by key limit 1");
     let named = text(&format!("select record_key from findings where id = '{id}'"));
     // The scan that never ran has no findings: nothing else keeps it alive.

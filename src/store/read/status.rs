@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use rusqlite::{Connection as Reader, OptionalExtension, params};
+use rusqlite::{OptionalExtension, params};
 use serde::Serialize;
 use tributary_connectors::model::Severity;
 
-use crate::store::{OperationKind, Result, Store, is_alive, passes::time};
+use super::Reader;
+use crate::store::{OperationKind, Result, is_alive, passes::time};
 
 /// How an operation ended.
 #[derive(Clone, Debug)]
@@ -72,13 +73,14 @@ pub struct FindingCount {
     pub findings: i64,
 }
 
-impl Store {
+impl Reader {
     /// How the last operation of a kind ended that was not skipped.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn last_ended(reader: &Reader, connection: &str, kind: OperationKind) -> Result<Option<EndedOperation>> {
-        Ok(reader
+    pub fn last_ended(&self, connection: &str, kind: OperationKind) -> Result<Option<EndedOperation>> {
+        Ok(self
+            .0
             .prepare_cached(
                 "select outcome, ended_at, code, coalesce(error, detail ->> '$.incomplete[0][1]'), coalesce(detail ->> '$.unreadable', 0)
                  from operations where connection = ?1 and kind = ?2 and outcome not in ('running', 'skipped') order by seq desc limit 1",
@@ -99,8 +101,9 @@ impl Store {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn last_success(reader: &Reader, connection: &str, kind: OperationKind, by: Timestamp) -> Result<Option<Timestamp>> {
-        Ok(reader
+    pub fn last_success(&self, connection: &str, kind: OperationKind, by: Timestamp) -> Result<Option<Timestamp>> {
+        Ok(self
+            .0
             .prepare_cached(
                 "select ended_at from operations where connection = ?1 and kind = ?2 and outcome in ('success', 'held') and ended_at <= ?3
                  order by seq desc limit 1",
@@ -114,8 +117,8 @@ impl Store {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn failures(reader: &Reader, connection: &str, kind: OperationKind) -> Result<Failures> {
-        Ok(reader
+    pub fn failures(&self, connection: &str, kind: OperationKind) -> Result<Failures> {
+        Ok(self.0
             .prepare_cached(
                 "select count(*), min(started_at) from operations where connection = ?1 and kind = ?2 and outcome = 'failed' and seq >
                  coalesce((select max(seq) from operations where connection = ?1 and kind = ?2 and outcome in ('success', 'held', 'partial')), 0)",
@@ -127,8 +130,9 @@ impl Store {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn running_operation(reader: &Reader, connection: &str) -> Result<Option<RunningOperation>> {
-        let found = reader
+    pub fn running_operation(&self, connection: &str) -> Result<Option<RunningOperation>> {
+        let found = self
+            .0
             .prepare_cached(
                 "select o.id, o.kind, o.started_at, o.fetched, l.waiting_until, l.owner, l.held_until from operations o
                  join connections c on c.name = o.connection join leases l on l.connection_id = c.id
@@ -152,8 +156,8 @@ impl Store {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn last_vendor_total(reader: &Reader, connection: &str) -> Result<Option<i64>> {
-        Ok(reader
+    pub fn last_vendor_total(&self, connection: &str) -> Result<Option<i64>> {
+        Ok(self.0
             .prepare_cached(
                 "select vendor_total from operations where connection = ?1 and kind = 'sync' and outcome <> 'skipped' order by seq desc limit 1",
             )?
@@ -166,9 +170,9 @@ impl Store {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn records_by_state(reader: &Reader) -> Result<BTreeMap<String, BTreeMap<String, i64>>> {
+    pub fn records_by_state(&self) -> Result<BTreeMap<String, BTreeMap<String, i64>>> {
         let mut counts: BTreeMap<String, BTreeMap<String, i64>> = BTreeMap::new();
-        let mut statement = reader.prepare("select connection, state, count(*) from records group by 1, 2")?;
+        let mut statement = self.0.prepare("select connection, state, count(*) from records group by 1, 2")?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             counts.entry(row.get(0)?).or_default().insert(row.get(1)?, row.get(2)?);
@@ -180,9 +184,9 @@ impl Store {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn waiting(reader: &Reader) -> Result<BTreeMap<String, Waiting>> {
+    pub fn waiting(&self) -> Result<BTreeMap<String, Waiting>> {
         let mut all: BTreeMap<String, Waiting> = BTreeMap::new();
-        let mut statement = reader.prepare(
+        let mut statement = self.0.prepare(
             "select connection, sum(closes), sum(records), sum(items) from (
                  select c.name as connection, 1 as closes, 0 as records, 0 as items
                  from held_closes h join scopes s on s.id = h.scope_id join connections c on c.id = s.connection_id
@@ -205,8 +209,8 @@ impl Store {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn finding_counts(reader: &Reader) -> Result<Vec<FindingCount>> {
-        let mut statement = reader.prepare(
+    pub fn finding_counts(&self) -> Result<Vec<FindingCount>> {
+        let mut statement = self.0.prepare(
             "select c.name, f.severity_rank, f.state, f.findings from
              (select connection_id, state, severity_rank, count(*) as findings from finding_rows group by 1, 2, 3) f
              join connections c on c.id = f.connection_id order by 1, 2, 3",

@@ -89,7 +89,7 @@ impl Bench {
 
     /// What the store holds, in the oracle's words.
     pub(crate) fn stored(&self) -> Oracle {
-        stored(&self.engine.store.reader().unwrap(), "t")
+        stored(&database(&self.engine.store), "t")
     }
 
     /// Fails with the first few differences, not with thousands of lines.
@@ -98,12 +98,12 @@ impl Bench {
     }
 
     pub(crate) fn number(&self, sql: &str) -> i64 {
-        self.engine.store.reader().unwrap().query_row(sql, [], |row| row.get(0)).unwrap()
+        database(&self.engine.store).query_row(sql, [], |row| row.get(0)).unwrap()
     }
 
     pub(crate) fn text(&self, sql: &str) -> String {
         use rusqlite::OptionalExtension;
-        let found = self.engine.store.reader().unwrap().query_row(sql, [], |row| row.get::<_, Option<String>>(0)).optional();
+        let found = database(&self.engine.store).query_row(sql, [], |row| row.get::<_, Option<String>>(0)).optional();
         found.unwrap().flatten().unwrap_or_default()
     }
 
@@ -113,6 +113,11 @@ impl Bench {
         command.args(arguments).arg("--config").arg(self.config()).env_clear();
         command
     }
+}
+
+/// The file of a store, opened for reading as any program may.
+pub(crate) fn database(store: &Store) -> rusqlite::Connection {
+    rusqlite::Connection::open_with_flags(store.path(), rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap()
 }
 
 /// What a store holds of a connection, in the oracle's words.

@@ -273,11 +273,11 @@ impl Bench {
     }
 
     pub(crate) fn number(&self, sql: &str) -> i64 {
-        self.engine.store.reader().unwrap().query_row(sql, [], |row| row.get(0)).unwrap()
+        crate::common::database(&self.engine.store).query_row(sql, [], |row| row.get(0)).unwrap()
     }
 
     pub(crate) fn text(&self, sql: &str) -> String {
-        self.engine.store.reader().unwrap().query_row(sql, [], |row| row.get(0)).unwrap()
+        crate::common::database(&self.engine.store).query_row(sql, [], |row| row.get(0)).unwrap()
     }
 
     pub(crate) fn open(&self) -> i64 {

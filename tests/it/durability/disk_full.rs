@@ -63,7 +63,7 @@ async fn d7_a_full_disk_fails_the_operation_and_nothing_else() {
     bench.engine.store = Store::open(&disk.0.join("t.db"), true).unwrap();
     bench.sync(true).await;
     bench.assert_oracle("with room");
-    let before = kept(&bench.engine.store.reader().unwrap());
+    let before = kept(&crate::common::database(&bench.engine.store));
     bench.tool.vendor.step(&MANY_NEW);
 
     // Less than what a sync leaves free: it stops by itself, and there is room for telling and for what people decide.

@@ -202,7 +202,7 @@ async fn d2_rows_and_watermark_are_visible_together_or_not_at_all() {
             run(command).await
         };
         assert_eq!(code, None, "{place}: {stderr}");
-        let database = bench.engine.store.reader().unwrap();
+        let database = crate::common::database(&bench.engine.store);
         let rows = number(&database, "select count(*) from finding_rows");
         let watermarks =
             number(&database, "select count(*) from scopes where list <> '' and watermark is not null and record_id is not null");

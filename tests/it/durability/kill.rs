@@ -22,7 +22,7 @@ async fn survives(tool: Running, seed: u64, change: Change, syncs: usize) {
     let mut seed = Seed::of(&[2026, seed]);
     let mut killed = 0;
     for round in 0..ROUNDS {
-        let before = kept(&bench.engine.store.reader().unwrap());
+        let before = kept(&crate::common::database(&bench.engine.store));
         let full = round % 2 == 1;
         let arguments: &[&str] = if full { &["sync", "--full"] } else { &["run", "--once"] };
         let began = Instant::now();
@@ -79,7 +79,7 @@ async fn d1_kill_9_at_random_moments_of_incremental_syncs() {
 async fn d3_a_decision_is_there_once_its_command_has_answered() {
     let bench = Bench::new(start(DependencyTrack::new(Size { records: 3, findings: 60, seed: 3 }), 0).await.unwrap());
     run_well(bench.command(&["run", "--once"])).await;
-    let reader = bench.engine.store.reader().unwrap();
+    let reader = crate::common::database(&bench.engine.store);
     let mut ids = reader.prepare("select id from findings where state = 'open' order by id limit 8").unwrap();
     let ids: Vec<String> = ids.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap();
     for id in &ids {

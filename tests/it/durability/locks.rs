@@ -139,5 +139,5 @@ async fn d8_commands_and_syncs_write_at_once_thousands_of_times() {
         run_well(bench.command(&["sync", "--full"])).await;
     }
     bench.assert_oracle("after everybody wrote at once");
-    assert_whole(&bench.engine.store.reader().unwrap(), "after everybody wrote at once");
+    assert_whole(&crate::common::database(&bench.engine.store), "after everybody wrote at once");
 }

@@ -19,7 +19,7 @@ async fn d9_a_pinned_reader_is_warned_about_and_the_log_is_short_after_it() {
         stderr.contains("write-ahead log is long")
     };
     assert!(!sync().await, "a short log is not warned about");
-    let reader = bench.engine.store.reader().unwrap();
+    let reader = crate::common::database(&bench.engine.store);
     reader.execute_batch("begin").unwrap();
     let seen = number(&reader, "select count(*) from finding_rows");
     // As much as a long sync writes: other rows than findings, for speed.

@@ -96,7 +96,7 @@ async fn no_statement_of_a_sync_looks_through_a_table() {
         assert!(per_page.iter().any(|statement| statement.starts_with(expected)), "no page ran `{expected}`");
     }
     assert!(others.iter().any(|statement| statement.starts_with("update finding_rows set source_state = 'gone'")), "nothing was closed");
-    let database = benches[0].engine.store.reader().unwrap();
+    let database = crate::common::database(&benches[0].engine.store);
     let mut wrong: Vec<String> = Vec::new();
     for (statement, page) in per_page.iter().map(|one| (one, true)).chain(others.iter().map(|one| (one, false))) {
         let scans = scans(&database, statement);

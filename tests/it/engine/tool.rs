@@ -148,11 +148,11 @@ impl World {
     }
 
     pub(crate) fn number(&self, sql: &str) -> i64 {
-        self.engine.store.reader().unwrap().query_row(sql, [], |row| row.get(0)).unwrap()
+        crate::common::database(&self.engine.store).query_row(sql, [], |row| row.get(0)).unwrap()
     }
 
     pub(crate) fn text(&self, sql: &str) -> String {
-        self.engine.store.reader().unwrap().query_row(sql, [], |row| row.get::<_, Option<String>>(0)).unwrap().unwrap_or_default()
+        crate::common::database(&self.engine.store).query_row(sql, [], |row| row.get::<_, Option<String>>(0)).unwrap().unwrap_or_default()
     }
 
     pub(crate) fn write(&self, sql: &str) {

@@ -48,7 +48,7 @@ impl World {
         let path = folder.path().join("m.db");
         std::fs::write(&path, empty_database()).unwrap();
         let engine = Engine { store: Store::open(&path, false).unwrap(), stop: CancellationToken::new() };
-        let reader = engine.store.reader().unwrap();
+        let reader = crate::common::database(&engine.store);
         let shared = Shared::default();
         *shared.tool() = Tool { stream, listed: (0..RECORDS).collect(), ..Tool::default() };
         World { folder, engine, reader, shared, model: Model { auto_map: true, ..Model::default() } }
@@ -83,7 +83,7 @@ impl World {
     pub(crate) fn reopen(&mut self) {
         let path = self.folder.path().join("m.db");
         self.engine = Engine { store: Store::open(&path, false).unwrap(), stop: CancellationToken::new() };
-        self.reader = self.engine.store.reader().unwrap();
+        self.reader = crate::common::database(&self.engine.store);
         // Its holder is this process, which lives on; a real one would be found dead.
         rusqlite::Connection::open(path).unwrap().execute("update leases set held_until = 0", []).unwrap();
     }

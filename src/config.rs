@@ -7,6 +7,7 @@ mod problem;
 mod read;
 mod schedule;
 mod secret;
+mod settings;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -25,6 +26,7 @@ pub use schedule::Schedule;
 pub(crate) use schedule::{MAX_JITTER, occurrence};
 pub use secret::SecretRef;
 pub(crate) use secret::variable;
+pub(crate) use settings::{CONNECTION as CONNECTION_SETTINGS, SECTIONS as PROCESS_SETTINGS};
 
 use crate::store::OperationKind;
 
@@ -245,88 +247,24 @@ impl Config {
 
     /// The effective configuration as TOML; secrets are shown as where they come from.
     pub fn show(&self) -> String {
-        use std::fmt::Write;
-        let mut text = toml::to_string(&self.daemon).unwrap_or_default();
-        for connection in &self.connections {
-            let _ = write!(
-                text,
-                "\n[connections.{}]\nconnector = \"{}\"\nlocation = \"{}\"\nenabled = {}\nauto_map = {}\nminimum_severity = \"{}\"\nimport_closed = {}\n",
-                connection.name,
-                connection.entry.meta.id,
-                connection.location,
-                connection.enabled,
-                connection.auto_map,
-                connection.minimum_severity,
-                connection.import_closed
-            );
-            if let Some(time) = connection.credential_expires {
-                let _ = writeln!(text, "credential_expires = {time}");
-            }
-            for (field, value) in &connection.fields {
-                let _ = writeln!(text, "fields.{field} = {value}");
-            }
-            for (field, reference) in &connection.secrets {
-                let _ = writeln!(text, "fields.{field} = \"<{reference}>\"");
-            }
-        }
-        text
+        let process = toml::to_string(&self.daemon).unwrap_or_default();
+        self.connections.iter().fold(process, |text, connection| text + "\n" + &settings::shown(connection))
     }
 
     /// JSON Schema of a configuration file, for editors.
     pub fn schema() -> Value {
-        let schedule = json!({ "oneOf": [
-            { "type": "string", "description": "Cron rule of 5 fields, or 6 with seconds first, or \"off\"" },
-            { "type": "object", "properties": { "every": { "type": "string", "description": "As \"90m\" or \"6h\"" } }, "required": ["every"], "additionalProperties": false },
-        ] });
-        let reference = json!({ "oneOf": [
-            { "type": "string", "description": "A literal secret (warned about)" },
-            { "type": "object", "minProperties": 1, "maxProperties": 1, "additionalProperties": false, "properties": {
-                "env": { "type": "string" }, "file": { "type": "string" }, "credential": { "type": "string" },
-                "command": { "type": "array", "items": { "type": "string" } },
-            } },
-        ] });
-        let defaults = |extra: &[(&str, Value)]| {
-            let mut properties = Map::new();
-            for name in ["discover", "sync"] {
-                properties.insert(name.into(), schedule.clone());
-            }
-            for name in ["auto_map", "import_closed"] {
-                properties.insert(name.into(), json!({ "type": "boolean" }));
-            }
-            for name in ["timezone", "full_sync_every"] {
-                properties.insert(name.into(), json!({ "type": "string" }));
-            }
-            let words: Vec<&str> = Severity::ALL.iter().map(|severity| severity.as_str()).collect();
-            properties.insert("minimum_severity".into(), json!({ "enum": words }));
-            properties.insert("close_missing_after".into(), json!({ "type": "string", "description": "As \"30d\", or \"off\"" }));
-            properties.extend(extra.iter().map(|(name, schema)| ((*name).to_owned(), schema.clone())));
-            json!({ "type": "object", "properties": properties, "additionalProperties": false })
-        };
         let fields: Map<String, Value> =
             SOURCES.iter().map(|entry| (entry.meta.id.to_owned(), entry.schema().as_value().clone())).collect();
-        let ids: Vec<&str> = SOURCES.iter().map(|entry| entry.meta.id).collect();
-        let text = json!({ "type": "string" });
-        let object = json!({ "type": "object" });
+        let mut properties = settings::section_schemas();
+        properties.insert("strict_secrets".into(), json!({ "type": "boolean" }));
+        properties.insert("defaults".into(), settings::connection_schema(|setting| setting.shared));
+        properties.insert("connections".into(), json!({ "type": "object", "additionalProperties": settings::connection_schema(|_| true) }));
         json!({
             "$schema": "https://json-schema.org/draft/2020-12/schema",
             "title": "Tributary configuration",
             "type": "object",
             "additionalProperties": false,
-            "properties": {
-                "strict_secrets": { "type": "boolean" },
-                "daemon": { "type": "object", "additionalProperties": false, "properties": {
-                    "concurrency": { "type": "integer", "minimum": 1, "maximum": 1000, "description": "How many operations work at once" } } },
-                "store": { "type": "object", "additionalProperties": false, "properties": {
-                    "url": text, "keep_raw": { "type": "boolean" }, "keep_operations": text } },
-                "server": { "type": "object", "additionalProperties": false, "properties": { "listen": text, "probe_listen": text } },
-                "defaults": defaults(&[]),
-                "connections": { "type": "object", "additionalProperties": defaults(&[
-                    ("connector", json!({ "enum": ids })), ("vendor", text.clone()), ("location", text.clone()), ("label", text),
-                    ("enabled", json!({ "type": "boolean" })), ("secret", reference),
-                    ("credential_expires", json!({ "type": "string", "description": "When the credential expires: 2027-01-31, or with a time" })), ("http", object.clone()),
-                    ("fields", object.clone()), ("credentials", object.clone()), ("options", object),
-                ]) },
-            },
+            "properties": properties,
             "$defs": fields,
         })
     }

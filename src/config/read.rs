@@ -24,6 +24,7 @@ use tributary_connectors::model::Severity;
 use super::{
     Config, Connection, Errors, Problem, Schedule,
     secret::{Readers, readers, variable},
+    settings::shared_keys,
 };
 use crate::error_code;
 use value::Reader;
@@ -31,10 +32,6 @@ use value::Reader;
 pub(crate) use value::{duration, nearest};
 
 const TOP: &[&str] = &["strict_secrets", "daemon", "store", "server", "defaults", "connections"];
-const DEFAULTS: &[&str] =
-    &["discover", "sync", "timezone", "auto_map", "minimum_severity", "import_closed", "full_sync_every", "close_missing_after"];
-const CONNECTION: &[&str] =
-    &["connector", "vendor", "location", "secret", "credential_expires", "label", "enabled", "http", "fields", "credentials", "options"];
 const HTTP: &[&str] = &["ca_file", "proxy", "timeout", "allow_http"];
 
 /// A file that is TOML: its path, its text, who can read it, and its tables.
@@ -83,7 +80,7 @@ pub(super) fn load(paths: &[PathBuf]) -> Result<Config, Errors> {
         reader.known(table.get_ref(), TOP, "the file");
         reader.settings(table.get_ref());
         if let Some(table) = reader.table(table.get_ref(), "defaults") {
-            reader.known(table, DEFAULTS, "[defaults]");
+            reader.known(table, &shared_keys(), "[defaults]");
             defaults = reader.defaults(table, defaults);
         }
     }

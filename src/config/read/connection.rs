@@ -12,11 +12,12 @@ use tributary_connectors::{
     kit::{HttpOptions, Location, Secret},
 };
 
-use super::{CONNECTION, DEFAULTS, Defaults, Entry_, HTTP, Reader, nearest};
+use super::{Defaults, Entry_, HTTP, Reader, nearest};
 use crate::{
     config::{
         Connection, SecretRef,
         secret::{Readers, readers},
+        settings::connection_keys,
     },
     error_code,
 };
@@ -74,7 +75,7 @@ impl Reader<'_> {
         let enabled = self.flag(table, "enabled").unwrap_or(true);
         let connector = ["connector", "vendor"].iter().find_map(|name| table.get(*name)).and_then(|value| value.get_ref().as_str());
         let entry = connector.and_then(Entry::find);
-        self.known_or(table, &[CONNECTION, DEFAULTS].concat(), &place, |key| {
+        self.known_or(table, &connection_keys(), &place, |key| {
             let is_field = entry.is_some_and(|entry| has_field(entry, key));
             is_field.then(|| format!("put it below [connections.{id}.fields]"))
         });

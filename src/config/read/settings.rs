@@ -6,32 +6,22 @@ use toml::{Table, Value, de::DeTable};
 
 use super::{File, Reader, duration, no_place};
 use crate::{
-    config::{Daemon, Problem, ServerSettings, secret::variable},
+    config::{
+        Daemon, Problem, ServerSettings,
+        secret::variable,
+        settings::{Kind, ProcessSetting, SECTIONS},
+    },
     error_code,
 };
 
-/// What a value has to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Type {
-    Text,
-    Flag,
-    Number,
-}
-
-/// Every section, with its keys.
-const SECTIONS: &[(&str, &[(&str, Type)])] = &[
-    ("daemon", &[("concurrency", Type::Number)]),
-    ("store", &[("url", Type::Text), ("keep_raw", Type::Flag), ("keep_operations", Type::Text)]),
-    ("server", &[("listen", Type::Text), ("probe_listen", Type::Text)]),
-];
 const STRICT: &str = "strict_secrets";
 
-impl Type {
+impl Kind {
     fn fits(self, value: &Value) -> bool {
         match self {
-            Type::Text => value.is_str(),
-            Type::Flag => value.is_bool(),
-            Type::Number => value.is_integer(),
+            Kind::Text => value.is_str(),
+            Kind::Flag => value.is_bool(),
+            Kind::Number(..) => value.is_integer(),
         }
     }
 }
@@ -42,13 +32,13 @@ impl Reader<'_> {
         self.flag(table, STRICT);
         for (section, keys) in SECTIONS {
             let Some(table) = self.table(table, section) else { continue };
-            let known: Vec<&str> = keys.iter().map(|(key, _)| *key).collect();
+            let known: Vec<&str> = keys.iter().map(|setting| setting.key).collect();
             self.known(table, &known, &format!("[{section}]"));
-            for (key, wanted) in *keys {
-                match wanted {
-                    Type::Text => drop(self.text(table, key)),
-                    Type::Flag => drop(self.flag(table, key)),
-                    Type::Number => self.number(table, key),
+            for ProcessSetting { key, kind, .. } in *keys {
+                match kind {
+                    Kind::Text => drop(self.text(table, key)),
+                    Kind::Flag => drop(self.flag(table, key)),
+                    Kind::Number(..) => self.number(table, key),
                 }
             }
         }
@@ -104,10 +94,10 @@ fn usable(text: &str) -> String {
     let mut table: Table = text.parse().unwrap_or_default();
     table.retain(|name, value| match SECTIONS.iter().find(|(section, _)| *section == name) {
         Some((_, keys)) => value.as_table_mut().is_some_and(|table| {
-            table.retain(|key, value| keys.iter().any(|(known, wanted)| *known == key && wanted.fits(value)));
+            table.retain(|key, value| keys.iter().any(|setting| setting.key == key && setting.kind.fits(value)));
             true
         }),
-        None => name == STRICT && Type::Flag.fits(value),
+        None => name == STRICT && Kind::Flag.fits(value),
     });
     table.to_string()
 }

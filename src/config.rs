@@ -15,8 +15,8 @@ use jiff::{Timestamp, tz::TimeZone};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tributary_connectors::{
-    Entry, Error, Kind, SOURCES, Source,
-    kit::{HttpOptions, Limiters, Link, Location},
+    CONNECTORS, DynConnector, Error, ErrorKind, Registration,
+    kit::{Endpoint, HttpOptions, Limiters, Location},
     model::Severity,
 };
 
@@ -128,7 +128,7 @@ pub struct Connection {
     /// Text that is shown beside the name; it changes nothing else.
     pub label: Option<String>,
     /// The connector that the connection uses.
-    pub entry: &'static Entry,
+    pub entry: &'static Registration,
     /// Where the tool is.
     pub location: Location,
     /// Whether it runs.
@@ -162,18 +162,19 @@ impl Connection {
     /// [`Connection::opened`] is for tasks.
     ///
     /// # Errors
-    /// `Kind::Settings` that names the secret or field at fault.
-    pub fn open(&self, limiters: &Arc<Limiters>) -> Result<Arc<dyn Source>, Error> {
+    /// `ErrorKind::Settings` that names the secret or field at fault.
+    pub fn open(&self, limiters: &Arc<Limiters>) -> Result<Arc<dyn DynConnector>, Error> {
         self.open_with(self.resolve()?, limiters)
     }
 
     /// The secrets as they are now, each read anew, by field. Reads files and runs commands, so it can take seconds.
     ///
     /// # Errors
-    /// `Kind::Settings` that names the secret at fault.
+    /// `ErrorKind::Settings` that names the secret at fault.
     pub(crate) fn resolve(&self) -> Result<Map<String, Value>, Error> {
         let resolve = |(field, reference): &(String, SecretRef)| {
-            let told = |why: String| Error::new(format!("resolving `{field}`"), Kind::Settings(why.into())).with_hint(reference.cure());
+            let told =
+                |why: String| Error::new(format!("resolving `{field}`"), ErrorKind::Settings(why.into())).with_hint(reference.cure());
             let secret = reference.resolve().map_err(told)?;
             // Decoding moves the text from here into the connector's own `Secret`, which wipes it.
             Ok((field.clone(), Value::String(secret.expose().to_owned())))
@@ -190,7 +191,7 @@ impl Connection {
         self: &Arc<Self>,
         limiters: &Arc<Limiters>,
         tell: impl Fn(&str) + Send + 'static,
-    ) -> Result<Arc<dyn Source>, Error> {
+    ) -> Result<Arc<dyn DynConnector>, Error> {
         let (connection, limiters) = (Arc::clone(self), Arc::clone(limiters));
         let opened = tokio::task::spawn_blocking(move || {
             let secrets = connection.resolve()?;
@@ -198,7 +199,7 @@ impl Connection {
             connection.open_with(secrets, &limiters)
         });
         let opened = opened.await;
-        opened.unwrap_or_else(|_| Err(Error::new("opening the connection", Kind::Settings("a defect of the connector".into()))))
+        opened.unwrap_or_else(|_| Err(Error::new("opening the connection", ErrorKind::Settings("a defect of the connector".into()))))
     }
 
     /// What about these secrets looks like a mistake of whoever stored them, a line each, which do not show them.
@@ -213,11 +214,11 @@ impl Connection {
     /// Opens the connection with these secrets.
     ///
     /// # Errors
-    /// `Kind::Settings` that names the field at fault.
-    pub(crate) fn open_with(&self, secrets: Map<String, Value>, limiters: &Arc<Limiters>) -> Result<Arc<dyn Source>, Error> {
+    /// `ErrorKind::Settings` that names the field at fault.
+    pub(crate) fn open_with(&self, secrets: Map<String, Value>, limiters: &Arc<Limiters>) -> Result<Arc<dyn DynConnector>, Error> {
         let mut settings = self.fields.clone();
         settings.extend(secrets);
-        let link = Link { location: self.location.clone(), options: self.http.clone(), limiters: Arc::clone(limiters) };
+        let link = Endpoint { location: self.location.clone(), options: self.http.clone(), limiters: Arc::clone(limiters) };
         self.entry.open(Value::Object(settings), link).map(Arc::from)
     }
 
@@ -229,7 +230,7 @@ impl Connection {
         }
     }
 
-    /// When the credential stops being accepted: what the vendor said ([`tributary_connectors::Activity::credential_expires`])
+    /// When the credential stops being accepted: what the vendor said ([`tributary_connectors::RunStats::credential_expires`])
     /// or what the configuration says, whichever is sooner.
     pub fn expiry(&self, told: Option<Timestamp>) -> Option<Timestamp> {
         [told, self.credential_expires].into_iter().flatten().min()
@@ -254,7 +255,7 @@ impl Config {
     /// JSON Schema of a configuration file, for editors.
     pub fn schema() -> Value {
         let fields: Map<String, Value> =
-            SOURCES.iter().map(|entry| (entry.meta.id.to_owned(), entry.schema().as_value().clone())).collect();
+            CONNECTORS.iter().map(|entry| (entry.meta.id.to_owned(), entry.schema().as_value().clone())).collect();
         let mut properties = settings::section_schemas();
         properties.insert("strict_secrets".into(), json!({ "type": "boolean" }));
         properties.insert("defaults".into(), settings::connection_schema(|setting| setting.shared));

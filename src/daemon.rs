@@ -38,12 +38,12 @@ use crate::{
 };
 
 pub use lock::{Holder, Lock, Taken, holder};
-use timetable::{Block, Running, Timetable};
+use timetable::{Block, RunningOperation, Timetable};
 
 /// How long running operations get to reach a page boundary after the signal to stop.
-const PATIENCE: Duration = Duration::from_secs(15);
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(15);
 /// How often the daemon shows that it can write.
-const BEAT: Duration = Duration::from_secs(5);
+const WRITE_PROBE_EVERY: Duration = Duration::from_secs(5);
 /// After this long without a tick of the scheduler the due times are looked at all the same.
 const TICK: Duration = Duration::from_secs(3);
 /// An operation that failed in a way that passes by itself is tried again after this long, then after twice as long, and so on,
@@ -106,7 +106,7 @@ pub async fn run(paths: Vec<PathBuf>, config: Config, stop: CancellationToken) -
     let probes = http::bind("probe_listen", &config.daemon.server.probe_listen).await?;
     let address = listen.as_ref().and_then(|listener| listener.local_addr().ok()).map(|address| address.to_string());
     let probe_address = probes.as_ref().and_then(|listener| listener.local_addr().ok()).map(|address| address.to_string());
-    lock.introduce(&Holder { pid: std::process::id(), listen: address.clone() })?;
+    lock.write_holder(&Holder { pid: std::process::id(), listen: address.clone() })?;
 
     let state = Arc::new(AppState::new(store.clone(), config, began, metrics::install()?));
     let mut daemon = Daemon {
@@ -128,7 +128,7 @@ pub async fn run(paths: Vec<PathBuf>, config: Config, stop: CancellationToken) -
     }
     let helpers = CancellationToken::new();
     http::serve(&state, listen, probes, &helpers);
-    state.keep_alive(BEAT, &helpers);
+    state.keep_alive(WRITE_PROBE_EVERY, &helpers);
     state.keep_counting(&helpers);
     tracing::info!(
         pid = std::process::id(),
@@ -144,7 +144,7 @@ pub async fn run(paths: Vec<PathBuf>, config: Config, stop: CancellationToken) -
     daemon.work(hangup).await?;
     notify::stopping();
     tracing::info!(running = daemon.running.len(), "stopping");
-    daemon.wind_down().await;
+    daemon.drain().await;
     helpers.cancel();
     tracing::info!("stopped");
     drop(lock);
@@ -164,7 +164,7 @@ impl Daemon {
         // Said once a minute at most.
         let mut told_status = (Instant::now(), String::new());
         loop {
-            self.state.looped();
+            self.state.record_tick();
             tokio::select! {
                 () = async { tokio::select! { () = tick.notified() => {} _ = late.tick() => {} } } => {
                     late.reset();
@@ -172,15 +172,15 @@ impl Daemon {
                         tracing::warn!(lines, "lines of the log are lost: nobody read it fast enough");
                     }
                     watchdog.turn(&self.state.store).await;
-                    self.look().await;
+                    self.start_due().await;
                     if told_status.1.is_empty() || told_status.0.elapsed() >= Duration::from_secs(30) {
                         told_status.0 = Instant::now();
-                        self.tell_status(&mut told_status.1).await;
+                        self.report_status(&mut told_status.1).await;
                     }
                 }
                 Some(ended) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => self.ended(ended).await,
                 Some(()) = hangup.recv() => self.reload().await,
-                _ = housekeeping.tick() => self.keep_house().await,
+                _ = housekeeping.tick() => self.housekeeping().await,
                 () = self.stop.cancelled() => break,
             }
         }
@@ -213,7 +213,7 @@ impl Daemon {
     }
 
     /// Starts what is due.
-    async fn look(&mut self) {
+    async fn start_due(&mut self) {
         let now = crate::clock::now();
         let moved = self.timetable.notice(now);
         if !moved.is_empty() {
@@ -242,11 +242,11 @@ impl Daemon {
             .iter()
             .map(|(name, run)| {
                 let waits = run.progress.look().waiting_until.is_some();
-                (name.clone(), Running { kind: run.kind, host: run.connection.location.authority(), waits })
+                (name.clone(), RunningOperation { kind: run.kind, host: run.connection.location.authority(), waits })
             })
             .collect();
         let tick = self.timetable.tick(now, &running, &blocked);
-        self.save(tick.moved).await;
+        self.save(tick.rescheduled).await;
         for (connection, kind) in tick.skips {
             tracing::warn!(connection, kind = kind.as_str(), "skipped: the one before still runs");
             let reason = format!("the {} before still ran", kind.as_str());
@@ -299,7 +299,7 @@ impl Daemon {
                     .iter()
                     .any(|report| report.counts.created + report.counts.updated + report.counts.reopened + report.counts.closed > 0)
                 {
-                    self.state.count_again();
+                    self.state.refresh_counts();
                 }
             }
             // What a panic says may hold anything: it is not repeated.
@@ -321,7 +321,7 @@ impl Daemon {
     async fn follow_up(&mut self, name: &str, run: &Run, reports: &[Report], error: Option<&sync::Error>) {
         match error {
             None => {}
-            Some(sync::Error::Store(crate::store::Error::Busy(who))) => {
+            Some(sync::Error::Store(crate::store::Error::LeaseHeld(who))) => {
                 tracing::info!(
                     connection = name,
                     kind = run.kind.as_str(),
@@ -455,7 +455,7 @@ impl Daemon {
         }
     }
 
-    async fn keep_house(&mut self) {
+    async fn housekeeping(&mut self) {
         let config = self.state.config();
         if let Err(error) = self.state.store.prune_operations(config.daemon.store.keep_since()).await {
             tracing::error!(%error, "old operations cannot be pruned");
@@ -465,7 +465,7 @@ impl Daemon {
         }
     }
 
-    async fn tell_status(&self, told: &mut String) {
+    async fn report_status(&self, told: &mut String) {
         let state = Arc::clone(&self.state);
         let read = tokio::task::spawn_blocking(move || status::read(&state.store, &state.config(), crate::clock::now()));
         if let Ok(Ok(connections)) = read.await {
@@ -478,7 +478,7 @@ impl Daemon {
     }
 
     /// Waits for the running operations, but not for ever: what does not end is found interrupted by the next start.
-    async fn wind_down(&mut self) {
+    async fn drain(&mut self) {
         let all = async {
             while let Some(ended) = self.tasks.join_next().await {
                 if let Ok(Ended { reports, .. }) = ended {
@@ -486,7 +486,7 @@ impl Daemon {
                 }
             }
         };
-        if tokio::time::timeout(PATIENCE, all).await.is_err() {
+        if tokio::time::timeout(SHUTDOWN_GRACE, all).await.is_err() {
             tracing::warn!("operations did not reach a page boundary in time; the next start goes on from their last stored page");
         }
     }

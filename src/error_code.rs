@@ -1,6 +1,6 @@
 //! The stable codes of errors. Command line, log, API and status page show the same ones; `docs/runbook.md` explains each.
 
-use tributary_connectors::Kind;
+use tributary_connectors::ErrorKind;
 
 use crate::store;
 
@@ -78,14 +78,14 @@ pub(crate) fn meaning(code: &str) -> &'static str {
 /// The code of a vendor's error.
 pub(crate) fn of_vendor(error: &tributary_connectors::Error) -> &'static str {
     match error.kind {
-        Kind::Unauthorized(_) => CREDENTIAL_REFUSED,
-        Kind::Forbidden(_) => PERMISSION_MISSING,
-        Kind::Network(_) | Kind::Tls(_) => UNREACHABLE,
-        Kind::Redirect(_) | Kind::Elsewhere(_) => NOT_AN_API,
-        Kind::Settings(_) => INVALID_SETTINGS,
-        Kind::Throttled(_) => RATE_LIMITED,
-        Kind::Shape { .. } => UNEXPECTED_ANSWER,
-        Kind::Pending(_) => NOT_READY,
+        ErrorKind::Unauthorized(_) => CREDENTIAL_REFUSED,
+        ErrorKind::Forbidden(_) => PERMISSION_MISSING,
+        ErrorKind::Network(_) | ErrorKind::Tls(_) => UNREACHABLE,
+        ErrorKind::Redirect(_) | ErrorKind::NotAnApi(_) => NOT_AN_API,
+        ErrorKind::Settings(_) => INVALID_SETTINGS,
+        ErrorKind::Throttled(_) => RATE_LIMITED,
+        ErrorKind::UnexpectedBody { .. } => UNEXPECTED_ANSWER,
+        ErrorKind::Pending(_) => NOT_READY,
         _ => VENDOR_FAILED,
     }
 }
@@ -94,7 +94,7 @@ pub(crate) fn of_vendor(error: &tributary_connectors::Error) -> &'static str {
 pub(crate) fn of_store(error: &store::Error) -> &'static str {
     match error {
         error if error.is_damage() => DATABASE_DAMAGED,
-        store::Error::Busy(_) => CONNECTION_BUSY,
+        store::Error::LeaseHeld(_) => CONNECTION_BUSY,
         store::Error::Locked => DATABASE_LOCKED,
         store::Error::Full(_) => DISK_FULL,
         store::Error::Newer(_) => DATABASE_NEWER,

@@ -61,32 +61,32 @@ pub(crate) fn serve(state: &Arc<AppState>, listen: Option<TcpListener>, probes: 
 }
 
 /// What is not well, by the name of the check. A vendor that fails is not among it: that is what the status is for.
-fn ailing(state: &AppState, limit: Duration) -> BTreeMap<&'static str, String> {
-    let mut ailing = BTreeMap::new();
+fn failing_checks(state: &AppState, limit: Duration) -> BTreeMap<&'static str, String> {
+    let mut failing_checks = BTreeMap::new();
     let late = |age: Duration| (age > limit).then(|| format!("no answer for {} s", age.as_secs()));
-    ailing.extend(late(state.loop_age()).map(|why| ("scheduler", why)));
-    ailing.extend(late(state.store_age()).map(|why| ("database", why)));
+    failing_checks.extend(late(state.loop_age()).map(|why| ("scheduler", why)));
+    failing_checks.extend(late(state.store_age()).map(|why| ("database", why)));
     if limit == READY {
         // What exactly is for the log: this is asked from other machines too.
-        ailing.extend(state.store_error().map(|why| ("database", format!("cannot be written ({}, see the log)", why.code))));
+        failing_checks.extend(state.store_error().map(|why| ("database", format!("cannot be written ({}, see the log)", why.code))));
     }
-    ailing
+    failing_checks
 }
 
-fn verdict(ailing: &BTreeMap<&'static str, String>) -> Response {
-    if ailing.is_empty() {
+fn probe_response(failing_checks: &BTreeMap<&'static str, String>) -> Response {
+    if failing_checks.is_empty() {
         return (StatusCode::OK, "ok\n").into_response();
     }
-    let text: String = ailing.iter().map(|(check, why)| format!("{check}: {why}\n")).collect();
+    let text: String = failing_checks.iter().map(|(check, why)| format!("{check}: {why}\n")).collect();
     (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
 }
 
 async fn livez(State(state): State<Arc<AppState>>) -> Response {
-    verdict(&ailing(&state, ALIVE))
+    probe_response(&failing_checks(&state, ALIVE))
 }
 
 async fn readyz(State(state): State<Arc<AppState>>) -> Response {
-    verdict(&ailing(&state, READY))
+    probe_response(&failing_checks(&state, READY))
 }
 
 async fn full_status(State(state): State<Arc<AppState>>) -> Response {

@@ -80,7 +80,7 @@ impl<W: Write> Write for Visible<W> {
 /// How many bytes of lines may wait to be written.
 const ROOM: usize = 4 << 20;
 /// How long the end of the process waits for lines to be written.
-const PATIENCE: Duration = Duration::from_secs(1);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The lines of the daemon; a command writes its own, and waits for its reader as any command does.
 static QUEUE: OnceLock<Queue> = OnceLock::new();
@@ -129,7 +129,7 @@ impl Queue {
     /// Waits a little for what is still to be written.
     fn finish(&self) {
         let began = Instant::now();
-        while self.waiting.load(Ordering::Relaxed) > 0 && began.elapsed() < PATIENCE {
+        while self.waiting.load(Ordering::Relaxed) > 0 && began.elapsed() < FLUSH_TIMEOUT {
             std::thread::sleep(Duration::from_millis(5));
         }
     }

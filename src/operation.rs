@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use tributary_connectors::{Error, Kind, Source, kit::Limiters};
+use tributary_connectors::{DynConnector, Error, ErrorKind, kit::Limiters};
 
 use crate::{
     config::Connection,
@@ -66,7 +66,7 @@ pub(crate) async fn run(request: Request<'_>) -> (Vec<Report>, Option<sync::Erro
     let (opening, budgets, store) = (Arc::clone(connection), Arc::clone(limiters), engine.store.clone());
     // References to secrets read files and run commands.
     let opened = tokio::task::spawn_blocking(move || open(&opening, &budgets, &store, trigger, warn));
-    let defect = || Error::new("opening the connection", Kind::Settings("a defect of the connector".into())).into();
+    let defect = || Error::new("opening the connection", ErrorKind::Settings("a defect of the connector".into())).into();
     let (source, mark) = match opened.await.unwrap_or_else(|_| Err((defect(), Unopened::Settings))) {
         Ok(opened) => opened,
         Err((error, why)) => {
@@ -112,7 +112,7 @@ fn open(
     store: &Store,
     trigger: Trigger,
     warn: fn(&str, &str),
-) -> Result<(Arc<dyn Source>, String), (sync::Error, Unopened)> {
+) -> Result<(Arc<dyn DynConnector>, String), (sync::Error, Unopened)> {
     let secrets = connection.resolve().map_err(|error| (error.into(), Unopened::Credential))?;
     connection.doubts(&secrets).iter().for_each(|doubt| warn(&connection.name, doubt));
     let standing = store.standings().map_err(|error| (error.into(), Unopened::Resting))?.remove(&connection.name);
@@ -127,7 +127,7 @@ fn open(
     Ok((source, mark))
 }
 
-async fn run_opened(source: &Arc<dyn Source>, request: Request<'_>, reports: &mut Vec<Report>) -> Result<(), sync::Error> {
+async fn run_opened(source: &Arc<dyn DynConnector>, request: Request<'_>, reports: &mut Vec<Report>) -> Result<(), sync::Error> {
     let Request { connection, engine, work, trigger, progress, .. } = request;
     let plan = plan(connection);
     if matches!(work, Work::Sync | Work::FullSync) {

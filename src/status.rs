@@ -22,7 +22,7 @@ const STARTING_AT_MOST: SignedDuration = SignedDuration::from_hours(1);
 /// In one word, how a connection stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Word {
+pub enum ConnectionState {
     /// It was never synced.
     New,
     /// Its last sync read everything, its credential works, and there are records.
@@ -51,47 +51,47 @@ pub enum Word {
     Disabled,
 }
 
-impl Word {
+impl ConnectionState {
     /// All words, each once.
-    pub const ALL: [Word; 13] = [
-        Word::New,
-        Word::Ok,
-        Word::Running,
-        Word::Waiting,
-        Word::Late,
-        Word::Partial,
-        Word::Held,
-        Word::Empty,
-        Word::Starting,
-        Word::Failing,
-        Word::Auth,
-        Word::Paused,
-        Word::Disabled,
+    pub const ALL: [ConnectionState; 13] = [
+        ConnectionState::New,
+        ConnectionState::Ok,
+        ConnectionState::Running,
+        ConnectionState::Waiting,
+        ConnectionState::Late,
+        ConnectionState::Partial,
+        ConnectionState::Held,
+        ConnectionState::Empty,
+        ConnectionState::Starting,
+        ConnectionState::Failing,
+        ConnectionState::Auth,
+        ConnectionState::Paused,
+        ConnectionState::Disabled,
     ];
 
     /// The word as commands, log and metrics show it.
     pub fn as_str(self) -> &'static str {
         match self {
-            Word::New => "new",
-            Word::Ok => "ok",
-            Word::Running => "running",
-            Word::Waiting => "waiting",
-            Word::Late => "late",
-            Word::Partial => "partial",
-            Word::Held => "held",
-            Word::Empty => "empty",
-            Word::Starting => "starting",
-            Word::Failing => "failing",
-            Word::Auth => "auth",
-            Word::Paused => "paused",
-            Word::Disabled => "disabled",
+            ConnectionState::New => "new",
+            ConnectionState::Ok => "ok",
+            ConnectionState::Running => "running",
+            ConnectionState::Waiting => "waiting",
+            ConnectionState::Late => "late",
+            ConnectionState::Partial => "partial",
+            ConnectionState::Held => "held",
+            ConnectionState::Empty => "empty",
+            ConnectionState::Starting => "starting",
+            ConnectionState::Failing => "failing",
+            ConnectionState::Auth => "auth",
+            ConnectionState::Paused => "paused",
+            ConnectionState::Disabled => "disabled",
         }
     }
 }
 
 /// How one kind of operation stands on a connection.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Line {
+pub struct OperationStatus {
     /// When the last one ended that read everything.
     pub last_success: Option<Timestamp>,
     /// How the last one ended.
@@ -125,7 +125,7 @@ pub struct ConnectionStatus {
     /// Text from the configuration that is shown beside the name.
     pub label: Option<String>,
     /// In one word.
-    pub status: Word,
+    pub status: ConnectionState,
     /// Since when it stands so.
     pub since: Option<Timestamp>,
     /// Why, where it is not well.
@@ -133,9 +133,9 @@ pub struct ConnectionStatus {
     /// What runs now.
     pub running: Option<RunningOperation>,
     /// The newest discovery, and the next one.
-    pub discover: Line,
+    pub discover: OperationStatus,
     /// The newest sync, and the next one.
-    pub sync: Line,
+    pub sync: OperationStatus,
     /// Product records by state.
     pub records: BTreeMap<String, i64>,
     /// Items of the last sync, as the vendor counts them.
@@ -153,8 +153,15 @@ pub struct ConnectionStatus {
 impl ConnectionStatus {
     /// Whether somebody should look at it.
     pub fn needs_attention(&self) -> bool {
-        matches!(self.status, Word::Late | Word::Partial | Word::Held | Word::Empty | Word::Failing | Word::Auth)
-            || self.held_closes + self.held_records > 0
+        matches!(
+            self.status,
+            ConnectionState::Late
+                | ConnectionState::Partial
+                | ConnectionState::Held
+                | ConnectionState::Empty
+                | ConnectionState::Failing
+                | ConnectionState::Auth
+        ) || self.held_closes + self.held_records > 0
     }
 }
 
@@ -188,7 +195,7 @@ pub fn read(store: &Store, config: &Config, now: Timestamp) -> store::Result<Vec
                 records: &records,
                 held: held_closes + held_records,
             };
-            let (status, since, reason) = word(connection, &known, now);
+            let (status, since, reason) = derive_state(connection, &known, now);
             Ok(ConnectionStatus {
                 connection: name.clone(),
                 connector: connection.entry.meta.id,
@@ -212,13 +219,17 @@ pub fn read(store: &Store, config: &Config, now: Timestamp) -> store::Result<Vec
 
 /// The whole in a few words: `24 ok, 1 failing, next 14:30`.
 pub fn summary(connections: &[ConnectionStatus]) -> String {
-    let mut words: BTreeMap<Word, usize> = BTreeMap::new();
+    let mut words: BTreeMap<ConnectionState, usize> = BTreeMap::new();
     for connection in connections {
         *words.entry(connection.status).or_default() += 1;
     }
     let mut parts: Vec<String> = words.iter().map(|(word, count)| format!("{count} {}", word.as_str())).collect();
-    let next =
-        connections.iter().filter(|one| one.status != Word::Paused).flat_map(|one| [one.discover.next, one.sync.next]).flatten().min();
+    let next = connections
+        .iter()
+        .filter(|one| one.status != ConnectionState::Paused)
+        .flat_map(|one| [one.discover.next, one.sync.next])
+        .flatten()
+        .min();
     if let Some(next) = next {
         parts.push(format!("next {}", next.to_zoned(jiff::tz::TimeZone::UTC).strftime("%H:%M UTC")));
     }
@@ -229,8 +240,8 @@ pub fn summary(connections: &[ConnectionStatus]) -> String {
 struct Known<'a> {
     standing: &'a ConnectionFlags,
     running: Option<&'a RunningOperation>,
-    discover: &'a Line,
-    sync: &'a Line,
+    discover: &'a OperationStatus,
+    sync: &'a OperationStatus,
     records: &'a BTreeMap<String, i64>,
     /// Closes and records that wait for an operator.
     held: i64,
@@ -238,16 +249,16 @@ struct Known<'a> {
 
 /// The word, since when, and why.
 // long: one rule after another: their order decides
-fn word(connection: &Connection, known: &Known<'_>, now: Timestamp) -> (Word, Option<Timestamp>, Option<String>) {
+fn derive_state(connection: &Connection, known: &Known<'_>, now: Timestamp) -> (ConnectionState, Option<Timestamp>, Option<String>) {
     let Known { standing, running, discover, sync, records, held } = known;
     if !connection.enabled {
-        return (Word::Disabled, None, None);
+        return (ConnectionState::Disabled, None, None);
     }
     if let Some(since) = standing.paused {
-        return (Word::Paused, Some(since), None);
+        return (ConnectionState::Paused, Some(since), None);
     }
     if let Some(running) = running {
-        let word = if running.waiting_until.is_some_and(|until| until > now) { Word::Waiting } else { Word::Running };
+        let word = if running.waiting_until.is_some_and(|until| until > now) { ConnectionState::Waiting } else { ConnectionState::Running };
         return (word, running.since, None);
     }
     let lines = [*sync, *discover];
@@ -259,7 +270,7 @@ fn word(connection: &Connection, known: &Known<'_>, now: Timestamp) -> (Word, Op
             Some(at) => format!("tried again from {at:.0} on"),
             None => "not tried again before it changes, or `tributary connections resume`".to_owned(),
         };
-        return (Word::Auth, Some(since), Some(error().map_or_else(|| again.clone(), |error| format!("{error}; {again}"))));
+        return (ConnectionState::Auth, Some(since), Some(error().map_or_else(|| again.clone(), |error| format!("{error}; {again}"))));
     }
     let of = |outcomes: &[&str], code: &str| {
         lines.into_iter().find(|line| {
@@ -268,40 +279,40 @@ fn word(connection: &Connection, known: &Known<'_>, now: Timestamp) -> (Word, Op
         })
     };
     if let Some(line) = lines.into_iter().find(|line| line.unreadable).or_else(|| of(&["failed"], error_code::CREDENTIAL_REFUSED)) {
-        return (Word::Auth, line.failing_since, line.error.clone());
+        return (ConnectionState::Auth, line.failing_since, line.error.clone());
     }
-    let starts = |line: &&Line| line.failing_since.is_none_or(|since| now.duration_since(since) < STARTING_AT_MOST);
+    let starts = |line: &&OperationStatus| line.failing_since.is_none_or(|since| now.duration_since(since) < STARTING_AT_MOST);
     if let Some(line) = of(&["failed", "partial"], error_code::NOT_READY).filter(starts) {
-        return (Word::Starting, line.failing_since.or(line.last_end), line.error.clone());
+        return (ConnectionState::Starting, line.failing_since.or(line.last_end), line.error.clone());
     }
     if let Some(line) = of(&["failed"], "") {
-        return (Word::Failing, line.failing_since, line.error.clone());
+        return (ConnectionState::Failing, line.failing_since, line.error.clone());
     }
     if let Some(line) = lines.into_iter().find(|line| line.overdue_seconds > GRACE.as_secs()) {
         let why =
             format!("overdue by {}: no process has started it since it was due", span(SignedDuration::from_secs(line.overdue_seconds)));
-        return (Word::Late, line.next, Some(why));
+        return (ConnectionState::Late, line.next, Some(why));
     }
     if let Some(line) = of(&["partial", "interrupted"], "") {
-        return (Word::Partial, line.last_end, line.error.clone());
+        return (ConnectionState::Partial, line.last_end, line.error.clone());
     }
     // Not after the outcome of the last operation: an operator may have approved meanwhile.
     if *held > 0 {
         let line = of(&["held"], "").unwrap_or(sync);
         let why = "more would be closed or lost at once than usual: look at the tool, then `tributary operations approve ID`";
-        return (Word::Held, line.last_end, Some(line.error.clone().unwrap_or_else(|| why.to_owned())));
+        return (ConnectionState::Held, line.last_end, Some(line.error.clone().unwrap_or_else(|| why.to_owned())));
     }
     if sync.last_end.is_none() {
-        return (Word::New, None, None);
+        return (ConnectionState::New, None, None);
     }
     if records.iter().all(|(state, count)| state == "missing" || *count == 0) {
         let why = "the tool lists no record: look whether the credential may see them (`tributary check`)";
-        return (Word::Empty, discover.last_end.or(sync.last_end), Some(why.to_owned()));
+        return (ConnectionState::Empty, discover.last_end.or(sync.last_end), Some(why.to_owned()));
     }
-    (Word::Ok, sync.last_end, None)
+    (ConnectionState::Ok, sync.last_end, None)
 }
 
-fn line(reader: &Reader, connection: &Connection, kind: OperationKind, due: &[DueRow], now: Timestamp) -> store::Result<Line> {
+fn line(reader: &Reader, connection: &Connection, kind: OperationKind, due: &[DueRow], now: Timestamp) -> store::Result<OperationStatus> {
     let name = &connection.name;
     let next = due.iter().find(|row| row.connection == *name && row.kind == kind);
     let next = next.map(|row| connection.schedule(kind).believed(&connection.timezone, row.due, now));
@@ -309,13 +320,13 @@ fn line(reader: &Reader, connection: &Connection, kind: OperationKind, due: &[Du
     // A time in the future was stored while the clock was wrong.
     let past = |at: Option<Timestamp>| at.map(|at| at.min(now));
     let failures = reader.failures(name, kind)?;
-    let mut line = Line {
+    let mut line = OperationStatus {
         next,
         overdue_seconds,
         last_success: reader.last_success(name, kind, now)?,
         failures: failures.count,
         failing_since: past(failures.since),
-        ..Line::default()
+        ..OperationStatus::default()
     };
     if let Some(ended) = reader.last_ended(name, kind)? {
         line.error = ended.error;

@@ -55,9 +55,9 @@ pub(crate) use file::{make_folder, real};
 pub(crate) use lease::is_alive;
 pub use lease::{Lease, check_connectors};
 pub use mapping::{RecordAction, RecordChange, RecordFilter};
-pub use merge::{Delivered, ImportPolicy, PageCommit, Stored};
+pub use merge::{Delivered, ImportPolicy, PageCommit, StoredPage};
 pub use names::{Named, RECORD_STATES, is_there};
-pub use operations::{Kind as OperationKind, Outcome, Trigger};
+pub use operations::{OperationKind, Outcome, Trigger};
 pub use passes::{Pass, PassEnd, ScopeRow};
 pub use read::{EndedOperation, Failures, FindingCount, LastSync, Reader, RunningOperation, Table, Waiting};
 pub use records::Discovered;
@@ -126,7 +126,7 @@ pub enum Error {
     #[error(
         "another operation is running on this connection, started by {0}: wait for it, or stop it with `tributary operations cancel ID`"
     )]
-    Busy(String),
+    LeaseHeld(String),
     /// What is stored under a connection's name came from another connector.
     #[error(
         "what is stored under the name `{connection}` came from the connector `{stored}`, and would be taken for that of `{configured}`: \
@@ -185,7 +185,7 @@ impl Error {
     }
 
     /// Whether the same may work a little later.
-    pub(crate) fn passes(&self) -> bool {
+    pub(crate) fn is_transient(&self) -> bool {
         matches!(self, Error::Full(_) | Error::Locked)
     }
 
@@ -334,7 +334,7 @@ impl Store {
     {
         self.ask(|writer| {
             let done = writer.transaction(|tx, _| run(tx));
-            if done.as_ref().is_err_and(Error::passes) {
+            if done.as_ref().is_err_and(Error::is_transient) {
                 writer.deferred.push(Box::new(move |tx| run(tx).map(drop)));
             }
             done
@@ -373,7 +373,7 @@ impl Writer {
     fn transaction<T>(&mut self, run: impl FnOnce(&Transaction<'_>, &mut merge::TextCache) -> Result<T>) -> Result<T> {
         while let Some(deferred) = self.deferred.pop() {
             match self.attempt(|tx, _| deferred(tx)) {
-                Err(error) if error.passes() => {
+                Err(error) if error.is_transient() => {
                     self.deferred.push(deferred);
                     return Err(error);
                 }
@@ -416,7 +416,7 @@ fn open(path: &Path, access: OpenFlags) -> Result<Connection> {
     let connection =
         Connection::open_with_flags(path, flags).map_err(|error| Error::Open { path: path.to_owned(), reason: error.to_string() })?;
     let setup = || -> rusqlite::Result<()> {
-        connection.busy_timeout(disk::PATIENCE)?;
+        connection.busy_timeout(disk::BUSY_TIMEOUT)?;
         // Only of a new file. A row with its raw item is about 2 kB: larger pages take a fifth off the time of an insert.
         connection.pragma_update(None, "page_size", 8192)?;
         connection.set_prepared_statement_cache_capacity(64);

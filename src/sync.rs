@@ -19,7 +19,7 @@ use std::{
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
-use tributary_connectors::{Source, model::Severity};
+use tributary_connectors::{DynConnector, model::Severity};
 use uuid::Uuid;
 
 use crate::{
@@ -30,9 +30,9 @@ use context::Run;
 pub use progress::{Progress, Snapshot};
 
 /// How often the holder of a lease shows that it lives.
-const BEAT: Duration = Duration::from_secs(15);
+const LEASE_HEARTBEAT: Duration = Duration::from_secs(15);
 /// How often it looks whether somebody asked to stop the operation.
-const GLANCE: Duration = Duration::from_secs(2);
+const CANCEL_POLL: Duration = Duration::from_secs(2);
 
 /// Why an operation did not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -184,7 +184,13 @@ impl Engine {
     ///
     /// # Errors
     /// When the connection is busy or the store fails; what the vendor does wrong is in the report.
-    pub async fn discover(&self, source: &Arc<dyn Source>, plan: &Plan, trigger: Trigger, progress: &Progress) -> Result<Report, Error> {
+    pub async fn discover(
+        &self,
+        source: &Arc<dyn DynConnector>,
+        plan: &Plan,
+        trigger: Trigger,
+        progress: &Progress,
+    ) -> Result<Report, Error> {
         let this = self.for_one();
         let lease = this.store.lease(&plan.connection, plan.meta.id).await?;
         let work = this.operation(source, plan, &lease, OperationKind::Discover, trigger, false, progress);
@@ -199,7 +205,7 @@ impl Engine {
     /// As [`Engine::discover`].
     pub async fn sync(
         &self,
-        source: &Arc<dyn Source>,
+        source: &Arc<dyn DynConnector>,
         plan: &Plan,
         trigger: Trigger,
         full: bool,
@@ -246,7 +252,7 @@ impl Engine {
         progress: &Progress,
         work: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
-        let (mut beat, mut glance) = (tokio::time::interval(BEAT), tokio::time::interval(GLANCE));
+        let (mut beat, mut glance) = (tokio::time::interval(LEASE_HEARTBEAT), tokio::time::interval(CANCEL_POLL));
         let mut shown = None;
         let mut work = std::pin::pin!(work);
         loop {
@@ -271,7 +277,7 @@ impl Engine {
     async fn keep(&self, lease: &Lease, waiting_until: Option<Timestamp>) -> Result<(), Error> {
         match self.store.keep_lease(lease, waiting_until).await {
             // The work itself meets it too, and says what became of it.
-            Err(error) if error.passes() => tracing::warn!(%error, "the lease could not be extended"),
+            Err(error) if error.is_transient() => tracing::warn!(%error, "the lease could not be extended"),
             kept => kept?,
         }
         Ok(())
@@ -280,7 +286,7 @@ impl Engine {
     #[expect(clippy::too_many_arguments, reason = "one private function; each argument is of its own type")]
     async fn operation(
         &self,
-        source: &Arc<dyn Source>,
+        source: &Arc<dyn DynConnector>,
         plan: &Plan,
         lease: &Lease,
         kind: OperationKind,
@@ -326,7 +332,7 @@ impl Engine {
         let error = report.errors.first().map(|(_, error)| (error.code(), clip::clip(&error.to_string(), detail::LONGEST_ERROR)));
         report.counts = match self.store.end_operation(operation, report.outcome, error, detail, report.vendor_total).await {
             // It is written as soon as something can be; until then the pages that were stored are what is known.
-            Err(error) if error.passes() => progress.look().counts,
+            Err(error) if error.is_transient() => progress.look().counts,
             counts => counts?,
         };
         report.took = clock.elapsed();

@@ -15,7 +15,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use common::{Bench, SIZE, assert_outcome};
+use common::{SIZE, TestApp, assert_outcome};
 use tributary::{clock, store::Outcome};
 use tributary_simulator::{Change, Fault, start};
 
@@ -57,11 +57,11 @@ async fn a_clock_that_jumps_in_a_discover_makes_no_record_missing() {
             }
         });
         assert_eq!(world.discover().await.outcome, Outcome::Success);
-        assert_eq!(world.number("select count(*) from records where state = 'good'"), 3, "{jump} s");
+        assert_eq!(world.query_i64("select count(*) from records where state = 'good'"), 3, "{jump} s");
         // And what is not listed is Missing, whatever the clock says now.
         world.tool.answers(|_, _| all(vec![record(0)]));
         world.discover().await;
-        assert_eq!(world.number("select count(*) from records where state = 'missing'"), 2, "{jump} s");
+        assert_eq!(world.query_i64("select count(*) from records where state = 'missing'"), 2, "{jump} s");
         clock::shift(0);
     }
 }
@@ -103,19 +103,19 @@ async fn a_cursor_of_a_wrong_clock_is_not_kept_alive_by_it() {
 }
 
 #[cfg(feature = "aws")]
-async fn changes() -> Bench {
-    let bench = Bench::new(start(tributary_simulator::aws_security_hub::AwsSecurityHub::new(SIZE), 0).await.unwrap());
+async fn changes() -> TestApp {
+    let bench = TestApp::new(start(tributary_simulator::aws_security_hub::AwsSecurityHub::new(SIZE), 0).await.unwrap());
     bench.configure("import_closed = true");
     bench
 }
 
 /// What is open in the tool is open here, and nothing else is.
 #[cfg(feature = "aws")]
-fn assert_open(bench: &Bench) {
+fn assert_open(bench: &TestApp) {
     let open = |of: &tributary_simulator::Oracle| -> std::collections::BTreeSet<String> {
         of.findings.iter().filter(|(_, truth)| truth.state == "open").map(|(key, _)| key.clone()).collect()
     };
-    let (stored, told) = (open(&bench.stored()), open(&bench.tool.vendor.oracle()));
+    let (stored, told) = (open(&bench.snapshot()), open(&bench.tool.vendor.oracle()));
     let wrong: Vec<_> = stored.symmetric_difference(&told).collect();
     assert!(wrong.is_empty() && !told.is_empty(), "{wrong:?}");
 }
@@ -139,7 +139,7 @@ async fn a_full_pass_of_a_wrong_clock_does_not_keep_the_next_one_away() {
 async fn a_vendors_clock_that_is_far_ahead_loses_no_change() {
     let _clock = Clock::take().await;
     let bench = changes().await;
-    let ahead = || bench.number("select coalesce(max(watermark), 0) from scopes") - clock::now().as_microsecond();
+    let ahead = || bench.query_i64("select coalesce(max(watermark), 0) from scopes") - clock::now().as_microsecond();
     bench.tool.faults.add("", 0, usize::MAX, Fault::Clock(30 * DAY));
     let report = bench.sync(false).await;
     assert_outcome(&report, Outcome::Success);
@@ -177,6 +177,6 @@ async fn a_watermark_of_a_wrong_clock_is_not_believed() {
     bench.discover().await;
     assert_outcome(&bench.sync(false).await, Outcome::Success);
     assert_open(&bench);
-    let ahead = bench.number("select max(watermark) from scopes") - clock::now().as_microsecond();
+    let ahead = bench.query_i64("select max(watermark) from scopes") - clock::now().as_microsecond();
     assert!(ahead <= HOUR * 1_000_000, "{ahead} µs");
 }

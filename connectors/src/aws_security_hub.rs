@@ -122,18 +122,18 @@ impl Connector for AwsSecurityHub {
     type Settings = Settings;
     type Cursor = Cursor;
 
-    fn open(settings: Settings, link: Link) -> Result<Self> {
+    fn open(settings: Settings, link: Endpoint) -> Result<Self> {
         let Settings { access_key, secret_key, session_token, role_arn, external_id, region } = settings;
         let keys = Keys { access_key, secret_key, session_token, role_arn, external_id };
         let aws = Aws::open("securityhub", &Self::META, link, keys, region.as_deref())?;
         Ok(AwsSecurityHub { client: Client::new(aws.config()), aws })
     }
 
-    async fn scopes(&self, _: &Cx, job: Job<'_>) -> Result<Vec<Scope>> {
+    async fn scopes(&self, _: &Context, job: Job<'_>) -> Result<Vec<Scope>> {
         Ok(vec![Scope::account(if matches!(job, Job::Discover) { "records" } else { "findings" })])
     }
 
-    async fn page(&self, cx: &Cx, ask: Ask<'_, Cursor>) -> Result<Page<Cursor>> {
+    async fn page(&self, cx: &Context, ask: PageRequest<'_, Cursor>) -> Result<Page<Cursor>> {
         let walk = match ask.cursor {
             Cursor::Start if ask.scope.list == "records" => return self.places(cx).await,
             Cursor::Seek(seek) => return self.seek(cx, seek).await,
@@ -184,13 +184,13 @@ impl Connector for AwsSecurityHub {
         ))
     }
 
-    async fn check(&self, cx: &Cx) -> Result<Checked> {
-        let mut checked = Checked::default();
+    async fn check(&self, cx: &Context) -> Result<CheckReport> {
+        let mut checked = CheckReport::default();
         let account = self.account(cx).await?;
         checked.facts.push(format!("Security Hub CSPM of account {account} in {}", self.aws.region()));
         match self.aggregation(cx).await? {
             Aggregation::Of(aggregator) if aggregator.region == self.aws.region() => {
-                checked.facts.push(format!("home region of an aggregation ({})", text::line(&aggregator.mode)));
+                checked.facts.push(format!("home region of an aggregation ({})", text::single_line(&aggregator.mode)));
             }
             Aggregation::Of(aggregator) => checked.warnings.push(self.not_home(&aggregator)),
             Aggregation::None => checked.facts.push("no cross-region aggregation".into()),
@@ -206,7 +206,7 @@ impl Connector for AwsSecurityHub {
 
 impl AwsSecurityHub {
     /// One page of findings, oldest change first: what changes while it is listed comes again at its end.
-    async fn findings(&self, cx: &Cx, filters: Filters, most: i32, token: Option<&str>) -> Result<Listed> {
+    async fn findings(&self, cx: &Context, filters: Filters, most: i32, token: Option<&str>) -> Result<Listed> {
         let doing = "reading POST /findings";
         let sent = self.aws.send(cx, doing, |tap| {
             let order = SortCriterion::builder().field("UpdatedAt").sort_order(SortOrder::Ascending).build();
@@ -215,7 +215,7 @@ impl AwsSecurityHub {
         });
         sent.await.map_err(|error| match error.kind {
             // The same question without its token was answered before.
-            Kind::Refused { status: 400, .. } if token.is_some() => Error::new(doing, Kind::CursorExpired),
+            ErrorKind::Refused { status: 400, .. } if token.is_some() => Error::new(doing, ErrorKind::CursorExpired),
             _ => self.advised(error, "securityhub:GetFindings"),
         })
     }
@@ -223,15 +223,15 @@ impl AwsSecurityHub {
     fn advised(&self, error: Error, permission: &str) -> Error {
         let region = self.aws.region();
         match &error.kind {
-            Kind::Forbidden(told) if told.to_string().contains("InvalidAccessException") => error.with_hint(format!(
+            ErrorKind::Forbidden(told) if told.to_string().contains("InvalidAccessException") => error.with_hint(format!(
                 "enable Security Hub CSPM in {region} for this account, or set `location` to a region where it is; AWS also says so when \
                  {permission} is missing"
             )),
-            Kind::Forbidden(_) if error.hint().is_some_and(|hint| hint.contains("sts:AssumeRole")) => error,
-            Kind::Forbidden(_) => {
+            ErrorKind::Forbidden(_) if error.hint().is_some_and(|hint| hint.contains("sts:AssumeRole")) => error,
+            ErrorKind::Forbidden(_) => {
                 error.with_hint(format!("allow {permission}: the managed policy AWSSecurityHubReadOnlyAccess holds all that is needed"))
             }
-            Kind::Refused { status: 404, .. } => error.with_hint(format!(
+            ErrorKind::Refused { status: 404, .. } => error.with_hint(format!(
                 "check that {} is an endpoint of Security Hub and that Security Hub CSPM is enabled in {region}",
                 self.aws.location()
             )),

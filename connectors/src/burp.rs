@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::OnceCell;
 
 use self::{
-    finding::{Around, Issue, Known, Places, Types, finding},
+    finding::{Issue, Known, PageContext, Places, Types, finding},
     scan::Scan,
     site::{Node, Site, Tree, record},
 };
@@ -99,18 +99,18 @@ impl Connector for Burp {
     type Settings = Settings;
     type Cursor = Cursor;
 
-    fn open(settings: Settings, mut link: Link) -> Result<Self> {
+    fn open(settings: Settings, mut link: Endpoint) -> Result<Self> {
         link.location = link.location.before(&["graphql", "api", "api-internal"]);
         let http = link.http(&Self::META, Auth::Header("authorization", settings.secret.clone()))?;
         Ok(Burp { http, settings, fields: OnceCell::new() })
     }
 
-    async fn scopes(&self, _: &Cx, job: Job<'_>) -> Result<Vec<Scope>> {
+    async fn scopes(&self, _: &Context, job: Job<'_>) -> Result<Vec<Scope>> {
         Ok(Scope::by_record(job, "sites", "issues"))
     }
 
-    async fn page(&self, cx: &Cx, ask: Ask<'_, Cursor>) -> Result<Page<Cursor>> {
-        let Ask { scope, mark, cursor, .. } = ask;
+    async fn page(&self, cx: &Context, ask: PageRequest<'_, Cursor>) -> Result<Page<Cursor>> {
+        let PageRequest { scope, mark, cursor, .. } = ask;
         match cursor {
             Cursor::Start if scope.list == "sites" => self.sites(cx).await,
             Cursor::Start => match self.latest_scan(cx, &scope.key).await? {
@@ -131,9 +131,9 @@ impl Connector for Burp {
         }
     }
 
-    async fn check(&self, cx: &Cx) -> Result<Checked> {
+    async fn check(&self, cx: &Context) -> Result<CheckReport> {
         let tree = self.tree(cx).await?;
-        let mut checked = Checked { facts: vec![format!("{} sites visible", tree.keys().count())], warnings: Vec::new() };
+        let mut checked = CheckReport { facts: vec![format!("{} sites visible", tree.keys().count())], warnings: Vec::new() };
         if !self.fields(cx).await?.has("Issue", "fingerprint") {
             checked.facts.push("an older schema: no fingerprints, no accepted risks".into());
         }
@@ -151,17 +151,17 @@ impl Connector for Burp {
 impl Burp {
     async fn ask<Q: GraphQLQuery<Variables: Send + Sync>, T: DeserializeOwned>(
         &self,
-        cx: &Cx,
+        cx: &Context,
         variables: Q::Variables,
     ) -> Result<Option<T>> {
         let operation = Operation::fitting(Q::build_query(variables), self.fields(cx).await?);
-        graphql::send(&self.http, cx, ROUTE, &operation).await.map_err(|error| advise(error, operation.name()))
+        graphql::send(&self.http, cx, ROUTE, &operation).await.map_err(|error| with_hint(error, operation.name()))
     }
 
-    async fn fields(&self, cx: &Cx) -> Result<&Fields> {
+    async fn fields(&self, cx: &Context) -> Result<&Fields> {
         let introspect = || async {
             let types = ["Query", "SiteTree", "Site", "Scan", "Issue"];
-            let fields = graphql::introspect(&self.http, cx, ROUTE, &types).await.map_err(|error| advise(error, "SiteTree"))?;
+            let fields = graphql::introspect(&self.http, cx, ROUTE, &types).await.map_err(|error| with_hint(error, "SiteTree"))?;
             Ok(fields.unwrap_or_else(|| Fields::known(&[("Issue", "display_confidence")])))
         };
         let fields = self.fields.get_or_try_init(introspect).await?;
@@ -171,14 +171,14 @@ impl Burp {
         Ok(fields)
     }
 
-    async fn tree(&self, cx: &Cx) -> Result<Tree> {
+    async fn tree(&self, cx: &Context) -> Result<Tree> {
         self.ask::<SiteTree, Tree>(cx, site_tree::Variables).await?.ok_or_else(|| {
-            let why = Kind::Forbidden(Excerpt::new("the server answers no site tree"));
-            advise(Error::new("reading the site tree", why), "SiteTree")
+            let why = ErrorKind::Forbidden(Excerpt::new("the server answers no site tree"));
+            with_hint(Error::new("reading the site tree", why), "SiteTree")
         })
     }
 
-    async fn sites(&self, cx: &Cx) -> Result<Page<Cursor>> {
+    async fn sites(&self, cx: &Context) -> Result<Page<Cursor>> {
         let tree = self.tree(cx).await?;
         let folders = tree.folders();
         let mut read = Decoded::default();
@@ -191,21 +191,21 @@ impl Burp {
 
     /// A site whose scans retention deleted is answered like one that was deleted itself, or that the key may no longer see. None of
     /// this says anything of its issues; where the site is not there either, the records are listed again.
-    async fn without_scan(&self, cx: &Cx, scope: &Scope, mark: Option<&str>) -> Result<Page<Cursor>> {
+    async fn without_scan(&self, cx: &Context, scope: &Scope, mark: Option<&str>) -> Result<Page<Cursor>> {
         let tree = self.tree(cx).await?;
         if tree.lists(&scope.key) {
             return Ok(Page::empty(Next::Done(Coverage::Delta, mark.map(Into::into))));
         }
         let doing = "reading the newest scan of a site";
         if tree.keys().next().is_none() {
-            let why = Kind::Forbidden(Excerpt::new("no site is visible any more"));
+            let why = ErrorKind::Forbidden(Excerpt::new("no site is visible any more"));
             return Err(Error::new(doing, why).with_hint("give the API user's role access to its sites again"));
         }
-        let why = Kind::Refused { status: 404, body: Excerpt::new("the site and its scans are no longer visible") };
+        let why = ErrorKind::Refused { status: 404, body: Excerpt::new("the site and its scans are no longer visible") };
         Err(Error::new(doing, why).with_hint("if the site was not deleted, give the API user's role access to it again"))
     }
 
-    async fn latest_scan(&self, cx: &Cx, target: &str) -> Result<Option<Scan>> {
+    async fn latest_scan(&self, cx: &Context, target: &str) -> Result<Option<Scan>> {
         let wanted = target.to_owned();
         let target = wanted.clone();
         let scans: Option<Vec<Scan>> = if self.fields(cx).await?.has("Query", "scans.scan_target_id") {
@@ -218,7 +218,10 @@ impl Burp {
             // The one that was asked for may be anywhere in the list of all scans of all sites.
             cx.filter_ignored("scan_target_id, scan_status");
             let reason = "a scan of another site, or one that did not succeed";
-            return Err(Error::new("reading the newest scan of a site", Kind::Shape { path: "scans".into(), reason: reason.into() }));
+            return Err(Error::new(
+                "reading the newest scan of a site",
+                ErrorKind::UnexpectedBody { path: "scans".into(), reason: reason.into() },
+            ));
         }
         Ok(scan)
     }
@@ -226,7 +229,7 @@ impl Burp {
     /// A page of issues. Places are known when there are several pages; the only page tells its own.
     async fn issues(
         &self,
-        cx: &Cx,
+        cx: &Context,
         scope: &Scope,
         mark: Option<&str>,
         scan: Scan,
@@ -247,7 +250,7 @@ impl Burp {
             }
         };
         let types = Types::read(issue_type_groups.unwrap_or_default(), cx);
-        let around = Around { site: &scope.key, types: &types, places: &places, scan_end: scan.end_time.as_deref() };
+        let around = PageContext { site: &scope.key, types: &types, places: &places, scan_end: scan.end_time.as_deref() };
         let read = items(
             issues,
             Self::META.cut,
@@ -261,18 +264,18 @@ impl Burp {
     }
 }
 
-fn advise(error: Error, operation: &str) -> Error {
+fn with_hint(error: Error, operation: &str) -> Error {
     match (&error.kind, operation) {
-        (Kind::Forbidden(_), "SiteTree") => error.with_hint("give the API user a role that can view sites"),
-        (Kind::Forbidden(_), _) => error.with_hint("give the API user a role that can view scan results, for all its sites"),
-        (Kind::Elsewhere(_), _) => error.with_hint("`location` has to be the address at which the web interface opens, with its port"),
+        (ErrorKind::Forbidden(_), "SiteTree") => error.with_hint("give the API user a role that can view sites"),
+        (ErrorKind::Forbidden(_), _) => error.with_hint("give the API user a role that can view scan results, for all its sites"),
+        (ErrorKind::NotAnApi(_), _) => error.with_hint("`location` has to be the address at which the web interface opens, with its port"),
         _ => error,
     }
 }
 
 /// The scan is gone: the site is read from the start.
 fn deleted() -> Error {
-    Error::new("reading a scan", Kind::CursorExpired)
+    Error::new("reading a scan", ErrorKind::CursorExpired)
         .with_hint("the scan was deleted while it was read, or the API user may not view scan results")
 }
 

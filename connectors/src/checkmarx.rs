@@ -18,7 +18,7 @@ mod wire;
 use std::time::Duration;
 
 use self::{
-    finding::{Around, finding},
+    finding::{PageContext, finding},
     home::{Claims, Home, REGIONS},
     place::Place,
     scans::{Reading, Taken},
@@ -100,7 +100,7 @@ impl Connector for Checkmarx {
     type Settings = Settings;
     type Cursor = Cursor;
 
-    fn open(settings: Settings, mut link: Link) -> Result<Self> {
+    fn open(settings: Settings, mut link: Endpoint) -> Result<Self> {
         let Settings { tenant, secret, client_id, client_secret, iam_url, branch } = settings;
         let claims = secret.as_ref().and_then(|key| Claims::of(key.expose()));
         let home = Home::find(&link.location, &tenant, iam_url.as_deref(), claims.as_ref(), &link.options)?;
@@ -118,7 +118,7 @@ impl Connector for Checkmarx {
         Ok(Checkmarx { http: link.http(&Self::META, auth)?, home, branch, applications, projects })
     }
 
-    async fn scopes(&self, cx: &Cx, job: Job<'_>) -> Result<Vec<Scope>> {
+    async fn scopes(&self, cx: &Context, job: Job<'_>) -> Result<Vec<Scope>> {
         if let Some(note) = &self.home.note {
             cx.warn(note);
         }
@@ -129,8 +129,8 @@ impl Connector for Checkmarx {
         let visible: Vec<Project> = self.everything(cx, "/api/projects", "view-projects").await?;
         // A credential that lost its role or its groups is answered with empty lists.
         if visible.is_empty() && !records.is_empty() {
-            let what = Kind::Forbidden(Excerpt::new("not one project is visible, and there were some"));
-            return Err(self.told(Error::new("reading GET /api/projects", what), "view-projects"));
+            let what = ErrorKind::Forbidden(Excerpt::new("not one project is visible, and there were some"));
+            return Err(self.with_hint(Error::new("reading GET /api/projects", what), "view-projects"));
         }
         for project in visible {
             let key = project.id.clone();
@@ -140,7 +140,7 @@ impl Connector for Checkmarx {
         Ok(records.iter().map(|record| Scope::of("findings", record)).collect())
     }
 
-    async fn page(&self, cx: &Cx, ask: Ask<'_, Cursor>) -> Result<Page<Cursor>> {
+    async fn page(&self, cx: &Context, ask: PageRequest<'_, Cursor>) -> Result<Page<Cursor>> {
         if ask.scope.list == "projects" {
             return self.project_page(cx, ask.cursor).await;
         }
@@ -157,7 +157,7 @@ impl Connector for Checkmarx {
         let sent = request.query("scan-id", Some(&reading.scan.scan)).query("sort", Some("-severity")).send::<Listing>(cx).await;
         let listing = match sent {
             Ok(answer) => answer.body,
-            Err(error) if reading.old && matches!(error.kind, Kind::Refused { status: 404, .. }) => {
+            Err(error) if reading.old && matches!(error.kind, ErrorKind::Refused { status: 404, .. }) => {
                 if reading.failing {
                     cursor.lacking = Some("the last scan in which an engine completed was deleted, and it fails since".to_owned());
                 } else {
@@ -165,7 +165,7 @@ impl Connector for Checkmarx {
                 }
                 return Ok(Page::empty(cursor.after_scan(cx, ask.mark)));
             }
-            Err(error) => return Err(self.told(error, "view-results")),
+            Err(error) => return Err(self.with_hint(error, "view-results")),
         };
         let (total, rows) = (listing.declared(), listing.rows.unwrap_or_default());
         let count = rows.len() as u64;
@@ -173,7 +173,7 @@ impl Connector for Checkmarx {
         let url = self.project_url(&project.id);
         let applications = self.names(&project).await;
         let branch = reading.scan.branch.as_deref();
-        let around = Around { cx, project: &project.id, branch, applications: &applications, url: &url };
+        let around = PageContext { cx, project: &project.id, branch, applications: &applications, url: &url };
         let read = items(kept, Self::META.cut, |wire| finding(wire, &around), |key: Key| key.key(&project.id));
         let (next, rows) = cursor.place.after(&keys, count, total, RESULTS).ok_or_else(|| repeated("/api/results"))?;
         let next = match next {
@@ -188,11 +188,11 @@ impl Connector for Checkmarx {
         Ok(Page::new(read, None, next))
     }
 
-    async fn check(&self, cx: &Cx) -> Result<Checked> {
-        let mut checked = Checked::default();
+    async fn check(&self, cx: &Context) -> Result<CheckReport> {
+        let mut checked = CheckReport::default();
         checked.warnings.extend(self.home.note.clone());
         let one = |route| self.list(route, 0, 1);
-        let projects = one("/api/projects").send::<Listing>(cx).await.map_err(|error| self.told(error, "view-projects"))?.body;
+        let projects = one("/api/projects").send::<Listing>(cx).await.map_err(|error| self.with_hint(error, "view-projects"))?.body;
         checked.facts.push(format!("tenant {} at {}", self.home.tenant, self.home.iam));
         checked.facts.push(format!("{} projects visible", projects.declared()));
         if let Err(error) = one("/api/applications").send::<Listing>(cx).await {
@@ -209,7 +209,11 @@ impl Connector for Checkmarx {
             checked.warnings.push(format!("project {} has no completed scan, so reading results was not tried", project.title()));
             return Ok(checked);
         };
-        one("/api/results").query("scan-id", Some(&scan.id)).send::<Listing>(cx).await.map_err(|error| self.told(error, "view-results"))?;
+        one("/api/results")
+            .query("scan-id", Some(&scan.id))
+            .send::<Listing>(cx)
+            .await
+            .map_err(|error| self.with_hint(error, "view-results"))?;
         Ok(checked)
     }
 }
@@ -221,33 +225,35 @@ impl Checkmarx {
     }
 
     /// An error with what cures it here.
-    fn told(&self, error: Error, role: &str) -> Error {
+    fn with_hint(&self, error: Error, role: &str) -> Error {
         let Home { tenant, iam, .. } = &self.home;
         let token = &*error.doing == oauth::FETCHING;
         let told = error.kind.to_string();
         let hint = match &error.kind {
-            Kind::Refused { status: 404, .. } if token => format!(
+            ErrorKind::Refused { status: 404, .. } if token => format!(
                 "there is no tenant `{tenant}` at {iam}: check `tenant` (the log-in page shows it), and the region in `location`: {REGIONS}"
             ),
-            Kind::Unauthorized(_) if token && told.contains("invalid_grant") => format!(
+            ErrorKind::Unauthorized(_) if token && told.contains("invalid_grant") => format!(
                 "{iam} does not accept the API key for tenant `{tenant}`: it is wrong, expired or revoked (all API keys of a tenant become \
                  invalid when its licence changes); make a new one under Identity and Access Management > API Keys"
             ),
-            Kind::Unauthorized(_) if token => {
+            ErrorKind::Unauthorized(_) if token => {
                 format!("{iam} does not accept the credential for tenant `{tenant}`: check `client_id` and `client_secret`, or the API key")
             }
-            Kind::Elsewhere(_) | Kind::Redirect(_) if token => {
+            ErrorKind::NotAnApi(_) | ErrorKind::Redirect(_) if token => {
                 format!("{iam} is not the IAM host of tenant `{tenant}`: set `location` to its region ({REGIONS}), or give `iam_url`")
             }
-            Kind::Unauthorized(_) => format!(
+            ErrorKind::Unauthorized(_) => format!(
                 "{} refuses a token that {iam} has just given: `location` and tenant are of different regions ({REGIONS}), or the tenant's \
                  list of allowed IP addresses lacks this machine's",
                 self.home.api
             ),
-            Kind::Forbidden(_) => format!(
+            ErrorKind::Forbidden(_) => format!(
                 "give the account of the API key, or the OAuth client, the role {role} (ast-viewer holds all that are needed), and the groups of the projects"
             ),
-            Kind::Elsewhere(_) | Kind::Redirect(_) => format!("`location` has to be the API address of the tenant's region: {REGIONS}"),
+            ErrorKind::NotAnApi(_) | ErrorKind::Redirect(_) => {
+                format!("`location` has to be the API address of the tenant's region: {REGIONS}")
+            }
             _ => return error,
         };
         error.with_hint(hint)
@@ -255,5 +261,5 @@ impl Checkmarx {
 }
 
 fn repeated(route: &str) -> Error {
-    Error::new(["reading GET ", route].concat(), Kind::PagingLoop)
+    Error::new(["reading GET ", route].concat(), ErrorKind::PagingLoop)
 }

@@ -16,8 +16,8 @@ use schemars::{JsonSchema, Schema};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    Error, Kind, Result,
-    kit::{Cx, Decoded, Link, retain},
+    Error, ErrorKind, Result,
+    kit::{Context, Decoded, Endpoint, keep_members},
     model::{Asset, Finding, Record},
 };
 
@@ -33,25 +33,25 @@ pub trait Connector: Send + Sync + Sized + 'static {
     /// Builds the connector. No I/O.
     ///
     /// # Errors
-    /// `Kind::Settings` when the settings cannot work together.
-    fn open(settings: Self::Settings, link: Link) -> Result<Self>;
+    /// `ErrorKind::Settings` when the settings cannot work together.
+    fn open(settings: Self::Settings, link: Endpoint) -> Result<Self>;
 
     /// The lists that a job reads. Mostly no I/O.
     ///
     /// # Errors
     /// When the vendor has to be asked and does not answer.
-    fn scopes(&self, cx: &Cx, job: Job<'_>) -> impl Future<Output = Result<Vec<Scope>>> + Send;
+    fn scopes(&self, cx: &Context, job: Job<'_>) -> impl Future<Output = Result<Vec<Scope>>> + Send;
 
     /// One page: what stands at the cursor, and the cursor after it.
     ///
     /// # Errors
     /// When the page could not be read; the engine decides what follows from the kind.
-    fn page(&self, cx: &Cx, ask: Ask<'_, Self::Cursor>) -> impl Future<Output = Result<Page<Self::Cursor>>> + Send;
+    fn page(&self, cx: &Context, ask: PageRequest<'_, Self::Cursor>) -> impl Future<Output = Result<Page<Self::Cursor>>> + Send;
 
     /// Why the tool is not up yet (it starts, it migrates its database), as the tool itself says; `None` when it is, or does not
     /// tell. Asked when it refused the credential, did not know a route, or failed (5xx) to the last attempt: a tool that is
     /// starting, or the proxy in front of it, does all three to a good request.
-    fn not_ready(&self, _: &Cx) -> impl Future<Output = Option<Box<str>>> + Send {
+    fn not_ready(&self, _: &Context) -> impl Future<Output = Option<Box<str>>> + Send {
         std::future::ready(None)
     }
 
@@ -59,7 +59,7 @@ pub trait Connector: Send + Sync + Sized + 'static {
     ///
     /// # Errors
     /// The first step that failed, with the cure as its hint.
-    fn check(&self, cx: &Cx) -> impl Future<Output = Result<Checked>> + Send;
+    fn check(&self, cx: &Context) -> impl Future<Output = Result<CheckReport>> + Send;
 }
 
 /// What a connector says of itself.
@@ -188,7 +188,7 @@ impl Scope {
 }
 
 /// The request for one page.
-pub struct Ask<'a, C> {
+pub struct PageRequest<'a, C> {
     /// The list to read.
     pub scope: &'a Scope,
     /// Read what changed since then; `None` when no pass was ever completed, or the vendor cannot tell.
@@ -200,7 +200,7 @@ pub struct Ask<'a, C> {
     /// Where the walk stands.
     pub cursor: C,
     /// What the store already holds of this scope.
-    pub stored: &'a dyn Stored,
+    pub stored: &'a dyn StoredKeys,
     /// Takes the first parts of a long page; see [`crate::kit::in_parts`].
     pub parts: Option<&'a dyn Parts>,
 }
@@ -213,7 +213,7 @@ pub trait Parts: Send + Sync {
 }
 
 /// What a connector may ask about findings that are already stored.
-pub trait Stored: Send + Sync {
+pub trait StoredKeys: Send + Sync {
     /// Keys of this scope's findings with one of these vendor states that this pass has not delivered yet, in key order
     /// after `after`, at most `limit`.
     fn undelivered<'a>(
@@ -265,7 +265,7 @@ pub enum Next<C> {
     /// The same question again, later (an export job is being prepared).
     Wait(C, Duration),
     /// The end of the pass.
-    Done(Coverage, Option<Mark>),
+    Done(Coverage, Option<ResumeToken>),
 }
 
 impl<C> Next<C> {
@@ -273,8 +273,8 @@ impl<C> Next<C> {
     pub const FULL: Self = Next::Done(Coverage::Full, None);
 }
 
-/// Opaque text that comes back as [`Ask::mark`] in the scope's next pass.
-pub type Mark = Box<str>;
+/// Opaque text that comes back as [`PageRequest::mark`] in the scope's next pass.
+pub type ResumeToken = Box<str>;
 
 /// What a finished pass has listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -333,7 +333,7 @@ pub struct Mended {
 
 /// What a successful [`Connector::check`] learned.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Checked {
+pub struct CheckReport {
     /// Facts worth showing, such as the tool's version.
     pub facts: Vec<String>,
     /// Things that work but should be mended.
@@ -345,42 +345,42 @@ const MOST_REJECTS: usize = 10_000;
 
 type Future_<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 
-/// [`Ask`] with the cursor as JSON text.
-pub type RawAsk<'a> = Ask<'a, Option<Cow<'a, str>>>;
+/// [`PageRequest`] with the cursor as JSON text.
+pub type RawPageRequest<'a> = PageRequest<'a, Option<Cow<'a, str>>>;
 /// [`Page`] with the cursor as JSON text.
 pub type RawPage = Page<Box<str>>;
 
 /// The object-safe twin of [`Connector`]: settings and cursors are JSON.
-pub trait Source: Send + Sync {
+pub trait DynConnector: Send + Sync {
     /// [`Connector::scopes`], boxed.
-    fn scopes<'a>(&'a self, cx: &'a Cx, job: Job<'a>) -> Future_<'a, Vec<Scope>>;
-    /// See [`Connector::page`]. A cursor that this version cannot read is answered with [`Kind::CursorExpired`].
-    fn page<'a>(&'a self, cx: &'a Cx, ask: RawAsk<'a>) -> Future_<'a, RawPage>;
+    fn scopes<'a>(&'a self, cx: &'a Context, job: Job<'a>) -> Future_<'a, Vec<Scope>>;
+    /// See [`Connector::page`]. A cursor that this version cannot read is answered with [`ErrorKind::CursorExpired`].
+    fn page<'a>(&'a self, cx: &'a Context, ask: RawPageRequest<'a>) -> Future_<'a, RawPage>;
     /// [`Connector::check`], boxed.
-    fn check<'a>(&'a self, cx: &'a Cx) -> Future_<'a, Checked>;
+    fn check<'a>(&'a self, cx: &'a Context) -> Future_<'a, CheckReport>;
 }
 
-impl<T: Connector> Source for T {
-    fn scopes<'a>(&'a self, cx: &'a Cx, job: Job<'a>) -> Future_<'a, Vec<Scope>> {
+impl<T: Connector> DynConnector for T {
+    fn scopes<'a>(&'a self, cx: &'a Context, job: Job<'a>) -> Future_<'a, Vec<Scope>> {
         Box::pin(async move { unless_starting(self, cx, Connector::scopes(self, cx, job)).await })
     }
 
-    fn page<'a>(&'a self, cx: &'a Cx, ask: RawAsk<'a>) -> Future_<'a, RawPage> {
+    fn page<'a>(&'a self, cx: &'a Context, ask: RawPageRequest<'a>) -> Future_<'a, RawPage> {
         Box::pin(async move {
-            let expired = |_| Error::new("reading the stored cursor", Kind::CursorExpired);
+            let expired = |_| Error::new("reading the stored cursor", ErrorKind::CursorExpired);
             let cursor = ask.cursor.as_deref().map(serde_json::from_str).transpose().map_err(expired)?.unwrap_or_default();
-            let Ask { scope, since, full, mark, stored, .. } = ask;
+            let PageRequest { scope, since, full, mark, stored, .. } = ask;
             let parts = ask.parts.map(|parts| Retained { parts, keep: T::META.keep, rejects: AtomicUsize::new(0) });
             let parts_of_page = parts.as_ref().map(|parts| parts as &dyn Parts);
-            let page = Connector::page(self, cx, Ask { scope, since, full, mark, cursor, stored, parts: parts_of_page });
+            let page = Connector::page(self, cx, PageRequest { scope, since, full, mark, cursor, stored, parts: parts_of_page });
             let mut page = unless_starting(self, cx, page).await?;
             let before = parts.as_ref().map_or(0, |parts| parts.rejects.load(Ordering::Relaxed));
             if before + page.rejects.len() > MOST_REJECTS {
-                let kind = Kind::TooLarge { limit: MOST_REJECTS, unit: "items that cannot be read" };
+                let kind = ErrorKind::TooLarge { limit: MOST_REJECTS, unit: "items that cannot be read" };
                 return Err(Error::new(format!("reading {}", ask.scope.list), kind));
             }
             // Here and not in the vendor files, so that none can forget it.
-            retain(T::META.keep, &mut page.items, &mut page.rejects, &mut page.mended);
+            keep_members(T::META.keep, &mut page.items, &mut page.rejects, &mut page.mended);
             let text = |cursor: T::Cursor| serde_json::to_string(&cursor).expect("a cursor is plain data").into_boxed_str();
             let next = match page.next {
                 Next::More(cursor) => Next::More(text(cursor)),
@@ -391,11 +391,11 @@ impl<T: Connector> Source for T {
         })
     }
 
-    fn check<'a>(&'a self, cx: &'a Cx) -> Future_<'a, Checked> {
+    fn check<'a>(&'a self, cx: &'a Context) -> Future_<'a, CheckReport> {
         Box::pin(async move {
-            let Checked { facts, warnings } = unless_starting(self, cx, Connector::check(self, cx)).await?;
+            let CheckReport { facts, warnings } = unless_starting(self, cx, Connector::check(self, cx)).await?;
             let told = |texts: Vec<String>| texts.iter().map(|text| cx.without_secrets(text)).collect();
-            Ok(Checked { facts: told(facts), warnings: told(warnings) })
+            Ok(CheckReport { facts: told(facts), warnings: told(warnings) })
         })
     }
 }
@@ -414,15 +414,15 @@ impl Parts for Retained<'_> {
         if rejects > MOST_REJECTS {
             return Box::pin(std::future::ready(()));
         }
-        retain(self.keep, &mut part.items, &mut part.rejects, &mut part.mended);
+        keep_members(self.keep, &mut part.items, &mut part.rejects, &mut part.mended);
         self.parts.take(part)
     }
 }
 
 /// The same result, unless the tool failed in a way in which it also fails while it starts, and says that it does.
-async fn unless_starting<C: Connector, T>(connector: &C, cx: &Cx, result: impl Future<Output = Result<T>> + Send) -> Result<T> {
+async fn unless_starting<C: Connector, T>(connector: &C, cx: &Context, result: impl Future<Output = Result<T>> + Send) -> Result<T> {
     if let Some(why) = cx.starting() {
-        return Err(Error::new("preparing the request", Kind::Pending(why)));
+        return Err(Error::new("preparing the request", ErrorKind::Pending(why)));
     }
     let error = match result.await {
         Ok(done) => return Ok(done),
@@ -430,35 +430,39 @@ async fn unless_starting<C: Connector, T>(connector: &C, cx: &Cx, result: impl F
     };
     let doubtful = matches!(
         error.kind,
-        Kind::Unauthorized(_) | Kind::Forbidden(_) | Kind::Elsewhere(_) | Kind::Vendor { .. } | Kind::Refused { status: 404, .. }
+        ErrorKind::Unauthorized(_)
+            | ErrorKind::Forbidden(_)
+            | ErrorKind::NotAnApi(_)
+            | ErrorKind::Vendor { .. }
+            | ErrorKind::Refused { status: 404, .. }
     );
     match if doubtful { connector.not_ready(cx).await } else { None } {
         Some(why) => {
             cx.is_starting(&why);
-            Err(Error::new(error.doing, Kind::Pending(why)))
+            Err(Error::new(error.doing, ErrorKind::Pending(why)))
         }
         None => Err(error),
     }
 }
 
-/// One line of [`crate::SOURCES`].
+/// One line of [`crate::CONNECTORS`].
 #[derive(Debug)]
-pub struct Entry {
+pub struct Registration {
     /// What the connector says of itself.
     pub meta: &'static Meta,
     schema: fn() -> Schema,
-    open: fn(serde_json::Value, Link) -> Result<Box<dyn Source>>,
+    open: fn(serde_json::Value, Endpoint) -> Result<Box<dyn DynConnector>>,
 }
 
-impl Entry {
+impl Registration {
     /// The entry of one connector.
     pub const fn of<C: Connector>() -> Self {
-        Entry { meta: &C::META, schema: || schemars::schema_for!(C::Settings), open: open::<C> }
+        Registration { meta: &C::META, schema: || schemars::schema_for!(C::Settings), open: open::<C> }
     }
 
     /// The connector with this id, or Leen's `vendor` name for it (the id in capitals).
-    pub fn find(id: &str) -> Option<&'static Entry> {
-        crate::SOURCES.iter().find(|entry| entry.meta.id == id || entry.meta.id.to_ascii_uppercase() == id)
+    pub fn find(id: &str) -> Option<&'static Registration> {
+        crate::CONNECTORS.iter().find(|entry| entry.meta.id == id || entry.meta.id.to_ascii_uppercase() == id)
     }
 
     /// JSON Schema of the settings: feeds `tributary connectors`, `check`, the config schema and the docs.
@@ -469,18 +473,18 @@ impl Entry {
     /// Opens a connection with resolved settings. No I/O.
     ///
     /// # Errors
-    /// `Kind::Settings` with the member that is wrong.
-    pub fn open(&self, settings: serde_json::Value, link: Link) -> Result<Box<dyn Source>> {
+    /// `ErrorKind::Settings` with the member that is wrong.
+    pub fn open(&self, settings: serde_json::Value, link: Endpoint) -> Result<Box<dyn DynConnector>> {
         (self.open)(settings, link)
     }
 }
 
-fn open<C: Connector>(settings: serde_json::Value, link: Link) -> Result<Box<dyn Source>> {
+fn open<C: Connector>(settings: serde_json::Value, link: Endpoint) -> Result<Box<dyn DynConnector>> {
     let settings = serde_path_to_error::deserialize(settings).map_err(|error| {
         let path = error.path().to_string();
         // The value may be a secret: only the member's name and serde's word for what is wrong are told.
         let what = if path == "." { error.into_inner().to_string() } else { format!("field `{path}` has the wrong type or form") };
-        Error::new("reading the connection's fields", Kind::Settings(what.into()))
+        Error::new("reading the connection's fields", ErrorKind::Settings(what.into()))
     })?;
     Ok(Box::new(C::open(settings, link)?))
 }

@@ -20,7 +20,7 @@ use self::{
     standing::Standing,
 };
 use crate::{
-    kit::{Answer, Loose, Request, in_parts, or_default},
+    kit::{Request, Response, Scalar, in_parts, or_default},
     prelude::*,
 };
 
@@ -64,14 +64,14 @@ pub struct Cursor {
     first: Option<String>,
     /// How far the project was analysed before its findings were read.
     before: Option<Standing>,
-    /// Which of [`SOURCES`] is read, when the list is too long for one answer.
+    /// Which of [`CONNECTORS`] is read, when the list is too long for one answer.
     source: Option<usize>,
     /// Rows of all sources.
     listed: u64,
 }
 
 /// Where version 4 has vulnerabilities from, for a project whose findings are too many for one answer.
-const SOURCES: [&str; 11] = ["NVD", "GITHUB", "OSV", "SNYK", "OSSINDEX", "VULNDB", "NPM", "RETIREJS", "TRIVY", "INTERNAL", "UNKNOWN"];
+const CONNECTORS: [&str; 11] = ["NVD", "GITHUB", "OSV", "SNYK", "OSSINDEX", "VULNDB", "NPM", "RETIREJS", "TRIVY", "INTERNAL", "UNKNOWN"];
 
 impl Connector for DependencyTrack {
     const META: Meta = Meta {
@@ -88,30 +88,30 @@ impl Connector for DependencyTrack {
     type Settings = Settings;
     type Cursor = Cursor;
 
-    fn open(settings: Settings, mut link: Link) -> Result<Self> {
+    fn open(settings: Settings, mut link: Endpoint) -> Result<Self> {
         link.location = link.location.without_endings(&["/v1", "/api"]);
         let http = link.http(&Self::META, Auth::Header("x-api-key", settings.secret))?;
         let frontend = settings.frontend_url.map(|url| url.trim_end_matches('/').into());
         Ok(DependencyTrack { http, frontend, server: OnceCell::new() })
     }
 
-    async fn scopes(&self, _: &Cx, job: Job<'_>) -> Result<Vec<Scope>> {
+    async fn scopes(&self, _: &Context, job: Job<'_>) -> Result<Vec<Scope>> {
         Ok(Scope::by_record(job, "projects", "findings"))
     }
 
-    async fn page(&self, cx: &Cx, ask: Ask<'_, Cursor>) -> Result<Page<Cursor>> {
+    async fn page(&self, cx: &Context, ask: PageRequest<'_, Cursor>) -> Result<Page<Cursor>> {
         if ask.scope.list == "projects" { self.projects(cx, ask.cursor).await } else { self.findings(cx, ask).await }
     }
 
-    async fn not_ready(&self, cx: &Cx) -> Option<Box<str>> {
+    async fn not_ready(&self, cx: &Context) -> Option<Box<str>> {
         server::not_ready(&self.http, cx).await
     }
 
-    async fn check(&self, cx: &Cx) -> Result<Checked> {
-        let mut checked = Checked::default();
+    async fn check(&self, cx: &Context) -> Result<CheckReport> {
+        let mut checked = CheckReport::default();
         let version = match self.http.get("/api/version", &[]).anonymous().send::<server::Version>(cx).await {
             Ok(answer) => answer.body,
-            Err(error) if matches!(error.kind, Kind::Elsewhere(_) | Kind::Shape { .. } | Kind::Refused { .. }) => {
+            Err(error) if matches!(error.kind, ErrorKind::NotAnApi(_) | ErrorKind::UnexpectedBody { .. } | ErrorKind::Refused { .. }) => {
                 return Err(self.told_from_frontend(cx, error).await);
             }
             Err(error) => return Err(error),
@@ -119,12 +119,12 @@ impl Connector for DependencyTrack {
         checked.facts.push(format!("{} {}", version.application, version.version));
         // It tells of the first team of the key only, and not every version has it: a hint, the real calls decide.
         if let Ok(team) = self.http.get("/api/v1/team/self", &[]).send::<Team>(cx).await {
-            checked.facts.push(format!("key of team {}", text::line(team.body.name.text().unwrap_or_default())));
+            checked.facts.push(format!("key of team {}", text::single_line(team.body.name.text().unwrap_or_default())));
             for needed in Self::META.permissions {
                 if !team.body.permissions.iter().any(|permission| permission.name == *needed) {
                     checked.warnings.push(format!(
                         "team {} does not show the permission {needed}",
-                        text::line(team.body.name.text().unwrap_or_default())
+                        text::single_line(team.body.name.text().unwrap_or_default())
                     ));
                 }
             }
@@ -162,11 +162,11 @@ struct Paged {
 }
 
 impl DependencyTrack {
-    async fn projects(&self, cx: &Cx, cursor: Cursor) -> Result<Page<Cursor>> {
+    async fn projects(&self, cx: &Context, cursor: Cursor) -> Result<Page<Cursor>> {
         let request = self.http.get("/api/v1/project", &[]).query("excludeInactive", Some(true));
         let Paged { rows, total, cursor, ended } = match self.paged(cx, request, PROJECTS, &cursor).await {
             Ok(paged) => paged,
-            Err(error) if matches!(error.kind, Kind::Elsewhere(_)) => return Err(self.told_from_frontend(cx, error).await),
+            Err(error) if matches!(error.kind, ErrorKind::NotAnApi(_)) => return Err(self.told_from_frontend(cx, error).await),
             Err(error) => return Err(error.if_forbidden(PORTFOLIO)),
         };
         let frontend = self.server(cx).await?.frontend.as_deref();
@@ -174,14 +174,14 @@ impl DependencyTrack {
         Ok(Page::new(read, total, if ended { Next::FULL } else { Next::More(cursor) }))
     }
 
-    async fn findings(&self, cx: &Cx, ask: Ask<'_, Cursor>) -> Result<Page<Cursor>> {
+    async fn findings(&self, cx: &Context, ask: PageRequest<'_, Cursor>) -> Result<Page<Cursor>> {
         let (project, mut cursor) = (&*ask.scope.key, ask.cursor);
         let before = match cursor.before {
             Some(before) => before,
             None => self.standing(cx, project).await?,
         };
         cursor.before = Some(before);
-        let source = cursor.source.and_then(|source| SOURCES.get(source));
+        let source = cursor.source.and_then(|source| CONNECTORS.get(source));
         let request = self.http.get("/api/v1/finding/project/{}", &[project]).query("suppressed", Some(true)).query("source", source);
         let Paged { rows, total, mut cursor, ended } = match self.paged(cx, request, FINDINGS, &cursor).await {
             Ok(paged) => paged,
@@ -190,7 +190,7 @@ impl DependencyTrack {
         let mut is_last = ended;
         if let (true, Some(source)) = (ended, cursor.source) {
             let (before, listed) = (Some(before), cursor.listed);
-            is_last = source + 1 == SOURCES.len();
+            is_last = source + 1 == CONNECTORS.len();
             if !is_last {
                 cursor = Cursor { before, listed, source: Some(source + 1), ..Cursor::default() };
             }
@@ -210,9 +210,9 @@ impl DependencyTrack {
     }
 
     /// The next page of a list. Number and size have to be sent both, and no sort: an explicit one loses the server's tie-breaker.
-    async fn paged(&self, cx: &Cx, request: Request<'_>, size: u64, cursor: &Cursor) -> Result<Paged> {
+    async fn paged(&self, cx: &Context, request: Request<'_>, size: u64, cursor: &Cursor) -> Result<Paged> {
         let request = request.query("pageNumber", Some(cursor.pages + 1)).query("pageSize", Some(size));
-        let answer: Answer<Vec<Box<RawValue>>> = request.send(cx).await?;
+        let answer: Response<Vec<Box<RawValue>>> = request.send(cx).await?;
         if answer.headers.get("x-api-deprecated").is_some() {
             cx.warn("the server calls this API deprecated (X-API-Deprecated): a newer version of the connector may be needed");
         }
@@ -233,16 +233,16 @@ impl DependencyTrack {
 
     /// What follows when a project's list, or that of one source, could not be read. Version 4 knows no pages here: a list beyond
     /// the limit is read source by source.
-    async fn unlisted(&self, cx: &Cx, error: Error, cursor: Cursor) -> Result<Paged> {
+    async fn unlisted(&self, cx: &Context, error: Error, cursor: Cursor) -> Result<Paged> {
         let nothing = |cursor, ended| Ok(Paged { rows: Vec::new(), total: None, cursor, ended });
         match (&error.kind, cursor.source) {
-            (Kind::TooLarge { .. }, None) if self.server(cx).await?.is_v4() => {
+            (ErrorKind::TooLarge { .. }, None) if self.server(cx).await?.is_v4() => {
                 cx.warn("a project's list of findings is larger than this program reads at once, so it is read by the sources of its vulnerabilities; Dependency-Track 5 answers it in pages");
                 nothing(Cursor { source: Some(0), before: cursor.before, ..Cursor::default() }, false)
             }
             // Each version has its own sources: of one that it does not know there is no finding.
-            (Kind::Refused { status: 400 | 404, .. }, Some(_)) => nothing(cursor, true),
-            (Kind::TooLarge { .. }, _) => Err(error.with_hint(
+            (ErrorKind::Refused { status: 400 | 404, .. }, Some(_)) => nothing(cursor, true),
+            (ErrorKind::TooLarge { .. }, _) => Err(error.with_hint(
                 "Dependency-Track 4 answers all findings of a project, or of one source of vulnerabilities, at once: \
                  update to version 5, which answers in pages, or divide the project",
             )),
@@ -250,17 +250,17 @@ impl DependencyTrack {
         }
     }
 
-    async fn server(&self, cx: &Cx) -> Result<&Server> {
-        self.server.get_or_try_init(|| Server::meet(&self.http, self.frontend.as_deref(), cx)).await
+    async fn server(&self, cx: &Context) -> Result<&Server> {
+        self.server.get_or_try_init(|| Server::probe_server(&self.http, self.frontend.as_deref(), cx)).await
     }
 
     /// The usual mistake is to give the web interface's address: it serves pages, and a file that names the API server.
-    async fn told_from_frontend(&self, cx: &Cx, error: Error) -> Error {
+    async fn told_from_frontend(&self, cx: &Context, error: Error) -> Error {
         let found = self.http.get("/static/config.json", &[]).anonymous().send::<server::Frontend>(cx).await;
         match found.ok().map(|answer| answer.body.api_base_url) {
             Some(api) if !api.is_empty() => error.with_hint(format!(
                 "`location` is the web interface of Dependency-Track; set it to the API server, which its configuration names as {}",
-                text::line(&api)
+                text::single_line(&api)
             )),
             Some(_) => error.with_hint("`location` is the web interface of Dependency-Track; set it to the address of the API server"),
             None => error
@@ -270,7 +270,7 @@ impl DependencyTrack {
 }
 
 /// The record that a project is.
-fn record(project: Project, frontend: Option<&str>, cx: &Cx) -> Item {
+fn record(project: Project, frontend: Option<&str>, cx: &Context) -> Item {
     if project.active == Some(false) {
         cx.filter_ignored("excludeInactive");
         return Item::Skipped { key: project.uuid.into(), reason: "inactive project" };
@@ -297,15 +297,15 @@ fn record(project: Project, frontend: Option<&str>, cx: &Cx) -> Item {
 }
 
 /// Name and version of a project.
-fn named(name: &Loose, version: &Loose) -> Option<String> {
-    let name = text::line(name.text()?).into_string();
-    Some(version.text().map_or_else(|| name.clone(), |version| format!("{name} {}", text::line(version))))
+fn named(name: &Scalar, version: &Scalar) -> Option<String> {
+    let name = text::single_line(name.text()?).into_string();
+    Some(version.text().map_or_else(|| name.clone(), |version| format!("{name} {}", text::single_line(version))))
 }
 
 #[derive(Deserialize)]
 struct Team {
     #[serde(default)]
-    name: Loose,
+    name: Scalar,
     #[serde(default, deserialize_with = "or_default")]
     permissions: Vec<Permission>,
 }
@@ -320,15 +320,15 @@ struct Permission {
 struct Project {
     uuid: String,
     #[serde(default)]
-    name: Loose,
+    name: Scalar,
     #[serde(default)]
-    version: Loose,
+    version: Scalar,
     #[serde(default)]
-    group: Loose,
+    group: Scalar,
     #[serde(default)]
-    classifier: Loose,
+    classifier: Scalar,
     #[serde(default)]
-    purl: Loose,
+    purl: Scalar,
     #[serde(default, deserialize_with = "or_default")]
     tags: Vec<Tag>,
     collection_logic: Option<String>,
@@ -340,9 +340,9 @@ struct Project {
 #[derive(Deserialize)]
 struct Parent {
     #[serde(default)]
-    name: Loose,
+    name: Scalar,
     #[serde(default)]
-    version: Loose,
+    version: Scalar,
 }
 
 #[derive(Deserialize)]
@@ -350,9 +350,9 @@ struct Parent {
 enum Tag {
     Object {
         #[serde(default)]
-        name: Loose,
+        name: Scalar,
     },
-    Text(Loose),
+    Text(Scalar),
 }
 
 impl Tag {

@@ -1,4 +1,4 @@
-//! Why a page could not be read, and what follows from it. The kind decides the behaviour in one place: [`Kind::remedy`].
+//! Why a page could not be read, and what follows from it. The kind decides the behaviour in one place: [`ErrorKind::recovery`].
 
 use std::{fmt, time::Duration};
 
@@ -15,7 +15,7 @@ pub struct Error {
     pub doing: Box<str>,
     /// What went wrong.
     #[source]
-    pub kind: Kind,
+    pub kind: ErrorKind,
     /// How often the request was sent.
     pub attempts: u32,
     hint: Option<Box<str>>,
@@ -24,7 +24,7 @@ pub struct Error {
 /// What went wrong, in the few classes that behave differently.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Kind {
+pub enum ErrorKind {
     /// The vendor does not accept the credential (HTTP 401, or its own word for it).
     #[error("the credential was refused ({0})")]
     Unauthorized(Excerpt),
@@ -52,10 +52,10 @@ pub enum Kind {
     },
     /// Something else than the tool's API answers at this location (a web page).
     #[error("no API answers here: {0}")]
-    Elsewhere(Box<str>),
+    NotAnApi(Box<str>),
     /// The answer is not what the documentation says.
     #[error("unexpected answer at `{path}`: {reason}")]
-    Shape {
+    UnexpectedBody {
         /// Path of the member in the answer.
         path: Box<str>,
         /// What is wrong with it.
@@ -77,7 +77,7 @@ pub enum Kind {
     CursorExpired,
     /// The vendor gave up what it was preparing (an export job): nothing is proved, and it has to be asked for anew.
     #[error("the vendor's export failed: {0}")]
-    Export(Box<str>),
+    ExportFailed(Box<str>),
     /// The tool starts, migrates its database, or is still preparing what was asked for; the next run looks again.
     #[error("the tool is not ready: {0}")]
     Pending(Box<str>),
@@ -102,9 +102,9 @@ pub(crate) const ERROR_PAGE: &str = "error page";
 /// What a port is called that answers to TLS with something else.
 pub(crate) const NO_TLS: &str = "does not speak TLS";
 
-/// What follows from a [`Kind`].
+/// What follows from an [`ErrorKind`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Remedy {
+pub enum Recovery {
     /// The same request may succeed soon.
     Retry,
     /// The same request may succeed after this long, or after the usual back-off.
@@ -117,27 +117,29 @@ pub enum Remedy {
     Restart,
 }
 
-impl Kind {
+impl ErrorKind {
     /// A body above its limit in bytes, after decompression.
     pub fn too_large(limit: usize) -> Self {
-        Kind::TooLarge { limit, unit: "bytes" }
+        ErrorKind::TooLarge { limit, unit: "bytes" }
     }
 
     /// What follows from this kind. The one place where errors decide behaviour.
-    pub fn remedy(&self) -> Remedy {
+    pub fn recovery(&self) -> Recovery {
         match self {
-            Kind::Throttled(wait) => Remedy::Wait(*wait),
-            Kind::Vendor { .. } | Kind::Network(_) | Kind::Shape { .. } | Kind::Elsewhere(_) => Remedy::Retry,
-            Kind::Unauthorized(_) | Kind::Forbidden(_) | Kind::Settings(_) | Kind::Redirect(_) | Kind::Tls(_) => Remedy::Operator,
-            Kind::CursorExpired | Kind::Export(_) => Remedy::Restart,
-            Kind::Refused { .. } | Kind::TooLarge { .. } | Kind::Pending(_) | Kind::PagingLoop => Remedy::Fail,
+            ErrorKind::Throttled(wait) => Recovery::Wait(*wait),
+            ErrorKind::Vendor { .. } | ErrorKind::Network(_) | ErrorKind::UnexpectedBody { .. } | ErrorKind::NotAnApi(_) => Recovery::Retry,
+            ErrorKind::Unauthorized(_) | ErrorKind::Forbidden(_) | ErrorKind::Settings(_) | ErrorKind::Redirect(_) | ErrorKind::Tls(_) => {
+                Recovery::Operator
+            }
+            ErrorKind::CursorExpired | ErrorKind::ExportFailed(_) => Recovery::Restart,
+            ErrorKind::Refused { .. } | ErrorKind::TooLarge { .. } | ErrorKind::Pending(_) | ErrorKind::PagingLoop => Recovery::Fail,
         }
     }
 }
 
 impl Error {
     /// An error with the request or step in which it happened.
-    pub fn new(doing: impl Into<Box<str>>, kind: Kind) -> Self {
+    pub fn new(doing: impl Into<Box<str>>, kind: ErrorKind) -> Self {
         Error { doing: doing.into(), kind, attempts: 1, hint: None }
     }
 
@@ -151,12 +153,12 @@ impl Error {
     /// The same error; when a permission is missing, with what gives it.
     #[must_use]
     pub fn if_forbidden(self, cure: impl Into<Box<str>>) -> Self {
-        if matches!(self.kind, Kind::Forbidden(_)) { self.with_hint(cure) } else { self }
+        if matches!(self.kind, ErrorKind::Forbidden(_)) { self.with_hint(cure) } else { self }
     }
 
     /// Settings that cannot work together, with what to write instead.
     pub fn settings(what: impl Into<Box<str>>) -> Self {
-        Error::new("reading the connection's fields", Kind::Settings(what.into()))
+        Error::new("reading the connection's fields", ErrorKind::Settings(what.into()))
     }
 
     pub(crate) fn after(mut self, attempts: u32) -> Self {
@@ -169,20 +171,20 @@ impl Error {
         let excerpt = |text: &mut Excerpt| *text = Excerpt(change(&text.0).into());
         let plain = |text: &mut Box<str>| *text = change(text).into();
         match &mut self.kind {
-            Kind::Unauthorized(text) | Kind::Forbidden(text) => excerpt(text),
-            Kind::Vendor { body, .. } | Kind::Refused { body, .. } => excerpt(body),
-            Kind::Elsewhere(text)
-            | Kind::Redirect(text)
-            | Kind::Export(text)
-            | Kind::Pending(text)
-            | Kind::Network(text)
-            | Kind::Tls(text)
-            | Kind::Settings(text) => plain(text),
-            Kind::Shape { path, reason } => {
+            ErrorKind::Unauthorized(text) | ErrorKind::Forbidden(text) => excerpt(text),
+            ErrorKind::Vendor { body, .. } | ErrorKind::Refused { body, .. } => excerpt(body),
+            ErrorKind::NotAnApi(text)
+            | ErrorKind::Redirect(text)
+            | ErrorKind::ExportFailed(text)
+            | ErrorKind::Pending(text)
+            | ErrorKind::Network(text)
+            | ErrorKind::Tls(text)
+            | ErrorKind::Settings(text) => plain(text),
+            ErrorKind::UnexpectedBody { path, reason } => {
                 plain(path);
                 plain(reason);
             }
-            Kind::Throttled(_) | Kind::TooLarge { .. } | Kind::CursorExpired | Kind::PagingLoop => {}
+            ErrorKind::Throttled(_) | ErrorKind::TooLarge { .. } | ErrorKind::CursorExpired | ErrorKind::PagingLoop => {}
         }
         plain(&mut self.doing);
         self.hint.iter_mut().for_each(plain);
@@ -192,48 +194,48 @@ impl Error {
     /// Advice for the operator, a sentence of its own.
     pub fn hint(&self) -> Option<&str> {
         self.hint.as_deref().or(match &self.kind {
-            Kind::Unauthorized(_) => Some("check the secret that the connection refers to: it may be wrong, expired or revoked"),
-            Kind::Forbidden(_) => Some("give the credential the permissions that `tributary connectors ID` lists"),
-            Kind::Redirect(to) if to.contains(LOG_IN_PAGE) => Some(
+            ErrorKind::Unauthorized(_) => Some("check the secret that the connection refers to: it may be wrong, expired or revoked"),
+            ErrorKind::Forbidden(_) => Some("give the credential the permissions that `tributary connectors ID` lists"),
+            ErrorKind::Redirect(to) if to.contains(LOG_IN_PAGE) => Some(
                 "check that `location` is the address of the API, not of the web interface, and the credential: the tool wants a person to log in",
             ),
-            Kind::Redirect(to) if to.contains(ERROR_PAGE) => {
+            ErrorKind::Redirect(to) if to.contains(ERROR_PAGE) => {
                 Some("check `location`: the tool, or a proxy in front of it, knows no API at this address")
             }
-            Kind::Redirect(_) => Some("set `location` to the address that the tool redirects to"),
-            Kind::Network(why) if why.contains("invalid HTTP") => {
+            ErrorKind::Redirect(_) => Some("set `location` to the address that the tool redirects to"),
+            ErrorKind::Network(why) if why.contains("invalid HTTP") => {
                 Some("check the scheme and port of `location`: the port may speak https, not http")
             }
-            Kind::Network(_) => Some("check `location`, DNS, firewall, proxy and the tool itself; a private CA goes into `http.ca_file`"),
-            Kind::Tls(why) if why.contains("expired") => Some("renew the tool's certificate, or set this machine's clock right"),
-            Kind::Tls(why) if why.contains("not valid for name") => {
+            ErrorKind::Network(_) => Some("check `location`, DNS, firewall, proxy and the tool itself; a private CA goes into `http.ca_file`"),
+            ErrorKind::Tls(why) if why.contains("expired") => Some("renew the tool's certificate, or set this machine's clock right"),
+            ErrorKind::Tls(why) if why.contains("not valid for name") => {
                 Some("set `location` to a name that the tool's certificate is made for, or have it made for this one")
             }
-            Kind::Tls(why) if why.contains("certificate") => {
+            ErrorKind::Tls(why) if why.contains("certificate") => {
                 Some("if the tool's certificate comes from a CA of your own, put that CA's PEM file into `http.ca_file` of the connection")
             }
-            Kind::Tls(why) if why.contains(NO_TLS) => Some(
+            ErrorKind::Tls(why) if why.contains(NO_TLS) => Some(
                 "write the tool's https port into `location`; if it has none, `http://…` in `location` with `http = { allow_http = true }`",
             ),
-            Kind::Tls(_) => Some("let the tool, or the proxy in front of it, speak TLS 1.2 or newer"),
-            Kind::Elsewhere(_) => Some("check that `location` is the tool's API address; a log-in page or a proxy may have answered"),
-            Kind::Pending(_) => {
+            ErrorKind::Tls(_) => Some("let the tool, or the proxy in front of it, speak TLS 1.2 or newer"),
+            ErrorKind::NotAnApi(_) => Some("check that `location` is the tool's API address; a log-in page or a proxy may have answered"),
+            ErrorKind::Pending(_) => {
                 Some("nothing has to be done here: the daemon looks again within minutes; if it lasts, look at the tool itself")
             }
-            Kind::TooLarge { .. } => Some(
+            ErrorKind::TooLarge { .. } => Some(
                 "an answer of this size is not held in memory: read less with this connection (its fields name projects and filters), or let \
                  the tool list less at once",
             ),
-            Kind::Throttled(_) => {
+            ErrorKind::Throttled(_) => {
                 Some("nothing has to be done at once; fewer connections with one credential, rarer syncs or a higher quota help")
             }
-            Kind::Vendor { .. } => Some("look at the tool and its log; the next run goes on where this one stopped"),
-            Kind::Refused { .. } => Some("check the connection's fields against `tributary connectors ID`; if they are right, report it"),
-            Kind::Shape { .. } => Some("a newer version of tributary may read it; if there is none, report it with the connector's name"),
-            Kind::CursorExpired | Kind::Export(_) | Kind::PagingLoop => {
+            ErrorKind::Vendor { .. } => Some("look at the tool and its log; the next run goes on where this one stopped"),
+            ErrorKind::Refused { .. } => Some("check the connection's fields against `tributary connectors ID`; if they are right, report it"),
+            ErrorKind::UnexpectedBody { .. } => Some("a newer version of tributary may read it; if there is none, report it with the connector's name"),
+            ErrorKind::CursorExpired | ErrorKind::ExportFailed(_) | ErrorKind::PagingLoop => {
                 Some("nothing has to be done at once: the next run asks anew; if it lasts, look at the tool")
             }
-            Kind::Settings(_) => Some("correct what is named here in the configuration, or what it refers to"),
+            ErrorKind::Settings(_) => Some("correct what is named here in the configuration, or what it refers to"),
         })
     }
 }

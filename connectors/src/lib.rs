@@ -2,7 +2,7 @@
 //!
 //! Read in this order: [`model`] says what comes out (findings and product records in one vocabulary), [`Connector`] says
 //! what a vendor file answers (one page for one cursor), [`kit`] is what it may lean on (HTTP with auth, limits, retries,
-//! caps; item-by-item decoding), and [`SOURCES`] lists the vendors. This crate knows nothing of the
+//! caps; item-by-item decoding), and [`CONNECTORS`] lists the vendors. This crate knows nothing of the
 //! database, the schedule or the command line: the arrow points one way.
 
 #[cfg(feature = "aws")]
@@ -21,24 +21,24 @@ pub mod sonarqube;
 pub mod tenable;
 
 pub use connector::{
-    Ask, Checked, Connector, Coverage, Entry, Item, Job, Mark, Mended, Meta, NOT_LISTED, Next, Page, Parts, RawAsk, RawPage, RecordRef,
-    Reject, Scope, Source, Stored,
+    CheckReport, Connector, Coverage, DynConnector, Item, Job, Mended, Meta, NOT_LISTED, Next, Page, PageRequest, Parts, RawPage,
+    RawPageRequest, RecordRef, Registration, Reject, ResumeToken, Scope, StoredKeys,
 };
-pub use error::{Error, Excerpt, Kind, Remedy, Result};
-pub use kit::{Activity, Cx};
+pub use error::{Error, ErrorKind, Excerpt, Recovery, Result};
+pub use kit::{Context, RunStats};
 
 /// Every connector of this build, in alphabetical order. Adding a vendor adds its line here.
-pub static SOURCES: &[Entry] = &[
+pub static CONNECTORS: &[Registration] = &[
     #[cfg(feature = "aws")]
-    Entry::of::<aws_security_hub::AwsSecurityHub>(),
-    Entry::of::<burp::Burp>(),
-    Entry::of::<checkmarx::Checkmarx>(),
-    Entry::of::<dependency_track::DependencyTrack>(),
-    Entry::of::<probely::Probely>(),
-    Entry::of::<semgrep::Semgrep>(),
-    Entry::of::<snyk::Snyk>(),
-    Entry::of::<sonarqube::SonarQube>(),
-    Entry::of::<tenable::Tenable>(),
+    Registration::of::<aws_security_hub::AwsSecurityHub>(),
+    Registration::of::<burp::Burp>(),
+    Registration::of::<checkmarx::Checkmarx>(),
+    Registration::of::<dependency_track::DependencyTrack>(),
+    Registration::of::<probely::Probely>(),
+    Registration::of::<semgrep::Semgrep>(),
+    Registration::of::<snyk::Snyk>(),
+    Registration::of::<sonarqube::SonarQube>(),
+    Registration::of::<tenable::Tenable>(),
 ];
 
 /// What nearly every vendor file needs.
@@ -48,8 +48,8 @@ pub(crate) mod prelude {
     pub(crate) use serde_json::value::RawValue;
 
     pub(crate) use crate::{
-        Ask, Checked, Connector, Coverage, Error, Item, Job, Kind, Meta, NOT_LISTED, Next, Page, Result, Scope,
-        kit::{Auth, Cx, Decoded, Http, Link, Secret, items},
+        CheckReport, Connector, Coverage, Error, ErrorKind, Item, Job, Meta, NOT_LISTED, Next, Page, PageRequest, Result, Scope,
+        kit::{Auth, Context, Decoded, Endpoint, Http, Secret, items},
         model::{Category, Cvss, Finding, Ids, Record, Severity, State, attributes, ids, lines, text},
     };
 }

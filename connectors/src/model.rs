@@ -25,7 +25,7 @@ pub struct Record {
 
 /// What is worth showing of these values, for [`Record::attributes`] and [`Asset::attributes`]: those that are there.
 pub fn attributes<const N: usize>(values: [(&'static str, Option<String>); N]) -> Vec<(&'static str, Box<str>)> {
-    values.into_iter().filter_map(|(name, value)| Some((name, text::keep(&value?)?))).collect()
+    values.into_iter().filter_map(|(name, value)| Some((name, text::clean(&value?)?))).collect()
 }
 
 /// One host, device, repository, image, cloud resource or application.

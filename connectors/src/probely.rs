@@ -10,7 +10,7 @@ mod finding;
 
 use self::finding::{Key, Named, Wire, finding, sorted, unique};
 use crate::{
-    kit::{Location, Loose, Request, count},
+    kit::{Location, Request, Scalar, count},
     prelude::*,
 };
 
@@ -91,37 +91,37 @@ impl Connector for Probely {
     type Settings = Settings;
     type Cursor = Cursor;
 
-    fn open(settings: Settings, mut link: Link) -> Result<Self> {
-        let (location, note) = home(&link.location);
+    fn open(settings: Settings, mut link: Endpoint) -> Result<Self> {
+        let (location, note) = resolve_api_url(&link.location);
         link.location = location;
         let app = REGIONS.iter().find(|(api, _)| *api == link.location.host()).map(|(_, app)| link.location.clone().at_host(app));
         Ok(Probely { http: link.http(&Self::META, Auth::Scheme("JWT", settings.secret))?, app, note })
     }
 
-    async fn scopes(&self, cx: &Cx, job: Job<'_>) -> Result<Vec<Scope>> {
+    async fn scopes(&self, cx: &Context, job: Job<'_>) -> Result<Vec<Scope>> {
         if let Some(note) = &self.note {
             cx.warn(note);
         }
         Ok(Scope::by_record(job, "targets", "findings"))
     }
 
-    async fn page(&self, cx: &Cx, ask: Ask<'_, Cursor>) -> Result<Page<Cursor>> {
+    async fn page(&self, cx: &Context, ask: PageRequest<'_, Cursor>) -> Result<Page<Cursor>> {
         let Cursor { pages, halved, beyond, first } = ask.cursor;
         let targets = ask.scope.list == "targets";
         let size = if targets { TARGETS } else { FINDINGS } >> halved;
         let request = if targets { self.targets(pages, size) } else { self.findings(&ask.scope.key, pages, size) };
         let listing = match request.send::<Listing>(cx).await {
             Ok(answer) => answer.body,
-            Err(error) if matches!(error.kind, Kind::TooLarge { .. }) && size > 1 => {
+            Err(error) if matches!(error.kind, ErrorKind::TooLarge { .. }) && size > 1 => {
                 let half = Cursor { pages: pages * 2, halved: halved + 1, beyond, first };
                 return Ok(Page::empty(Next::More(half)));
             }
-            Err(error) if matches!(error.kind, Kind::Refused { status: 404, .. }) && beyond => return Ok(Page::empty(Next::FULL)),
+            Err(error) if matches!(error.kind, ErrorKind::Refused { status: 404, .. }) && beyond => return Ok(Page::empty(Next::FULL)),
             // A page that was there when the one before it was read: the list became shorter.
-            Err(error) if matches!(error.kind, Kind::Refused { status: 404, .. }) && pages > 0 => {
-                return Err(Error::new(error.doing, Kind::CursorExpired));
+            Err(error) if matches!(error.kind, ErrorKind::Refused { status: 404, .. }) && pages > 0 => {
+                return Err(Error::new(error.doing, ErrorKind::CursorExpired));
             }
-            Err(error) => return Err(told(error, if targets { ELSEWHERE } else { LOST })),
+            Err(error) => return Err(with_hint(error, if targets { ELSEWHERE } else { LOST })),
         };
         let own = listing.results.first().and_then(|raw| serde_json::from_str::<Key>(raw.get()).ok()?.id.0);
         if beyond && own.is_some() && own == first {
@@ -148,25 +148,25 @@ impl Connector for Probely {
         Ok(Page::new(read, Some(listing.count), next))
     }
 
-    async fn check(&self, cx: &Cx) -> Result<Checked> {
-        let mut checked = Checked::default();
+    async fn check(&self, cx: &Context) -> Result<CheckReport> {
+        let mut checked = CheckReport::default();
         checked.warnings.extend(self.note.clone());
         // Any key of this region may read it.
-        let profile = self.http.get("/profile/", &[]).send::<Profile>(cx).await.map_err(|error| told(error, ELSEWHERE))?.body;
-        checked.facts.extend(profile.name.or(profile.email).map(|name| format!("key of {}", text::line(&name))));
-        let targets = self.targets(0, 1).send::<Listing>(cx).await.map_err(|error| told(error, ELSEWHERE))?.body;
+        let profile = self.http.get("/profile/", &[]).send::<Profile>(cx).await.map_err(|error| with_hint(error, ELSEWHERE))?.body;
+        checked.facts.extend(profile.name.or(profile.email).map(|name| format!("key of {}", text::single_line(&name))));
+        let targets = self.targets(0, 1).send::<Listing>(cx).await.map_err(|error| with_hint(error, ELSEWHERE))?.body;
         checked.facts.push(format!("{} targets visible (a key limited to teams or targets sees no others)", targets.count));
         let Some(target) = targets.results.first().and_then(|raw| serde_json::from_str::<Key>(raw.get()).ok()?.id.0) else {
             checked.warnings.push(format!("no target is visible: {ROLE}"));
             return Ok(checked);
         };
-        self.findings(&target, 0, 1).send::<Listing>(cx).await.map_err(|error| told(error, LOST))?;
+        self.findings(&target, 0, 1).send::<Listing>(cx).await.map_err(|error| with_hint(error, LOST))?;
         Ok(checked)
     }
 }
 
 /// The API's address from what people paste: the web interface, or a longer path.
-fn home(location: &Location) -> (Location, Option<String>) {
+fn resolve_api_url(location: &Location) -> (Location, Option<String>) {
     let host = location.host().to_owned();
     let Some((api, _)) = REGIONS.iter().find(|(_, app)| *app == host) else { return (location.clone().at_host(&host), None) };
     let corrected = location.clone().at_host(api);
@@ -175,20 +175,20 @@ fn home(location: &Location) -> (Location, Option<String>) {
 }
 
 /// The error with what cures it here; `missing` is what it means that something does not exist.
-fn told(error: Error, missing: &str) -> Error {
+fn with_hint(error: Error, missing: &str) -> Error {
     match &error.kind {
-        Kind::Forbidden(said) => {
+        ErrorKind::Forbidden(said) => {
             let said = said.to_string();
             // The API's own refusals are `{"detail": …}`.
             if !said.contains("\"detail\"") && (said.contains('<') || said.contains("1010") || said.to_lowercase().contains("cloudflare")) {
-                return Error::new(error.doing, Kind::Elsewhere("Cloudflare, in front of the API, refused the request (403)".into()))
+                return Error::new(error.doing, ErrorKind::NotAnApi("Cloudflare, in front of the API, refused the request (403)".into()))
                     .with_hint("the network or the proxy is blocked there, the key is not the cause: try from another address");
             }
             error.with_hint(ROLE)
         }
-        Kind::Unauthorized(_) => error.with_hint(format!("check the key, and its region: {REGION}")),
-        Kind::Refused { status: 404, .. } => error.with_hint(missing),
-        Kind::Elsewhere(_) | Kind::Redirect(_) => error.with_hint(ELSEWHERE),
+        ErrorKind::Unauthorized(_) => error.with_hint(format!("check the key, and its region: {REGION}")),
+        ErrorKind::Refused { status: 404, .. } => error.with_hint(missing),
+        ErrorKind::NotAnApi(_) | ErrorKind::Redirect(_) => error.with_hint(ELSEWHERE),
         _ => error,
     }
 }
@@ -214,7 +214,7 @@ impl Probely {
         let name = [&site.name, &target.name, &site.host, &site.url].into_iter().flatten().find(|name| !name.trim().is_empty());
         Ok(Item::Record(Record {
             key: id.into(),
-            name: text::line(name.map_or(id, String::as_str)),
+            name: text::single_line(name.map_or(id, String::as_str)),
             kind: "target".into(),
             url: self.link(id),
             attributes: attributes([
@@ -244,7 +244,7 @@ struct Profile {
 
 #[derive(Deserialize)]
 struct Target {
-    id: Loose,
+    id: Scalar,
     name: Option<String>,
     site: Option<Site>,
     #[serde(rename = "type")]
@@ -278,7 +278,7 @@ mod tests {
             ("https://probely.example", None),
         ] {
             let location = Location::parse(location, false).expect("a location");
-            let connection = Link { location, options: HttpOptions::default(), limiters: Default::default() };
+            let connection = Endpoint { location, options: HttpOptions::default(), limiters: Default::default() };
             let probely = Probely::open(Settings { secret: Secret::new("eyJ") }, connection).expect("a connector");
             assert_eq!(probely.link("-t1").as_deref(), link);
         }

@@ -123,7 +123,7 @@ impl Connector for Semgrep {
     type Settings = Settings;
     type Cursor = Cursor;
 
-    fn open(settings: Settings, mut link: Link) -> Result<Self> {
+    fn open(settings: Settings, mut link: Endpoint) -> Result<Self> {
         let Settings { secret, deployment_slug, products: wanted, branch_mode } = settings;
         let products: Vec<Product> = all().into_iter().filter(|product| wanted.contains(product)).collect();
         if products.is_empty() {
@@ -136,9 +136,9 @@ impl Connector for Semgrep {
     }
 
     /// One list per product. They belong to the deployment: with the token of another one, nothing of this one is closed.
-    async fn scopes(&self, cx: &Cx, job: Job<'_>) -> Result<Vec<Scope>> {
+    async fn scopes(&self, cx: &Context, job: Job<'_>) -> Result<Vec<Scope>> {
         let deployment = self.deployment(cx).await?;
-        let title = |list: &str| format!("{list} of {}", text::line(&deployment.slug)).into();
+        let title = |list: &str| format!("{list} of {}", text::single_line(&deployment.slug)).into();
         let scope = |list| Scope { list, key: deployment.id().into(), title: title(list), record: None };
         Ok(match job {
             Job::Discover => vec![scope("projects")],
@@ -146,7 +146,7 @@ impl Connector for Semgrep {
         })
     }
 
-    async fn page(&self, cx: &Cx, ask: Ask<'_, Cursor>) -> Result<Page<Cursor>> {
+    async fn page(&self, cx: &Context, ask: PageRequest<'_, Cursor>) -> Result<Page<Cursor>> {
         match all().into_iter().find(|product| product.list() == ask.scope.list) {
             None => {
                 let projects = self.projects(cx, ask.cursor.page).await?;
@@ -162,7 +162,7 @@ impl Connector for Semgrep {
                 let next = match cursor.text().filter(|_| !findings.is_empty()) {
                     // The page after this one is this one.
                     Some(after) if after == ask.cursor.after => {
-                        return Err(Error::new("reading GET /api/v1/deployments/{}/secrets", Kind::PagingLoop));
+                        return Err(Error::new("reading GET /api/v1/deployments/{}/secrets", ErrorKind::PagingLoop));
                     }
                     Some(after) => Next::More(Cursor { after: after.to_owned(), ..ask.cursor }),
                     None => Next::FULL,
@@ -197,11 +197,11 @@ impl Connector for Semgrep {
         }
     }
 
-    async fn check(&self, cx: &Cx) -> Result<Checked> {
-        let mut checked = Checked::default();
+    async fn check(&self, cx: &Context) -> Result<CheckReport> {
+        let mut checked = CheckReport::default();
         let deployment = self.deployment(cx).await?;
-        let name = deployment.name.as_deref().map(text::line).unwrap_or_default();
-        checked.facts.push(format!("deployment {} ({name})", text::line(&deployment.slug)));
+        let name = deployment.name.as_deref().map(text::single_line).unwrap_or_default();
+        checked.facts.push(format!("deployment {} ({name})", text::single_line(&deployment.slug)));
         match self.projects(cx, 0).await?.len() {
             0 => checked.warnings.push("no project is visible: onboard repositories in Semgrep first".into()),
             PROJECTS.. => checked.facts.push(format!("at least {PROJECTS} projects visible")),

@@ -19,7 +19,7 @@ mod wire;
 use std::{collections::BTreeMap, time::Duration};
 
 use self::{
-    home::home,
+    home::resolve_api_url,
     v1::V1,
     wire::{Key, Listing, NextLink, One, Org, Project, Who, Whoami},
 };
@@ -124,8 +124,8 @@ impl Connector for Snyk {
     type Settings = Settings;
     type Cursor = Cursor;
 
-    fn open(settings: Settings, mut link: Link) -> Result<Self> {
-        let (location, note) = home(&link.location);
+    fn open(settings: Settings, mut link: Endpoint) -> Result<Self> {
+        let (location, note) = resolve_api_url(&link.location);
         link.location = location;
         let auth = match (settings.secret, settings.client_id, settings.client_secret) {
             (Some(token), None, None) => Auth::Scheme("token", token),
@@ -147,7 +147,7 @@ impl Connector for Snyk {
         })
     }
 
-    async fn scopes(&self, cx: &Cx, job: Job<'_>) -> Result<Vec<Scope>> {
+    async fn scopes(&self, cx: &Context, job: Job<'_>) -> Result<Vec<Scope>> {
         if let Some(note) = &self.note {
             cx.warn(note);
         }
@@ -157,7 +157,7 @@ impl Connector for Snyk {
         Ok(self.organizations(cx).await?.into_iter().map(scope).collect())
     }
 
-    async fn page(&self, cx: &Cx, ask: Ask<'_, Cursor>) -> Result<Page<Cursor>> {
+    async fn page(&self, cx: &Context, ask: PageRequest<'_, Cursor>) -> Result<Page<Cursor>> {
         match &ask.cursor.part {
             Part::Main if ask.scope.list == "projects" => self.project_page(cx, ask).await,
             Part::Cloud => self.environment_page(cx, ask).await,
@@ -174,8 +174,8 @@ impl Connector for Snyk {
                     match one {
                         Ok(answer) => found.push(answer.body.data),
                         // Deleted, or resolved long ago: the next full pass tells.
-                        Err(error) if matches!(error.kind, Kind::Refused { status: 404, .. }) => {}
-                        Err(error) => return Err(told(error, "org.project.snapshot.read")),
+                        Err(error) if matches!(error.kind, ErrorKind::Refused { status: 404, .. }) => {}
+                        Err(error) => return Err(with_hint(error, "org.project.snapshot.read")),
                     }
                 }
                 Ok(Page::new(self.read(cx, ask.scope, found).await?, None, Next::More(next)))
@@ -183,25 +183,25 @@ impl Connector for Snyk {
         }
     }
 
-    async fn check(&self, cx: &Cx) -> Result<Checked> {
-        let mut checked = Checked::default();
+    async fn check(&self, cx: &Context) -> Result<CheckReport> {
+        let mut checked = CheckReport::default();
         checked.warnings.extend(self.note.clone());
-        match self.rest("/rest/self", &[]).send::<Whoami>(cx).await.map_err(|error| told(error, "org.read")) {
+        match self.rest("/rest/self", &[]).send::<Whoami>(cx).await.map_err(|error| with_hint(error, "org.read")) {
             Ok(answer) => {
                 let Who { kind, attributes } = answer.body.data;
-                checked.facts.push(text::line(&[&kind, " ", &attributes.name.unwrap_or_default()].concat()).into());
+                checked.facts.push(text::single_line(&[&kind, " ", &attributes.name.unwrap_or_default()].concat()).into());
             }
             // Not every kind of token may ask who it is: the organizations decide.
-            Err(error) if matches!(error.kind, Kind::Forbidden(_) | Kind::Refused { status: 404, .. }) => {}
+            Err(error) if matches!(error.kind, ErrorKind::Forbidden(_) | ErrorKind::Refused { status: 404, .. }) => {}
             Err(error) => return Err(error),
         }
         let orgs = self.organizations(cx).await?;
         checked.facts.push(format!("{} organizations visible", orgs.len()));
         for org in orgs.iter().take(5) {
             let projects = self.rest("/rest/orgs/{}/projects", &[&org.id]).query("limit", Some(10)).send::<Listing>(cx).await;
-            let projects = projects.map_err(|error| told(error, "org.project.read"))?.body.data;
+            let projects = projects.map_err(|error| with_hint(error, "org.project.read"))?.body.data;
             let issues = self.rest("/rest/orgs/{}/issues", &[&org.id]).query("limit", Some(10)).send::<Listing>(cx).await;
-            issues.map_err(|error| told(error, "org.project.snapshot.read"))?;
+            issues.map_err(|error| with_hint(error, "org.project.snapshot.read"))?;
             let Some(project) = projects.first().and_then(|raw| serde_json::from_str::<Key>(raw.get()).ok()?.id) else { continue };
             if let Err(error) = v1::ask_ignores(&self.http, cx, &org.id, &project).await {
                 checked.warnings.push(format!("reasons of ignores cannot be read, every ignored issue counts as risk accepted: {error}"));
@@ -217,16 +217,18 @@ impl Connector for Snyk {
 }
 
 /// The error with what cures it here.
-fn told(error: Error, permission: &str) -> Error {
+fn with_hint(error: Error, permission: &str) -> Error {
     const REGION: &str = "a token belongs to one region: `location` is https://api.snyk.io/rest where the web interface is app.snyk.io, \
                           https://api.eu.snyk.io/rest where it is app.eu.snyk.io, and so on";
     match &error.kind {
-        Kind::Forbidden(_) => error.with_hint(format!(
+        ErrorKind::Forbidden(_) => error.with_hint(format!(
             "give the token's role the permission {permission} in this organization; API access needs an Enterprise plan"
         )),
-        Kind::Unauthorized(_) => error.with_hint(format!("check the credential, and its region: {REGION}")),
-        Kind::Refused { status: 404, .. } => error.with_hint(format!("the organization is not visible to this token, or {REGION}")),
-        Kind::Elsewhere(_) | Kind::Redirect(_) => error.with_hint(format!("`location` has to be the API, not a web page; {REGION}")),
+        ErrorKind::Unauthorized(_) => error.with_hint(format!("check the credential, and its region: {REGION}")),
+        ErrorKind::Refused { status: 404, .. } => error.with_hint(format!("the organization is not visible to this token, or {REGION}")),
+        ErrorKind::NotAnApi(_) | ErrorKind::Redirect(_) => {
+            error.with_hint(format!("`location` has to be the API, not a web page; {REGION}"))
+        }
         _ => error,
     }
 }
@@ -239,7 +241,7 @@ impl Snyk {
     /// One page of a list: `first` is asked when the cursor has no link yet. With it the cursor after it, unless it is the last.
     async fn list(
         &self,
-        cx: &Cx,
+        cx: &Context,
         first: Request<'_>,
         route: &'static str,
         cursor: &Cursor,
@@ -256,7 +258,7 @@ impl Snyk {
         };
         let answer = request.send::<Listing>(cx).await.map_err(|error| match error.kind {
             // Everything in a link is the vendor's own: when it is no longer accepted, the cursor in it is old.
-            Kind::Refused { status: 400, .. } if cursor.link.is_some() => Error::new(error.doing, Kind::CursorExpired),
+            ErrorKind::Refused { status: 400, .. } if cursor.link.is_some() => Error::new(error.doing, ErrorKind::CursorExpired),
             _ => error,
         })?;
         if answer.headers.contains_key("sunset") {
@@ -273,13 +275,13 @@ impl Snyk {
         // An empty page that names itself is the end of the list; another one would come for ever.
         let itself = cursor.link.as_ref() == Some(&link);
         if empty > EMPTY_PAGES || (itself && empty == 0) {
-            return Err(Error::new(["reading GET ", route].concat(), Kind::PagingLoop));
+            return Err(Error::new(["reading GET ", route].concat(), ErrorKind::PagingLoop));
         }
         let ended = itself && empty > 0;
         Ok((data, (!ended).then_some(Cursor { link: Some(link), empty, ..Cursor::default() })))
     }
 
-    async fn issue_page(&self, cx: &Cx, ask: Ask<'_, Cursor>) -> Result<Page<Cursor>> {
+    async fn issue_page(&self, cx: &Context, ask: PageRequest<'_, Cursor>) -> Result<Page<Cursor>> {
         const ROUTE: &str = "/rest/orgs/{}/issues";
         let (main, since) = (matches!(ask.cursor.part, Part::Main), ask.since.filter(|_| !ask.full));
         if main && ask.cursor.link.is_none() {
@@ -288,7 +290,7 @@ impl Snyk {
         }
         let first = self.rest(ROUTE, &[&ask.scope.key]);
         let first = if main { first.query("updated_after", since) } else { first.query("ignored", Some(true)) };
-        let (data, next) = self.list(cx, first, ROUTE, &ask.cursor).await.map_err(|error| told(error, "org.project.snapshot.read"))?;
+        let (data, next) = self.list(cx, first, ROUTE, &ask.cursor).await.map_err(|error| with_hint(error, "org.project.snapshot.read"))?;
         let read = self.read(cx, ask.scope, data).await?;
         if next.is_none() {
             cx.another_part();

@@ -124,7 +124,7 @@ impl Connector for SonarQube {
     type Settings = Settings;
     type Cursor = Cursor;
 
-    fn open(mut settings: Settings, mut link: Link) -> Result<Self> {
+    fn open(mut settings: Settings, mut link: Endpoint) -> Result<Self> {
         link.location = link.location.without_endings(&["/api"]);
         settings.organization = settings.organization.map(|key| key.trim().to_owned()).filter(|key| !key.is_empty());
         settings.branches.retain(|branch| !branch.trim().is_empty());
@@ -134,7 +134,7 @@ impl Connector for SonarQube {
         Ok(SonarQube { bearer, basic, settings, server: OnceCell::new(), rules, refused_by_start })
     }
 
-    async fn scopes(&self, _: &Cx, job: Job<'_>) -> Result<Vec<Scope>> {
+    async fn scopes(&self, _: &Context, job: Job<'_>) -> Result<Vec<Scope>> {
         let Job::Sync(records) = job else { return Ok(vec![Scope::account("projects")]) };
         let branches: Vec<Option<&str>> = match self.settings.branches.as_slice() {
             [] => vec![None],
@@ -160,7 +160,7 @@ impl Connector for SonarQube {
         Ok(scopes)
     }
 
-    async fn page(&self, cx: &Cx, ask: Ask<'_, Cursor>) -> Result<Page<Cursor>> {
+    async fn page(&self, cx: &Context, ask: PageRequest<'_, Cursor>) -> Result<Page<Cursor>> {
         let server = self.server(cx).await?;
         if ask.scope.list == "projects" {
             let first = if server.cloud { Projects::All } else { Projects::Visible };
@@ -188,27 +188,27 @@ impl Connector for SonarQube {
             (Cursor::Slices(walk), _) => self.slices(cx, server, list, walk, ask.mark).await,
             (Cursor::Database(walk), _) => self.database(cx, server, list, walk, ask.mark).await,
             (Cursor::Changes(_) | Cursor::Start | Cursor::Projects(..), _) => {
-                Err(Error::new("reading the stored cursor", Kind::CursorExpired))
+                Err(Error::new("reading the stored cursor", ErrorKind::CursorExpired))
             }
         }
     }
 
-    async fn not_ready(&self, cx: &Cx) -> Option<Box<str>> {
+    async fn not_ready(&self, cx: &Context) -> Option<Box<str>> {
         self.starting(cx).await
     }
 
-    async fn check(&self, cx: &Cx) -> Result<Checked> {
+    async fn check(&self, cx: &Context) -> Result<CheckReport> {
         let server = self.server(cx).await?;
-        let mut checked = Checked::default();
+        let mut checked = CheckReport::default();
         if let Some(kind) = self.analysis_token() {
             checked.warnings.push(format!("the token is a {kind}: {ANALYSIS_TOKEN}; {USER_TOKEN}"));
         }
         checked.facts.push(server.shown.clone());
         let mode = if server.mqr { "MQR mode: severities of the security impact" } else { "standard severities" };
         checked.facts.push(mode.to_owned());
-        let valid = self.get(server, "/api/authentication/validate").send::<Valid>(cx).await.map_err(|error| self.hinted(error))?;
+        let valid = self.get(server, "/api/authentication/validate").send::<Valid>(cx).await.map_err(|error| self.with_hint(error))?;
         if !valid.body.valid {
-            let why = Kind::Unauthorized(Excerpt::new("the server calls the token not valid"));
+            let why = ErrorKind::Unauthorized(Excerpt::new("the server calls the token not valid"));
             return Err(Error::new("validating the token", why).with_hint(USER_TOKEN));
         }
         let mut lists =
@@ -234,7 +234,7 @@ impl Connector for SonarQube {
             }
             return Ok(checked);
         };
-        self.prove(cx, server, &first, None).await?;
+        self.ensure_readable(cx, server, &first, None).await?;
         for hotspots in [false, true].into_iter().take(1 + usize::from(self.settings.include_hotspots)) {
             let list = List { project: &first, named: None, hotspots, filtered: true };
             match self.search(server, list, None, &Slice::default()).query("p", Some(1)).query("ps", Some(1)).send::<Rows>(cx).await {
@@ -242,7 +242,7 @@ impl Connector for SonarQube {
                 Err(error) if hotspots && is_retired(&error) => {
                     checked.warnings.push("this server has no security hotspots any more: it lists them as issues".into());
                 }
-                Err(error) => return Err(self.hinted(error)),
+                Err(error) => return Err(self.with_hint(error)),
             }
         }
         Ok(checked)
@@ -251,24 +251,24 @@ impl Connector for SonarQube {
 
 impl SonarQube {
     /// Fails unless the project, and its branch, can be read: a search does not tell "nothing there" from "not for you".
-    async fn prove(&self, cx: &Cx, server: &Server, project: &str, branch: Option<&str>) -> Result<wire::About> {
+    async fn ensure_readable(&self, cx: &Context, server: &Server, project: &str, branch: Option<&str>) -> Result<wire::PageContext> {
         let request = self.get(server, "/api/components/show").query("component", Some(project)).query("branch", branch);
         match request.send::<Shown>(cx).await {
             Ok(answer) => Ok(answer.body.component),
-            Err(error) if matches!(error.kind, Kind::Refused { status: 404, .. }) => {
+            Err(error) if matches!(error.kind, ErrorKind::Refused { status: 404, .. }) => {
                 Err(error.with_hint("the project was deleted or renamed: a discover says so"))
             }
-            Err(error) => Err(self.hinted(error)),
+            Err(error) => Err(self.with_hint(error)),
         }
     }
 
     /// The date of the last analysis of which everything is listed, so that an issue of it can be missed no more. `None` while
     /// another one waits or is worked off, and where the server does not tell.
-    async fn analysed(&self, cx: &Cx, server: &Server, project: &str, branch: Option<&str>) -> Result<Option<String>> {
-        let shown = match self.prove(cx, server, project, branch).await {
+    async fn analysed(&self, cx: &Context, server: &Server, project: &str, branch: Option<&str>) -> Result<Option<String>> {
+        let shown = match self.ensure_readable(cx, server, project, branch).await {
             Ok(shown) => shown,
             // Analysis tokens may not ask, and may list.
-            Err(error) if matches!(error.kind, Kind::Forbidden(_)) => return Ok(None),
+            Err(error) if matches!(error.kind, ErrorKind::Forbidden(_)) => return Ok(None),
             Err(error) => return Err(error),
         };
         if shown.need_issue_sync {
@@ -277,17 +277,17 @@ impl SonarQube {
         // Asked after the date: what was worked off by then is listed now.
         match self.get(server, "/api/ce/component").query("component", Some(project)).send::<Tasks>(cx).await {
             Ok(answer) => Ok(shown.analysis_date.filter(|date| !date.is_empty() && answer.body.queue.is_empty())),
-            Err(error) if matches!(error.kind, Kind::Refused { .. } | Kind::Forbidden(_)) => Ok(None),
-            Err(error) => Err(self.hinted(error)),
+            Err(error) if matches!(error.kind, ErrorKind::Refused { .. } | ErrorKind::Forbidden(_)) => Ok(None),
+            Err(error) => Err(self.with_hint(error)),
         }
     }
 
     /// The branch as searches want it: the main one is never named, since Community Build knows no parameter for it.
     /// `None` when the project has no such branch.
-    async fn branch(&self, cx: &Cx, server: &Server, list: List<'_>) -> Result<Option<Option<String>>> {
+    async fn branch(&self, cx: &Context, server: &Server, list: List<'_>) -> Result<Option<Option<String>>> {
         let Some(named) = list.named else { return Ok(Some(None)) };
         let request = self.get(server, "/api/project_branches/list").query("project", Some(list.project));
-        let branches = request.send::<Branches>(cx).await.map_err(|error| self.hinted(error))?.body.branches;
+        let branches = request.send::<Branches>(cx).await.map_err(|error| self.with_hint(error))?.body.branches;
         let found = branches.into_iter().find(|branch| branch.name == named);
         Ok(found.map(|branch| (!branch.is_main).then_some(branch.name)))
     }
@@ -295,8 +295,8 @@ impl SonarQube {
 
 /// The end of a list of a branch that is not there. It was there when a pass came to its end before: then it was renamed or
 /// deleted, and what it had is not known to be gone.
-fn without_branch(cx: &Cx, list: List<'_>, mark: Option<&str>) -> Next<Cursor> {
-    let (project, branch) = (text::line(list.project), text::line(list.named.unwrap_or_default()));
+fn without_branch(cx: &Context, list: List<'_>, mark: Option<&str>) -> Next<Cursor> {
+    let (project, branch) = (text::single_line(list.project), text::single_line(list.named.unwrap_or_default()));
     if mark.is_none() {
         cx.warn(format!("project {project} has no branch `{branch}`, which `branches` names"));
         return Next::FULL;
@@ -307,7 +307,7 @@ fn without_branch(cx: &Cx, list: List<'_>, mark: Option<&str>) -> Next<Cursor> {
 
 /// Whether the server has no such call (any more), as opposed to no such project. A server that starts has none either.
 fn is_retired(error: &Error) -> bool {
-    matches!(error.kind, Kind::Refused { status: 410, .. }) || is_unknown_url(error)
+    matches!(error.kind, ErrorKind::Refused { status: 410, .. }) || is_unknown_url(error)
 }
 
 #[derive(Deserialize)]

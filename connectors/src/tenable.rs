@@ -25,7 +25,7 @@ use self::{
     wire::{KnownScan, Recent, Scan, Scans, Session},
 };
 use crate::{
-    kit::{Numbers, Request},
+    kit::{RangeSet, Request},
     prelude::*,
 };
 
@@ -75,11 +75,11 @@ pub struct Cursor {
     /// Id of the account, the record of findings without a scan.
     container: String,
     /// Chunks that are ready, as the vendor said last.
-    ready: Numbers,
+    ready: RangeSet,
     /// Chunks that are settled: stored, or set aside.
-    done: Numbers,
+    done: RangeSet,
     /// Those of them that were set aside, as they could not be read.
-    aside: Numbers,
+    aside: RangeSet,
     /// Why the first of these could not.
     why: Option<String>,
     /// Whether what was set aside has been asked for once more, after all others.
@@ -114,7 +114,7 @@ impl Connector for Tenable {
     type Settings = Settings;
     type Cursor = Cursor;
 
-    fn open(settings: Settings, mut link: Link) -> Result<Self> {
+    fn open(settings: Settings, mut link: Endpoint) -> Result<Self> {
         link.location = link.location.without_endings(&["/app.html", "/tio", "/session", "/scans"]);
         let (access, secret) = match (settings.access_key, settings.secret_key, settings.secret) {
             (Some(access), Some(secret), None) => Some((access, secret)),
@@ -127,14 +127,14 @@ impl Connector for Tenable {
         Ok(Tenable { http, unlicensed: settings.include_unlicensed })
     }
 
-    async fn scopes(&self, _: &Cx, job: Job<'_>) -> Result<Vec<Scope>> {
+    async fn scopes(&self, _: &Context, job: Job<'_>) -> Result<Vec<Scope>> {
         Ok(match job {
             Job::Discover => vec![Scope::account("scans")],
             Job::Sync(_) => vec![Scope::account("findings"), Scope::account("assets")],
         })
     }
 
-    async fn page(&self, cx: &Cx, ask: Ask<'_, Cursor>) -> Result<Page<Cursor>> {
+    async fn page(&self, cx: &Context, ask: PageRequest<'_, Cursor>) -> Result<Page<Cursor>> {
         let findings = match ask.scope.list {
             "scans" => return self.scans(cx).await,
             list => list == "findings",
@@ -147,7 +147,7 @@ impl Connector for Tenable {
         };
         let mut cursor = ask.cursor;
         let Some(chunk) = cursor.ready.first_not_in(&cursor.done) else {
-            return Ok(Page::empty(self.look(cx, &export, &job, cursor, since).await?));
+            return Ok(Page::empty(self.poll_export(cx, &export, &job, cursor, since).await?));
         };
         // An empty chunk may come as `null`.
         let answer = self.get(export.chunk, &[&job, &chunk.to_string()]).send::<Option<Vec<Box<RawValue>>>>(cx).await;
@@ -164,14 +164,14 @@ impl Connector for Tenable {
         Ok(Page::new(read, None, Next::More(Cursor { asked: 0, ..cursor })))
     }
 
-    async fn check(&self, cx: &Cx) -> Result<Checked> {
-        let mut checked = Checked::default();
+    async fn check(&self, cx: &Context) -> Result<CheckReport> {
+        let mut checked = CheckReport::default();
         let session = self.session(cx).await?;
         let who = session.username.or(session.email).unwrap_or_else(|| "a user".to_owned());
         let role = session.permissions.text().unwrap_or("unknown").to_owned();
-        checked.facts.push(format!("{} with permissions [{}]", text::line(&who), text::line(&role)));
+        checked.facts.push(format!("{} with permissions [{}]", text::single_line(&who), text::single_line(&role)));
         if session.enabled == Some(false) {
-            checked.warnings.push(format!("the user {} is disabled", text::line(&who)));
+            checked.warnings.push(format!("the user {} is disabled", text::single_line(&who)));
         }
         self.get("/vulns/export/status", &[]).send::<Recent>(cx).await.map_err(|error| error.if_forbidden(EXPORTING))?;
         let scans = self.get("/scans", &[]).send::<Scans>(cx).await.map_err(|error| error.if_forbidden(SCANNING))?;
@@ -192,20 +192,20 @@ impl Tenable {
         self.http.get(route, arguments).header("user-agent", AGENT)
     }
 
-    async fn session(&self, cx: &Cx) -> Result<Session> {
+    async fn session(&self, cx: &Context) -> Result<Session> {
         match self.get("/session", &[]).send(cx).await {
             Ok(answer) => Ok(answer.body),
-            Err(error) if matches!(error.kind, Kind::Unauthorized(_)) => Err(error.with_hint(
+            Err(error) if matches!(error.kind, ErrorKind::Unauthorized(_)) => Err(error.with_hint(
                 "the pair of keys is not accepted: whoever generates new API keys for a user ends the old ones; access and secret key may be swapped",
             )),
-            Err(error) if matches!(error.kind, Kind::Refused { status: 404, .. }) => {
+            Err(error) if matches!(error.kind, ErrorKind::Refused { status: 404, .. }) => {
                 Err(error.with_hint("`location` does not lead to Tenable: it is https://cloud.tenable.com unless your tenant is elsewhere"))
             }
             Err(error) => Err(error.if_forbidden(SIGNING)),
         }
     }
 
-    async fn scans(&self, cx: &Cx) -> Result<Page<Cursor>> {
+    async fn scans(&self, cx: &Context) -> Result<Page<Cursor>> {
         let account = self.session(cx).await?.container_uuid;
         let scans = self.get("/scans", &[]).send::<Scans>(cx).await.map_err(|error| error.if_forbidden(SCANNING))?.body.scans;
         let mut read = items(scans.unwrap_or_default(), &[], scan, |known: KnownScan| known.schedule_uuid);
@@ -219,7 +219,7 @@ fn scan(scan: Scan) -> Result<Item, String> {
     let Some(key) = scan.schedule_uuid.filter(|key| !key.is_empty()) else {
         return Ok(Item::Skipped { key: scan.id.text().unwrap_or_default().into(), reason: "scan without a schedule" });
     };
-    let name = scan.name.text().map(text::line).filter(|name| !name.is_empty()).unwrap_or_else(|| key.as_str().into());
+    let name = scan.name.text().map(text::single_line).filter(|name| !name.is_empty()).unwrap_or_else(|| key.as_str().into());
     let attributes = attributes([("scan_id", scan.id.0), ("type", scan.kind.0), ("owner", scan.owner.0)]);
     Ok(Item::Record(Record { key: key.into(), name, kind: "scan".into(), url: None, attributes }))
 }

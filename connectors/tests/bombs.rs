@@ -10,8 +10,8 @@ use bytes::Bytes;
 use flate2::{Compress, Compression, FlushCompress};
 use serde_json::Value;
 use tributary_connectors::{
-    Activity, Cx, Entry, Error, Kind, Meta,
-    kit::{Auth, HttpOptions, Limiters, Link, Location, Secret},
+    Context, Error, ErrorKind, Meta, Registration, RunStats,
+    kit::{Auth, Endpoint, HttpOptions, Limiters, Location, Secret},
 };
 
 const MIB: usize = 1 << 20;
@@ -45,8 +45,8 @@ fn memory(name: &str) -> usize {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
-fn link(url: &str) -> Link {
-    Link { location: Location::parse(url, false).unwrap(), options: HttpOptions::default(), limiters: Arc::new(Limiters::default()) }
+fn link(url: &str) -> Endpoint {
+    Endpoint { location: Location::parse(url, false).unwrap(), options: HttpOptions::default(), limiters: Arc::new(Limiters::default()) }
 }
 
 /// Thirty-two mebibytes of `[0,0,…]`, each value of which becomes some hundred bytes, and the same in one finding.
@@ -60,9 +60,9 @@ async fn many_values() {
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         let http = link(&url).http(&META, Auth::Bearer(Secret::new("canary"))).unwrap();
         let before = memory("VmRSS");
-        let cx = Cx::new(Arc::new(Activity::without_waits()));
+        let cx = Context::new(Arc::new(RunStats::without_waits()));
         let error = http.get("/", &[]).send::<Value>(&cx).await.unwrap_err();
-        assert!(matches!(error.kind, Kind::TooLarge { limit: 65536, .. }) && error.attempts == 1, "{error}");
+        assert!(matches!(error.kind, ErrorKind::TooLarge { limit: 65536, .. }) && error.attempts == 1, "{error}");
         let grown = memory("VmHWM").saturating_sub(before) / 1024;
         assert!(grown <= 96, "{grown} MiB");
     }
@@ -82,7 +82,7 @@ async fn unpacked_bombs() {
     let url = format!("http://{}", listener.local_addr().unwrap());
     let router = Router::new().fallback(move || std::future::ready(bomb(part.clone(), "gzip")));
     tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-    let cx = || Cx::new(Arc::new(Activity::without_waits()));
+    let cx = || Context::new(Arc::new(RunStats::without_waits()));
     let token = url::Url::parse(&format!("{url}/token")).unwrap();
     let plain = link(&url).http(&META, Auth::Bearer(Secret::new("canary"))).unwrap();
     let oauth = link(&url).http(&META, Auth::client_credentials(token, "id", Secret::new("canary"))).unwrap();
@@ -91,12 +91,12 @@ async fn unpacked_bombs() {
     for http in [plain, oauth] {
         errors.push(http.get("/", &[]).send::<Value>(&cx()).await.unwrap_err());
     }
-    if let Some(aws) = Entry::find("aws_security_hub") {
+    if let Some(aws) = Registration::find("aws_security_hub") {
         let settings = serde_json::json!({ "access_key": "AKIAEXAMPLE", "secret_key": "canary", "region": "us-east-1" });
         errors.push(aws.open(settings, link(&url)).unwrap().check(&cx()).await.unwrap_err());
     }
     for error in &errors {
-        assert!(matches!(error.kind, Kind::TooLarge { .. }), "{error}");
+        assert!(matches!(error.kind, ErrorKind::TooLarge { .. }), "{error}");
         assert_eq!(error.attempts, 1, "{error}");
     }
     let grown = (memory("VmHWM") - before) / 1024;

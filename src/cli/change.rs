@@ -205,7 +205,7 @@ pub(super) async fn replay(paths: &[PathBuf], connection: Option<String>) -> any
 
 pub(super) async fn reset(paths: &[PathBuf], connection: &str) -> anyhow::Result<Exit> {
     let (config, engine) = run::open_there(paths)?;
-    run::choose(&config, &[connection.to_owned()])?;
+    run::select(&config, &[connection.to_owned()])?;
     let scopes = engine.store.reset(connection.to_owned()).await?;
     message::eprint_line(&format!(
         "{scopes} lists of {connection} are read from their beginning by the next sync; findings stay as they are"

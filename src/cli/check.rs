@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use tributary_connectors::{Activity, Cx, kit::Limiters};
+use tributary_connectors::{Context, RunStats, kit::Limiters};
 
 use super::{exit::Exit, message, output, run};
 use crate::{config::Config, store};
@@ -20,7 +20,7 @@ pub(super) async fn check(paths: &[PathBuf], names: &[String]) -> anyhow::Result
         let name = connection.name.clone();
         let tell = move |doubt: &str| message::eprint_line(&format!("{name}  warning: {doubt}"));
         let checked = match connection.opened(&limiters, tell).await {
-            Ok(source) => source.check(&Cx::new(Arc::new(Activity::default()))).await,
+            Ok(source) => source.check(&Context::new(Arc::new(RunStats::default()))).await,
             Err(error) => Err(error),
         };
         match checked {
@@ -37,5 +37,5 @@ pub(super) async fn check(paths: &[PathBuf], names: &[String]) -> anyhow::Result
             }
         }
     }
-    Ok(Exit::of_all(&exits))
+    Ok(Exit::combine(&exits))
 }

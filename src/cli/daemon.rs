@@ -15,7 +15,7 @@ use super::{
 use crate::{
     config::Config,
     daemon,
-    status::{self, ConnectionStatus, Word, days_left, span},
+    status::{self, ConnectionState, ConnectionStatus, days_left, span},
     store::Store,
 };
 
@@ -69,7 +69,7 @@ const COLUMNS: &[&str] = &[
 
 fn line(one: &ConnectionStatus, now: Timestamp) -> Vec<Value> {
     let next = [one.discover.next, one.sync.next].into_iter().flatten().min();
-    let next = next.filter(|_| !matches!(one.status, Word::Paused | Word::Disabled | Word::Auth));
+    let next = next.filter(|_| !matches!(one.status, ConnectionState::Paused | ConnectionState::Disabled | ConnectionState::Auth));
     let mut notes = Vec::new();
     if let Some(running) = &one.running {
         notes.push(format!("{} {} read", running.kind, running.fetched));
@@ -162,7 +162,7 @@ pub(super) async fn reload(paths: &[PathBuf]) -> anyhow::Result<Exit> {
 
 pub(super) async fn pause(paths: &[PathBuf], names: &[String]) -> anyhow::Result<Exit> {
     let (config, engine) = run::open(paths)?;
-    for connection in run::choose(&config, names)? {
+    for connection in run::select(&config, names)? {
         let name = &connection.name;
         message::eprint_line(&match engine.store.pause(name, connection.entry.meta.id).await? {
             true => format!("{name}  is paused: its schedule rests, `sync` and `discover` by name still work"),
@@ -174,7 +174,7 @@ pub(super) async fn pause(paths: &[PathBuf], names: &[String]) -> anyhow::Result
 
 pub(super) async fn resume(paths: &[PathBuf], names: &[String]) -> anyhow::Result<Exit> {
     let (config, engine) = run::open(paths)?;
-    for connection in run::choose(&config, names)? {
+    for connection in run::select(&config, names)? {
         let name = &connection.name;
         message::eprint_line(&match engine.store.resume(name, connection.entry.meta.id).await? {
             true => format!("{name}  goes on: what became due meanwhile runs now, once"),

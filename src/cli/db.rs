@@ -72,7 +72,7 @@ pub(super) fn run(paths: &[PathBuf], what: &DbCommand, format: Format) -> anyhow
 /// Puts a backup in the database's place. No daemon can run meanwhile, nor start.
 fn restore(path: &Path, file: &Path) -> anyhow::Result<()> {
     let mut lock = Lock::take(path)?;
-    lock.introduce(&Holder { pid: std::process::id(), listen: None })?;
+    lock.write_holder(&Holder { pid: std::process::id(), listen: None })?;
     let problems = store::restore(path, file)?;
     for problem in problems {
         message::eprint_line(&format!("warning: {problem}"));

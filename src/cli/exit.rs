@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use tributary_connectors::Kind;
+use tributary_connectors::ErrorKind;
 
 use super::{
     error::{NoConnection, NoDaemon, NotFound, Usage},
@@ -49,10 +49,10 @@ impl Exit {
     /// What a vendor's error means for the exit code.
     pub fn of_vendor(error: &tributary_connectors::Error) -> Exit {
         match error.kind {
-            Kind::Unauthorized(_) | Kind::Forbidden(_) => Exit::Refused,
-            Kind::Network(_) | Kind::Tls(_) | Kind::Redirect(_) | Kind::Elsewhere(_) => Exit::Unreachable,
-            Kind::Settings(_) => Exit::Configuration,
-            Kind::Throttled(_) | Kind::Pending(_) => Exit::Busy,
+            ErrorKind::Unauthorized(_) | ErrorKind::Forbidden(_) => Exit::Refused,
+            ErrorKind::Network(_) | ErrorKind::Tls(_) | ErrorKind::Redirect(_) | ErrorKind::NotAnApi(_) => Exit::Unreachable,
+            ErrorKind::Settings(_) => Exit::Configuration,
+            ErrorKind::Throttled(_) | ErrorKind::Pending(_) => Exit::Busy,
             _ => Exit::Failed,
         }
     }
@@ -61,7 +61,7 @@ impl Exit {
     pub fn of_store(error: &store::Error) -> Exit {
         match error {
             error if error.is_damage() => Exit::Damaged,
-            store::Error::Busy(_) | store::Error::Locked | store::Error::InUse { .. } => Exit::Busy,
+            store::Error::LeaseHeld(_) | store::Error::Locked | store::Error::InUse { .. } => Exit::Busy,
             store::Error::NoBackup { .. } => Exit::Usage,
             store::Error::OtherConnector { .. } => Exit::Configuration,
             _ => Exit::Failed,
@@ -90,7 +90,7 @@ impl Exit {
     }
 
     /// The code of several: one class gives that class's code, a mix is partial.
-    pub fn of_all(exits: &[Exit]) -> Exit {
+    pub fn combine(exits: &[Exit]) -> Exit {
         match same(exits.iter().copied()) {
             Some(exit) => exit,
             None if exits.is_empty() => Exit::Ok,

@@ -30,14 +30,14 @@ use crate::{
 };
 
 /// How many connections run at once.
-const AT_ONCE: usize = 4;
+const MAX_CONCURRENT_CONNECTIONS: usize = 4;
 
 pub(super) async fn run(config: &[PathBuf], once: bool, names: &[String]) -> anyhow::Result<Exit> {
     if once {
         let Some((config, engine)) = open_to_run(config, names)? else { return Ok(Exit::Ok) };
         match engine.store.prune_operations(config.daemon.store.keep_since()).await {
             // A full disk is met, told and waited out by the operations: it is no reason not to start.
-            Err(error) if error.passes() => tracing::warn!(%error, "old operations stay"),
+            Err(error) if error.is_transient() => tracing::warn!(%error, "old operations stay"),
             pruned => pruned?,
         }
         let (exit, _) = all(&config, &engine, names, Work::Both, Trigger::Once).await?;
@@ -199,7 +199,7 @@ fn stop_on_signal(stop: CancellationToken) -> Arc<AtomicBool> {
 }
 
 /// The enabled connections of these names, or all of them.
-pub(super) fn choose<'a>(config: &'a Config, names: &[String]) -> anyhow::Result<Vec<&'a Arc<Connection>>> {
+pub(super) fn select<'a>(config: &'a Config, names: &[String]) -> anyhow::Result<Vec<&'a Arc<Connection>>> {
     for name in names {
         if !config.connections.iter().any(|connection| connection.name == *name) {
             let known: Vec<String> = config.connections.iter().map(|connection| connection.name.clone()).collect();
@@ -213,7 +213,7 @@ pub(super) fn choose<'a>(config: &'a Config, names: &[String]) -> anyhow::Result
 /// The same for what is to run: that there is none is an error, that none is enabled is told.
 pub(super) fn chosen<'a>(config: &'a Config, names: &[String]) -> anyhow::Result<Vec<&'a Arc<Connection>>> {
     let files = || config.files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ");
-    let chosen = choose(config, names)?;
+    let chosen = select(config, names)?;
     if config.connections.is_empty() {
         return Err(NoConnection(files()).into());
     }
@@ -235,7 +235,7 @@ pub(super) async fn all(
     work: Work,
     trigger: Trigger,
 ) -> anyhow::Result<(Exit, Vec<Report>)> {
-    let mut chosen = choose(config, names)?;
+    let mut chosen = select(config, names)?;
     store::check_connectors(engine.store.path(), chosen.iter().map(|one| (one.name.as_str(), one.entry.meta.id)))?;
     if names.is_empty() {
         let standings = engine.store.standings()?;
@@ -257,7 +257,7 @@ pub(super) async fn all(
                 (*connection, operation::run(Request { connection, engine, limiters: &limiters, work, trigger, progress, warn }).await)
             }
         })
-        .buffered(AT_ONCE)
+        .buffered(MAX_CONCURRENT_CONNECTIONS)
         .collect()
         .await;
     drop(shown);
@@ -266,7 +266,7 @@ pub(super) async fn all(
         exits.push(tell_all(&connection.name, &reports, error.as_ref()));
         all.extend(reports);
     }
-    Ok((Exit::of_all(&exits), all))
+    Ok((Exit::combine(&exits), all))
 }
 
 /// Tells how the operations of one connection ended, and gives the exit code that they mean together.

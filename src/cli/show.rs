@@ -3,29 +3,29 @@
 use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
-use tributary_connectors::{Entry, SOURCES};
+use tributary_connectors::{CONNECTORS, Registration};
 
 use super::{
     error::NotFound,
     exit::Exit,
     message,
     output::{self, Format, Rows},
-    run::{Seen, choose, look},
+    run::{Seen, look, select},
     timeline, words,
 };
 use crate::store::{FindingFilter, LastSync, Table};
 
 pub(super) fn connectors(id: Option<&str>, format: Format) -> anyhow::Result<Exit> {
     let Some(id) = id else {
-        let rows = SOURCES
+        let rows = CONNECTORS
             .iter()
             .map(|entry| vec![entry.meta.id.into(), entry.meta.title.into(), entry.meta.record.into(), entry.meta.docs.into()])
             .collect();
         Rows { columns: vec!["id", "tool", "record", "docs"], rows }.print(format, "connectors")?;
         return Ok(Exit::Ok);
     };
-    let entry = Entry::find(id).ok_or_else(|| {
-        let known: Vec<String> = SOURCES.iter().map(|entry| entry.meta.id.to_owned()).collect();
+    let entry = Registration::find(id).ok_or_else(|| {
+        let known: Vec<String> = CONNECTORS.iter().map(|entry| entry.meta.id.to_owned()).collect();
         NotFound::new("connector", id).among(&known, "tributary connectors")
     })?;
     let meta = entry.meta;
@@ -82,7 +82,7 @@ pub(super) fn connections(paths: &[PathBuf], format: Format) -> anyhow::Result<E
 
 pub(super) fn connection(paths: &[PathBuf], name: &str, format: Format) -> anyhow::Result<Exit> {
     let Seen { config, reader, .. } = &look(paths)?;
-    let connection = choose(config, &[name.to_owned()])?[0];
+    let connection = select(config, &[name.to_owned()])?[0];
     let secrets: Map<String, Value> =
         connection.secrets.iter().map(|(field, reference)| (field.clone(), format!("<{reference}>").into())).collect();
     let (states, records) = (reader.finding_states(name)?, reader.record_states(name)?);
@@ -139,7 +139,7 @@ pub(super) fn quarantined(paths: &[PathBuf], id: i64, format: Format) -> anyhow:
 /// How far each list of a connection was read.
 pub(super) fn state(paths: &[PathBuf], connection: &str, format: Format) -> anyhow::Result<Exit> {
     let Seen { config, reader, .. } = &look(paths)?;
-    choose(config, &[connection.to_owned()])?;
+    select(config, &[connection.to_owned()])?;
     list(reader.scope_states(connection)?, format, "lists")
 }
 
@@ -147,7 +147,7 @@ pub(super) fn operation(paths: &[PathBuf], id: &str, format: Format) -> anyhow::
     let Seen { reader, .. } = &look(paths)?;
     let operation = reader.operation(id)?.ok_or_else(|| NotFound::new("operation", id).fix(message::list("operations")))?;
     if format == Format::Table {
-        output::text(&timeline::of(&operation))?;
+        output::text(&timeline::render(&operation))?;
     } else {
         output::object(&operation, format)?;
     }

@@ -10,7 +10,7 @@ use crate::store::Counts;
 
 /// The operation as text. It is a row of `operations`, times as RFC 3339 and `detail` as an object.
 // long: one line of the text after another, each where it applies
-pub(super) fn of(operation: &Value) -> String {
+pub(super) fn render(operation: &Value) -> String {
     let text = |name: &str| cell(&operation[name]);
     let detail = &operation["detail"];
     let began = time(&operation["started_at"]);
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn an_operation_that_still_runs_tells_nothing_of_its_end() {
-        let text = of(&json!({
+        let text = render(&json!({
             "id": "x", "connection": "t", "kind": "sync", "trigger": "once", "outcome": "running",
             "started_at": "2026-01-01T00:00:00Z", "ended_at": null, "error": null, "detail": {},
         }));

@@ -8,7 +8,7 @@ use clap::{
     builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
 };
 use tributary_connectors::{
-    SOURCES,
+    CONNECTORS,
     model::{Severity, State},
 };
 
@@ -53,7 +53,7 @@ pub(super) fn record_state() -> impl TypedValueParser<Value = String> {
 }
 
 pub(super) fn connector() -> impl TypedValueParser<Value = String> {
-    one_of(SOURCES.iter().map(|entry| entry.meta.id))
+    one_of(CONNECTORS.iter().map(|entry| entry.meta.id))
 }
 
 /// A CVE id, in any case.

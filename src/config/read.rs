@@ -36,7 +36,7 @@ const HTTP: &[&str] = &["ca_file", "proxy", "timeout", "allow_http"];
 
 /// A file that is TOML: its path, its text, who can read it, and its tables.
 type File<'a> = (&'a Path, &'a str, Readers, Spanned<DeTable<'a>>);
-type Entry_<'a> = (&'a Spanned<std::borrow::Cow<'a, str>>, &'a Spanned<DeValue<'a>>);
+type KeyAndValue<'a> = (&'a Spanned<std::borrow::Cow<'a, str>>, &'a Spanned<DeValue<'a>>);
 
 // long: every step adds to the same problems and warnings, and none may hide those of the next
 pub(super) fn load(paths: &[PathBuf]) -> Result<Config, Errors> {

@@ -4,13 +4,13 @@
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use tributary_connectors::{SOURCES, kit::HttpOptions, model::Severity};
+use tributary_connectors::{CONNECTORS, kit::HttpOptions, model::Severity};
 
 use super::{Connection, Schedule};
 
 /// What a value of a process setting has to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ErrorKind {
     Text,
     Flag,
     /// A whole number within these bounds.
@@ -22,7 +22,7 @@ pub(super) enum Kind {
 pub(crate) struct ProcessSetting {
     pub(crate) key: &'static str,
     about: &'static str,
-    pub(super) kind: Kind,
+    pub(super) kind: ErrorKind,
     /// Whether a reload changes it; else only a restart does.
     pub(crate) live: bool,
 }
@@ -31,17 +31,17 @@ pub(crate) struct ProcessSetting {
 pub(crate) const SECTIONS: &[(&str, &[ProcessSetting])] = &[
     (
         "daemon",
-        &[ProcessSetting { key: "concurrency", about: "How many operations work at once", kind: Kind::Number(1, 1000), live: true }],
+        &[ProcessSetting { key: "concurrency", about: "How many operations work at once", kind: ErrorKind::Number(1, 1000), live: true }],
     ),
     (
         "store",
         &[
-            ProcessSetting { key: "url", about: "`sqlite:///absolute/path` or `sqlite:relative/path`", kind: Kind::Text, live: false },
-            ProcessSetting { key: "keep_raw", about: "Keep the vendor's raw items", kind: Kind::Flag, live: false },
+            ProcessSetting { key: "url", about: "`sqlite:///absolute/path` or `sqlite:relative/path`", kind: ErrorKind::Text, live: false },
+            ProcessSetting { key: "keep_raw", about: "Keep the vendor's raw items", kind: ErrorKind::Flag, live: false },
             ProcessSetting {
                 key: "keep_operations",
                 about: "Operations older than this are pruned, as \"90d\"",
-                kind: Kind::Text,
+                kind: ErrorKind::Text,
                 live: true,
             },
         ],
@@ -49,11 +49,11 @@ pub(crate) const SECTIONS: &[(&str, &[ProcessSetting])] = &[
     (
         "server",
         &[
-            ProcessSetting { key: "listen", about: "Loopback address and port, or \"off\"", kind: Kind::Text, live: false },
+            ProcessSetting { key: "listen", about: "Loopback address and port, or \"off\"", kind: ErrorKind::Text, live: false },
             ProcessSetting {
                 key: "probe_listen",
                 about: "Address and port that only serves /livez, /readyz and /metrics, or \"off\"",
-                kind: Kind::Text,
+                kind: ErrorKind::Text,
                 live: false,
             },
         ],
@@ -63,9 +63,9 @@ pub(crate) const SECTIONS: &[(&str, &[ProcessSetting])] = &[
 impl ProcessSetting {
     fn schema(&self) -> Value {
         match self.kind {
-            Kind::Text => json!({ "type": "string", "description": self.about }),
-            Kind::Flag => json!({ "type": "boolean", "description": self.about }),
-            Kind::Number(least, most) => {
+            ErrorKind::Text => json!({ "type": "string", "description": self.about }),
+            ErrorKind::Flag => json!({ "type": "boolean", "description": self.about }),
+            ErrorKind::Number(least, most) => {
                 json!({ "type": "integer", "minimum": least, "maximum": most, "description": self.about })
             }
         }
@@ -105,7 +105,7 @@ pub(crate) const CONNECTION: &[Setting] = &[
     Setting {
         key: "connector",
         shared: false,
-        schema: || json!({ "enum": SOURCES.iter().map(|entry| entry.meta.id).collect::<Vec<_>>() }),
+        schema: || json!({ "enum": CONNECTORS.iter().map(|entry| entry.meta.id).collect::<Vec<_>>() }),
         show: Show::Value(|one| Some(quoted(one.entry.meta.id))),
         same: |a, b| a.entry.meta.id == b.entry.meta.id,
     },

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tributary_connectors::{Kind, Remedy};
+use tributary_connectors::{ErrorKind, Recovery};
 
 use crate::{
     config::Connection,
@@ -16,9 +16,9 @@ use crate::{
 /// Whether what an operation failed with passes by itself: a tool that starts or cannot be reached, a secret that is being replaced.
 pub(super) fn passes(reports: &[Report], error: Option<&Error>) -> bool {
     let soon = |error: &Error| {
-        is_not_ready(error) || matches!(error, Error::Vendor(error) if matches!(error.kind.remedy(), Remedy::Retry | Remedy::Wait(_)))
+        is_not_ready(error) || matches!(error, Error::Vendor(error) if matches!(error.kind.recovery(), Recovery::Retry | Recovery::Wait(_)))
     };
-    let unreadable = error.is_some_and(|error| matches!(error, Error::Vendor(error) if matches!(error.kind, Kind::Settings(_))));
+    let unreadable = error.is_some_and(|error| matches!(error, Error::Vendor(error) if matches!(error.kind, ErrorKind::Settings(_))));
     let failed = |report: &Report| match report.outcome {
         Outcome::Failed => report.errors.iter().any(|(_, error)| soon(error)),
         _ => report.errors.iter().any(|(_, error)| is_not_ready(error)),

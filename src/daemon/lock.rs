@@ -57,7 +57,7 @@ impl Lock {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn introduce(&mut self, holder: &Holder) -> anyhow::Result<()> {
+    pub fn write_holder(&mut self, holder: &Holder) -> anyhow::Result<()> {
         self.0.set_len(0)?;
         std::io::Seek::rewind(&mut self.0)?;
         self.0.write_all(&serde_json::to_vec(holder)?)?;

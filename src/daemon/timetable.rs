@@ -25,10 +25,10 @@ use crate::{
 
 /// How many operations work at once against one host. One that waits for its vendor's quota does not count.
 const PER_HOST: usize = 2;
-/// No more starts than this within [`GATE`] against one host, also when everything is overdue. Over all hosts it is at least
+/// No more starts than this within [`START_WINDOW`] against one host, also when everything is overdue. Over all hosts it is at least
 /// this, and more where the configured periods ask for more.
-const STARTS: usize = 4;
-const GATE: SignedDuration = SignedDuration::from_secs(10);
+const MAX_STARTS_PER_WINDOW: usize = 4;
+const START_WINDOW: SignedDuration = SignedDuration::from_secs(10);
 
 /// What is due when.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ pub(super) struct Timetable {
 
 /// An operation under way, as the timetable sees it.
 #[derive(Clone, Debug)]
-pub(super) struct Running {
+pub(super) struct RunningOperation {
     pub(super) kind: OperationKind,
     pub(super) host: String,
     /// It waits for its vendor's quota.
@@ -87,7 +87,7 @@ pub(super) struct Tick {
     /// These would have run if their credential had not been refused.
     pub(super) refused: BTreeSet<String>,
     /// Due times that moved, to be stored before anything starts.
-    pub(super) moved: Vec<DueRow>,
+    pub(super) rescheduled: Vec<DueRow>,
 }
 
 impl Timetable {
@@ -139,7 +139,7 @@ impl Timetable {
             return Vec::new();
         }
         self.starts.clear();
-        let mut moved = Vec::new();
+        let mut rescheduled = Vec::new();
         for entry in &mut self.entries {
             let before = entry.due;
             if matches!(entry.schedule, Schedule::Every(_)) {
@@ -149,16 +149,16 @@ impl Timetable {
                 entry.due = entry.after(now);
             }
             if entry.due != before {
-                moved.push(entry.row());
+                rescheduled.push(entry.row());
             }
         }
-        moved
+        rescheduled
     }
 
     /// What is to be done at this moment.
-    pub(super) fn tick(&mut self, now: Timestamp, running: &BTreeMap<String, Running>, blocked: &BTreeMap<String, Block>) -> Tick {
+    pub(super) fn tick(&mut self, now: Timestamp, running: &BTreeMap<String, RunningOperation>, blocked: &BTreeMap<String, Block>) -> Tick {
         let mut tick = Tick::default();
-        while self.starts.front().is_some_and(|(at, _)| now.duration_since(*at) >= GATE) {
+        while self.starts.front().is_some_and(|(at, _)| now.duration_since(*at) >= START_WINDOW) {
             self.starts.pop_front();
         }
         let most = self.starts_in_gate();
@@ -174,17 +174,18 @@ impl Timetable {
                 (Some(Block::Paused), _) => {}
                 (Some(Block::Refused), _) => {
                     tick.refused.insert(entry.connection.clone());
-                    tick.moved.push(entry.advance(now));
+                    tick.rescheduled.push(entry.advance(now));
                 }
                 (None, Some(running)) if running.kind == entry.kind => {
                     tick.skips.push((entry.connection.clone(), entry.kind));
-                    tick.moved.push(entry.advance(now));
+                    tick.rescheduled.push(entry.advance(now));
                 }
                 (None, Some(_)) => {}
                 (None, None) => {
                     let on_host = hosts.entry(entry.host.clone()).or_default();
                     let started_on_host = self.starts.iter().filter(|(_, host)| *host == entry.host).count();
-                    let room = self.starts.len() < most && active < self.at_once && *on_host < PER_HOST && started_on_host < STARTS;
+                    let room =
+                        self.starts.len() < most && active < self.at_once && *on_host < PER_HOST && started_on_host < MAX_STARTS_PER_WINDOW;
                     if !room || started.contains(&entry.connection) {
                         continue;
                     }
@@ -194,7 +195,7 @@ impl Timetable {
                     self.starts.push_back((now, entry.host.clone()));
                     active += 1;
                     *on_host += 1;
-                    tick.moved.push(entry.advance(now));
+                    tick.rescheduled.push(entry.advance(now));
                 }
             }
         }
@@ -214,13 +215,13 @@ impl Timetable {
             .collect()
     }
 
-    /// How many may start within [`GATE`] over all hosts: twice what the configured periods ask for, so that what is late catches up.
+    /// How many may start within [`START_WINDOW`] over all hosts: twice what the configured periods ask for, so that what is late catches up.
     fn starts_in_gate(&self) -> usize {
-        let gate = GATE.as_secs_f64();
+        let gate = START_WINDOW.as_secs_f64();
         let asked: f64 = self.entries.iter().map(|entry| gate / entry.period.as_secs_f64().max(1.0)).sum();
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small number above zero")]
         let twice = (2.0 * asked).ceil() as usize;
-        twice.max(STARTS)
+        twice.max(MAX_STARTS_PER_WINDOW)
     }
 
     /// Whether anything is due.

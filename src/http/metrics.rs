@@ -8,7 +8,7 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use super::state::AppState;
 use crate::{
     metrics::{Sort, describe},
-    status::{self, Word},
+    status::{self, ConnectionState},
     store,
 };
 
@@ -34,7 +34,7 @@ pub(crate) fn render(state: &AppState) -> store::Result<String> {
         gauge!("tributary_store_wal_bytes").set(size(state, "-wal"));
         for one in &connections {
             let name = || one.connection.clone();
-            for word in Word::ALL {
+            for word in ConnectionState::ALL {
                 gauge!("tributary_connection_status", "connection" => name(), "connector" => one.connector, "status" => word.as_str())
                     .set(f64::from(u8::from(one.status == word)));
             }
@@ -46,7 +46,7 @@ pub(crate) fn render(state: &AppState) -> store::Result<String> {
                 if let Some(at) = line.last_success {
                     set("tributary_last_success_timestamp_seconds", seconds(at));
                 }
-                if let Some(at) = line.next.filter(|_| !matches!(one.status, Word::Paused | Word::Disabled)) {
+                if let Some(at) = line.next.filter(|_| !matches!(one.status, ConnectionState::Paused | ConnectionState::Disabled)) {
                     set("tributary_next_run_timestamp_seconds", seconds(at));
                     set("tributary_overdue_seconds", number(line.overdue_seconds));
                 }

@@ -25,7 +25,7 @@ pub(crate) struct AppState {
     /// When the process began.
     pub(crate) began: Timestamp,
     config: RwLock<Arc<Config>>,
-    signs: Mutex<Signs>,
+    heartbeats: Mutex<Heartbeats>,
     findings: Mutex<Vec<FindingCount>>,
     changed: Notify,
     counted: PrometheusHandle,
@@ -33,7 +33,7 @@ pub(crate) struct AppState {
 
 /// Signs of life.
 #[derive(Debug)]
-struct Signs {
+struct Heartbeats {
     looped: Instant,
     stored: Instant,
     store_error: Option<StoreError>,
@@ -57,7 +57,7 @@ impl AppState {
             store,
             began,
             config: RwLock::new(Arc::new(config)),
-            signs: Mutex::new(Signs { looped: now, stored: now, store_error: None, reloaded: (true, began) }),
+            heartbeats: Mutex::new(Heartbeats { looped: now, stored: now, store_error: None, reloaded: (true, began) }),
             findings: Mutex::new(Vec::new()),
             changed: Notify::new(),
             counted,
@@ -73,34 +73,34 @@ impl AppState {
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
     }
 
-    pub(crate) fn looped(&self) {
-        self.signs().looped = Instant::now();
+    pub(crate) fn record_tick(&self) {
+        self.heartbeats().looped = Instant::now();
     }
 
     pub(crate) fn loop_age(&self) -> Duration {
-        self.signs().looped.elapsed()
+        self.heartbeats().looped.elapsed()
     }
 
     /// Since when the database has not answered.
     pub(crate) fn store_age(&self) -> Duration {
-        self.signs().stored.elapsed()
+        self.heartbeats().stored.elapsed()
     }
 
     /// Why the last write failed, if it did.
     pub(crate) fn store_error(&self) -> Option<StoreError> {
-        self.signs().store_error
+        self.heartbeats().store_error
     }
 
     pub(crate) fn note_reload(&self, done: bool) {
-        let mut signs = self.signs();
-        signs.reloaded.0 = done;
+        let mut heartbeats = self.heartbeats();
+        heartbeats.reloaded.0 = done;
         if done {
-            signs.reloaded.1 = crate::clock::now();
+            heartbeats.reloaded.1 = crate::clock::now();
         }
     }
 
     pub(crate) fn reloaded(&self) -> (bool, Timestamp) {
-        self.signs().reloaded
+        self.heartbeats().reloaded
     }
 
     /// What this process counted, in Prometheus' text form.
@@ -115,7 +115,7 @@ impl AppState {
     }
 
     /// Something changed the findings.
-    pub(crate) fn count_again(&self) {
+    pub(crate) fn refresh_counts(&self) {
         self.changed.notify_one();
     }
 
@@ -131,9 +131,9 @@ impl AppState {
                     .err()
                     .map(|error| StoreError { code: error_code::of_store(error), replaced: matches!(error, store::Error::Replaced(_)) });
                 let before = {
-                    let mut signs = shared.signs();
-                    signs.stored = Instant::now();
-                    std::mem::replace(&mut signs.store_error, found)
+                    let mut heartbeats = shared.heartbeats();
+                    heartbeats.stored = Instant::now();
+                    std::mem::replace(&mut heartbeats.store_error, found)
                 };
                 // Told once, not at each beat.
                 match &written {
@@ -171,7 +171,7 @@ impl AppState {
         });
     }
 
-    fn signs(&self) -> MutexGuard<'_, Signs> {
-        self.signs.lock().unwrap_or_else(PoisonError::into_inner)
+    fn heartbeats(&self) -> MutexGuard<'_, Heartbeats> {
+        self.heartbeats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
-use tributary_connectors::{Excerpt, Kind};
+use tributary_connectors::{ErrorKind, Excerpt};
 
 use crate::{
     clock,
@@ -14,7 +14,7 @@ use crate::{
 /// Whether an operation failed because the vendor refused the credential. A tool that is starting refuses good ones, so what it
 /// says while an operation meets that counts for nothing.
 pub(crate) fn is_refused(report: &Report) -> bool {
-    let refused = |error: &Error| matches!(error, Error::Vendor(error) if matches!(error.kind, Kind::Unauthorized(_)));
+    let refused = |error: &Error| matches!(error, Error::Vendor(error) if matches!(error.kind, ErrorKind::Unauthorized(_)));
     report.outcome == Outcome::Failed
         && !report.errors.iter().any(|(_, error)| is_not_ready(error))
         && report.errors.iter().any(|(_, error)| refused(error))
@@ -22,7 +22,7 @@ pub(crate) fn is_refused(report: &Report) -> bool {
 
 /// Whether the tool was not ready: it starts, migrates its database, or still prepares what was asked for.
 pub(crate) fn is_not_ready(error: &Error) -> bool {
-    matches!(error, Error::Vendor(error) if matches!(error.kind, Kind::Pending(_)))
+    matches!(error, Error::Vendor(error) if matches!(error.kind, ErrorKind::Pending(_)))
 }
 
 /// The error that says why a refused credential is not sent now; `None` when it is time to try it again.
@@ -44,7 +44,7 @@ pub(crate) fn must_rest(refusal: &Refusal, by_hand: bool) -> Option<tributary_co
         ),
     };
     let why = Excerpt::new(&format!("it was refused{last}, so it is not sent again {until}"));
-    Some(tributary_connectors::Error::new("reading the credential", Kind::Unauthorized(why)).with_hint(hint))
+    Some(tributary_connectors::Error::new("reading the credential", ErrorKind::Unauthorized(why)).with_hint(hint))
 }
 
 /// A mark of a connection's location, fields and secrets, to know later whether any of them is another one. With `earlier`

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::{Result, history::event_row, triage};
 
 /// How long a finding that is gone waits for its successor, in microseconds: 30 days.
-const MOST: i64 = 30 * 86_400 * 1_000_000;
+const MAX_AGE_US: i64 = 30 * 86_400 * 1_000_000;
 
 /// A finding that is gone now.
 #[derive(Clone, Copy, Debug)]
@@ -82,7 +82,7 @@ fn pair(tx: &Transaction<'_>, record_id: i64, lineage: i64, group: &Group, at: i
         .collect::<Result<_, _>>()?;
     let mut old = None;
     for (seq, id, _) in rows.iter().filter(|row| row.2) {
-        if group.gone.iter().any(|gone| gone.seq == *seq) || gone_since(tx, id)?.is_some_and(|since| at - since <= MOST) {
+        if group.gone.iter().any(|gone| gone.seq == *seq) || gone_since(tx, id)?.is_some_and(|since| at - since <= MAX_AGE_US) {
             if old.is_some() {
                 return Ok(None);
             }

@@ -12,7 +12,7 @@ use super::{
 use crate::failpoint;
 
 /// How long a restore waits for other programs to leave the database.
-const PATIENCE: Duration = Duration::from_secs(5);
+const RESTORE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Store {
     /// Copies the database to a new file, also while others write to it. The copy has its name only when it is whole.
@@ -182,7 +182,7 @@ fn prepare(backup: &Path, copy: &Path) -> Result<Vec<String>> {
 /// One moment of a database, whoever else writes to it.
 fn read(from: &Path, to: &Path) -> rusqlite::Result<()> {
     let from = Connection::open_with_flags(from, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-    from.busy_timeout(PATIENCE)?;
+    from.busy_timeout(RESTORE_BUSY_TIMEOUT)?;
     let mut to = Connection::open(to)?;
     from.execute_batch("begin; select count(*) from sqlite_schema")?;
     Backup::new(&from, &mut to)?.run_to_completion(2000, Duration::ZERO, None)?;
@@ -214,7 +214,7 @@ fn hold(path: &Path) -> Result<Option<Connection>> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let hold = || -> rusqlite::Result<Connection> {
         let connection = Connection::open_with_flags(path, flags)?;
-        connection.busy_timeout(PATIENCE)?;
+        connection.busy_timeout(RESTORE_BUSY_TIMEOUT)?;
         connection.pragma_update(None, "locking_mode", "exclusive")?;
         connection.pragma_update(None, "journal_mode", "delete")?;
         connection.execute_batch("begin exclusive")?;

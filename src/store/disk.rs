@@ -20,15 +20,15 @@ use crate::failpoint;
 /// What a sync leaves free: room for what people decide, and for saying how the sync ended.
 const RESERVE: u64 = 16 << 20;
 /// Pages in the log of which the writer is not to wait for the moving into the file: see [`spawn_checkpointer`].
-const MANY: i32 = 2500;
+const CHECKPOINT_PAGES: i32 = 2500;
 /// Pages in the log (60 MiB) at which the writer waits, so that the log can begin anew.
-const MOST: i32 = 7500;
+const BLOCKING_CHECKPOINT_PAGES: i32 = 7500;
 /// An operation does not leave a longer log behind.
-const LONG: u64 = 32 << 20;
+const TRUNCATE_WAL_BYTES: u64 = 32 << 20;
 /// How long the log is when somebody should look who keeps it from being cleared away.
-const WARN: u64 = 1 << 30;
+const WARN_WAL_BYTES: u64 = 1 << 30;
 /// How long a transaction waits for another program's.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Says no before the disk does.
 pub(super) fn ensure_free_space(path: &Path) -> Result<()> {
@@ -47,7 +47,7 @@ pub(super) struct Log {
 
 impl Log {
     pub(super) fn of(database: &Path) -> Self {
-        let warn = failpoint::setting("TRIBUTARY_WAL_WARNING").and_then(|bytes| bytes.parse().ok()).unwrap_or(WARN);
+        let warn = failpoint::setting("TRIBUTARY_WAL_WARNING").and_then(|bytes| bytes.parse().ok()).unwrap_or(WARN_WAL_BYTES);
         Log { path: super::file::beside(database, "-wal"), warn, warned: false }
     }
 
@@ -73,7 +73,7 @@ impl Writer {
     /// After an operation: clears a log that a reader had kept from being cleared.
     pub(super) fn truncate_wal(&mut self) -> Result<()> {
         self.files.check()?;
-        if self.log.bytes() >= LONG { self.checkpoint() } else { Ok(()) }
+        if self.log.bytes() >= TRUNCATE_WAL_BYTES { self.checkpoint() } else { Ok(()) }
     }
 
     /// Moves what the log holds into the file, as far as nobody still reads what was before.
@@ -81,13 +81,13 @@ impl Writer {
         // Readers are not waited for: all other writes would wait with it, and the next operation tries again.
         self.connection.busy_timeout(Duration::ZERO)?;
         let done = self.connection.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()));
-        self.connection.busy_timeout(PATIENCE)?;
+        self.connection.busy_timeout(BUSY_TIMEOUT)?;
         Ok(done?)
     }
 }
 
 /// Has a thread of its own move what the log holds into the file, again and again while the log grows: the disk is slow, and
-/// the writer goes on meanwhile. The log can begin anew only when all of it was moved, so at [`MOST`] the writer moves the rest.
+/// the writer goes on meanwhile. The log can begin anew only when all of it was moved, so at [`BLOCKING_CHECKPOINT_PAGES`] the writer moves the rest.
 ///
 /// The thread ends when the writer's connection is closed.
 pub(super) fn spawn_checkpointer(path: &Path, writer: &mut Connection) -> Result<JoinHandle<()>> {
@@ -109,10 +109,10 @@ pub(super) fn spawn_checkpointer(path: &Path, writer: &mut Connection) -> Result
     writer.wal_hook(Some(move |log: &mut Wal, pages: std::ffi::c_int| {
         // Fewer than before: the log began anew.
         moved = moved.min(pages);
-        if pages >= MOST {
+        if pages >= BLOCKING_CHECKPOINT_PAGES {
             // The transaction is committed whatever comes of this.
             let _ = log.checkpoint();
-        } else if pages - moved >= MANY && asks.try_send(()).is_ok() {
+        } else if pages - moved >= CHECKPOINT_PAGES && asks.try_send(()).is_ok() {
             moved = pages;
         }
         Ok(())

@@ -8,7 +8,7 @@ use super::{Error, Result, Store, now};
 use crate::failpoint;
 
 /// How long a lease holds without a sign of life, in microseconds.
-const LIFE: i64 = 60_000_000;
+const LEASE_TTL_US: i64 = 60_000_000;
 /// By how much a clock may be set back without a lease being doubted, in microseconds.
 const STEP: i64 = 10_000_000;
 
@@ -23,7 +23,7 @@ impl Store {
     /// Takes the lease of a connection (made known when it is new).
     ///
     /// # Errors
-    /// [`Error::Busy`] while a living process holds it.
+    /// [`Error::LeaseHeld`] while a living process holds it.
     pub async fn lease(&self, name: &str, connector: &str) -> Result<Lease> {
         let (name, connector) = (name.to_owned(), connector.to_owned());
         let taken = self.write(move |tx, _| {
@@ -42,7 +42,7 @@ impl Store {
             tx.execute(
                 "insert into leases (connection_id, owner, held_until, fence) values (?1, ?2, ?3, ?4)
                  on conflict (connection_id) do update set owner = ?2, held_until = ?3, fence = ?4",
-                params![connection_id, owner(), now() + LIFE, fence],
+                params![connection_id, owner(), now() + LEASE_TTL_US, fence],
             )?;
             failpoint::pass("lease.taking");
             Ok(Lease { connection_id, fence })
@@ -138,7 +138,7 @@ impl Lease {
         let held = tx.prepare_cached("update leases set held_until = ?3 where connection_id = ?1 and fence = ?2")?.execute(params![
             self.connection_id,
             self.fence,
-            now() + LIFE
+            now() + LEASE_TTL_US
         ])?;
         if held == 1 { Ok(()) } else { Err(Error::LeaseLost) }
     }
@@ -196,14 +196,14 @@ fn busy(tx: &Transaction<'_>, connection_id: i64, owner: &str) -> Error {
     );
     // Between two operations there is none.
     let operation = running.map(|id| format!(" (operation {id})")).unwrap_or_default();
-    Error::Busy(format!("{}{operation}", describe(owner)))
+    Error::LeaseHeld(format!("{}{operation}", describe(owner)))
 }
 
 /// Whether a lease is held by a process that lives, as far as can be seen from here. One that ends further ahead than a lease
 /// lasts was written by a wrong clock: a living holder writes it anew within seconds, and another one must not block for ever.
 pub(crate) fn is_alive(owner: &str, held_until: i64) -> bool {
     let ahead = held_until - now();
-    0 < ahead && ahead <= LIFE + STEP && !is_dead(owner)
+    0 < ahead && ahead <= LEASE_TTL_US + STEP && !is_dead(owner)
 }
 
 /// Whether the owner was a process of this machine that is no more.

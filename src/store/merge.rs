@@ -84,7 +84,7 @@ pub struct ImportPolicy {
 
 /// What storing a page did.
 #[derive(Clone, Debug, Default)]
-pub struct Stored {
+pub struct StoredPage {
     /// Counts of the page.
     pub counts: Counts,
     /// Counts of its assets.
@@ -109,7 +109,7 @@ pub(crate) struct TextCache {
 }
 
 impl TextCache {
-    const MOST: usize = 16_384;
+    const MAX_ENTRIES: usize = 16_384;
 
     pub(crate) fn clear(&mut self) {
         self.texts.clear();
@@ -127,7 +127,7 @@ impl TextCache {
     }
 
     fn keep(ids: &mut HashMap<String, i64>, name: &str, id: i64) {
-        if ids.len() >= Self::MOST {
+        if ids.len() >= Self::MAX_ENTRIES {
             ids.clear();
         }
         ids.insert(name.to_owned(), id);
@@ -136,7 +136,7 @@ impl TextCache {
 
 impl Store {
     /// Stores one page.
-    pub(crate) fn commit_page(&self, lease: &Lease, page: PageCommit) -> impl Future<Output = Result<Stored>> + Send + use<> {
+    pub(crate) fn commit_page(&self, lease: &Lease, page: PageCommit) -> impl Future<Output = Result<StoredPage>> + Send + use<> {
         let (lease, keep_raw, path) = (lease.clone(), self.keep_raw, self.path.clone());
         let stored = self.write(move |tx, texts| {
             disk::ensure_free_space(&path)?;
@@ -156,7 +156,7 @@ impl Store {
                 variants: variants::are_any(tx)?,
                 hashes: Vec::with_capacity(page.rows.len()),
                 came: None,
-                stored: Stored::default(),
+                stored: StoredPage::default(),
             };
             let stored = merge.run()?;
             drop(delivered);
@@ -186,7 +186,7 @@ struct Merge<'a, 'tx> {
     hashes: Vec<i64>,
     /// Which of the page's findings came on an earlier page, once somebody asked.
     came: Option<HashSet<i64>>,
-    stored: Stored,
+    stored: StoredPage,
 }
 
 /// What a row was before this page.
@@ -201,7 +201,7 @@ struct Before {
 }
 
 impl<'a> Merge<'a, '_> {
-    fn run(mut self) -> Result<Stored> {
+    fn run(mut self) -> Result<StoredPage> {
         let page = self.page;
         parts::begin(self.tx, self.lease, page)?;
         for (hash, record) in &page.records {

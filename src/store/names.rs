@@ -7,7 +7,7 @@ use super::{Reader, Result, file, row::Id};
 /// States of a product record.
 pub const RECORD_STATES: &[&str] = &["new", "good", "ignored", "stale", "missing"];
 /// A name that is not there is compared with at most this many that are.
-const MOST: usize = 20_000;
+const MAX_NAMES_COMPARED: usize = 20_000;
 
 /// What has a name of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ impl Reader {
     /// When the store cannot be read.
     pub fn names(&self, what: Named) -> Result<Vec<String>> {
         let (table, column) = what.table();
-        let mut statement = self.0.prepare(&format!("select distinct {column} from {table} order by 1 limit {MOST}"))?;
+        let mut statement = self.0.prepare(&format!("select distinct {column} from {table} order by 1 limit {MAX_NAMES_COMPARED}"))?;
         let names = statement.query_map([], |row| row.get(0))?;
         Ok(names.collect::<rusqlite::Result<_>>()?)
     }

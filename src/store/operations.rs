@@ -23,7 +23,7 @@ macro_rules! words {
 
 words! {
     /// What an operation does.
-    Kind {
+    OperationKind {
         /// Reads the product records.
         Discover = "discover",
         /// Reads everything else.
@@ -68,7 +68,7 @@ impl Store {
     ///
     /// # Errors
     /// When the store cannot be written.
-    pub async fn begin_operation(&self, lease: &Lease, kind: Kind, trigger: Trigger) -> Result<Uuid> {
+    pub async fn begin_operation(&self, lease: &Lease, kind: OperationKind, trigger: Trigger) -> Result<Uuid> {
         let lease = lease.clone();
         let id = Uuid::now_v7();
         self.write(move |tx, _| {
@@ -134,7 +134,7 @@ impl Store {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn last_operation(&self, connection: &str, kind: Kind) -> Result<Option<jiff::Timestamp>> {
+    pub fn last_operation(&self, connection: &str, kind: OperationKind) -> Result<Option<jiff::Timestamp>> {
         let reader = self.reader()?.0;
         let started: Option<i64> = reader
             .query_row(

@@ -266,7 +266,7 @@ impl Store {
     /// Forgets how far every list of a connection was read: cursors, watermarks and marks, nothing else. Returns how many lists.
     ///
     /// # Errors
-    /// [`Error::Busy`] while an operation runs on the connection.
+    /// [`Error::LeaseHeld`] while an operation runs on the connection.
     pub async fn reset(&self, connection: String) -> Result<u64> {
         self.write_durably(move |tx| {
             let id: Option<i64> = tx.query_row("select id from connections where name = ?1", [&connection], |row| row.get(0)).optional()?;

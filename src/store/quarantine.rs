@@ -1,7 +1,7 @@
 //! Items that could not be read, and members that were left out of items so that they could: kept to be looked at, in bounds.
 //!
 //! A pass that meets the same again finds its row; a full pass that came to its end leaves only what it met. Of one list at most
-//! [`MOST`] rows of each sort are kept, and one more row says how many items there were beside them.
+//! [`MAX_ROWS_PER_LIST`] rows of each sort are kept, and one more row says how many items there were beside them.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::{Lease, Pass, Result, Store, hash_of};
 
 /// Rows that are kept of one list and sort.
-const MOST: usize = 1000;
+const MAX_ROWS_PER_LIST: usize = 1000;
 /// Longest text of an item that is kept, in bytes.
 const LONGEST: usize = 64 << 10;
 /// What the row that counts the rest is known by.
@@ -120,7 +120,7 @@ impl Place<'_> {
         let mut rest = 0;
         for entry in entries {
             if !known.contains(&entry.identity) {
-                if rows >= MOST {
+                if rows >= MAX_ROWS_PER_LIST {
                     rest += entry.items;
                     continue;
                 }
@@ -130,7 +130,7 @@ impl Place<'_> {
             self.put(page, outcome, &entry, at)?;
         }
         if rest > 0 {
-            let reason = format!("more than {MOST} are not kept: these are only counted");
+            let reason = format!("more than {MAX_ROWS_PER_LIST} are not kept: these are only counted");
             self.put(page, outcome, &Entry { identity: REST, key: None, path: "", reason: &reason, raw: "", items: rest }, at)?;
         }
         Ok(())

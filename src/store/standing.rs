@@ -10,9 +10,9 @@ use super::{Result, Store, now, passes::time};
 /// A refused credential is sent again this long after it was refused first: a tool that starts, or a proxy in front of it, also
 /// refuses good ones.
 const CONFIRM: SignedDuration = SignedDuration::from_mins(5);
-/// A refused credential is sent at most [`MOST`] times within this, whoever asks for it, so that no account is locked.
+/// A refused credential is sent at most [`MAX_TRIES_PER_WINDOW`] times within this, whoever asks for it, so that no account is locked.
 const WINDOW: SignedDuration = SignedDuration::from_hours(1);
-const MOST: usize = 3;
+const MAX_TRIES_PER_WINDOW: usize = 3;
 
 /// How a connection stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,7 +47,8 @@ impl Refusal {
         if self.rests() && !by_hand {
             return None;
         }
-        let third = self.times.len().checked_sub(MOST).and_then(|at| self.times.get(at)).and_then(|at| at.checked_add(WINDOW).ok());
+        let third =
+            self.times.len().checked_sub(MAX_TRIES_PER_WINDOW).and_then(|at| self.times.get(at)).and_then(|at| at.checked_add(WINDOW).ok());
         let confirmed = self.since.filter(|_| !by_hand).and_then(|_| self.times.last()?.checked_add(CONFIRM).ok());
         Some(third.max(confirmed).unwrap_or(Timestamp::UNIX_EPOCH))
     }
@@ -59,7 +60,7 @@ impl Refusal {
         }
         let mut times = self.times;
         times.push(now);
-        times.drain(..times.len().saturating_sub(MOST));
+        times.drain(..times.len().saturating_sub(MAX_TRIES_PER_WINDOW));
         Refusal { mark, since: Some(self.since.unwrap_or(now).min(now)), times }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use tributary_connectors::{Activity, Source};
+use tributary_connectors::{DynConnector, RunStats};
 use uuid::Uuid;
 
 use super::{Engine, Plan, Progress};
@@ -12,7 +12,7 @@ use crate::store::{Delivered, Lease, OperationKind};
 #[derive(Clone)]
 pub(super) struct Run {
     pub(super) engine: Engine,
-    pub(super) source: Arc<dyn Source>,
+    pub(super) source: Arc<dyn DynConnector>,
     pub(super) plan: Plan,
     pub(super) lease: Lease,
     pub(super) operation: Uuid,
@@ -20,6 +20,6 @@ pub(super) struct Run {
     pub(super) kind: OperationKind,
     /// What its walks have been delivered so far.
     pub(super) delivered: Arc<Mutex<Delivered>>,
-    pub(super) activity: Arc<Activity>,
+    pub(super) activity: Arc<RunStats>,
     pub(super) progress: Progress,
 }

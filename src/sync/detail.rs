@@ -1,7 +1,7 @@
 //! What is stored of an operation beside its counts: short, however many lists there were and whatever the vendor said.
 
 use serde_json::{Map, Value, json};
-use tributary_connectors::Activity;
+use tributary_connectors::RunStats;
 
 use super::{Report, clip::clip, run::List};
 
@@ -38,7 +38,7 @@ fn texts<'a>(texts: impl Iterator<Item = std::borrow::Cow<'a, str>>, bytes: usiz
 }
 
 /// The detail of an operation.
-pub(super) fn of(report: &Report, lists: &[List], activity: &Activity) -> Value {
+pub(super) fn of(report: &Report, lists: &[List], activity: &RunStats) -> Value {
     let incomplete = report.incomplete.iter().map(|(scope, reason)| json!([clip(scope, 100), clip(reason, 300)]));
     let waits = activity.waits();
     let waits = waits.iter().map(|(at, time)| json!({ "at": format!("{at:.0}"), "seconds": time.as_secs() }));

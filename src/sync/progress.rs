@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
-use tributary_connectors::Activity;
+use tributary_connectors::RunStats;
 
 use super::Report;
 use crate::store::{Counts, OperationKind};
@@ -15,7 +15,7 @@ pub struct Progress(Arc<Mutex<State>>);
 #[derive(Debug, Default)]
 struct State {
     snapshot: Snapshot,
-    activity: Arc<Activity>,
+    activity: Arc<RunStats>,
     skips_waits: bool,
 }
 
@@ -54,10 +54,10 @@ impl Progress {
         Snapshot { waiting_until: state.activity.waiting_until(), requests: state.activity.requests(), ..state.snapshot.clone() }
     }
 
-    pub(super) fn begin(&self, kind: OperationKind, connection: &str) -> Arc<Activity> {
+    pub(super) fn begin(&self, kind: OperationKind, connection: &str) -> Arc<RunStats> {
         let mut state = self.state();
         state.snapshot = Snapshot { running: Some(kind), ..Snapshot::default() };
-        let activity = Activity::of(connection);
+        let activity = RunStats::of(connection);
         state.activity = Arc::new(if state.skips_waits { activity.skipping_waits() } else { activity });
         Arc::clone(&state.activity)
     }

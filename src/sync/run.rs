@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::{StreamExt, stream};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
-use tributary_connectors::{Coverage, Cx, Job, Kind, NOT_LISTED, Scope};
+use tributary_connectors::{Context, Coverage, ErrorKind, Job, NOT_LISTED, Scope};
 
 use super::{
     Error, Report,
@@ -37,7 +37,7 @@ impl List {
     fn lost_record(&self) -> Option<&str> {
         let record = self.scope.record.as_deref()?;
         match &self.walked.error {
-            Some(Error::Vendor(error)) if matches!(error.kind, Kind::Refused { status: 404 | 410, .. }) => Some(record),
+            Some(Error::Vendor(error)) if matches!(error.kind, ErrorKind::Refused { status: 404 | 410, .. }) => Some(record),
             _ => None,
         }
     }
@@ -86,7 +86,7 @@ impl Run {
         let run = Arc::clone(self);
         // A task of its own, as each walk is: a defect of the connector ends the operation, and not what runs it.
         let asked = tokio::spawn(async move {
-            let cx = Cx::new(Arc::clone(&run.activity));
+            let cx = Context::new(Arc::clone(&run.activity));
             run.source.scopes(&cx, good.as_deref().map_or(Job::Discover, Job::Sync)).await
         });
         let scopes = tokio::select! {

@@ -11,14 +11,16 @@ use std::{
 
 use jiff::Timestamp;
 use tokio::sync::OnceCell;
-use tributary_connectors::{Coverage, Cx, Item, Kind, Mended, Next, RawAsk, RawPage, Reject, Remedy, Scope, kit::on_all_cores};
+use tributary_connectors::{
+    Context, Coverage, ErrorKind, Item, Mended, Next, RawPage, RawPageRequest, Recovery, Reject, Scope, kit::par_map,
+};
 
 use super::{Error, clip::clip, context::Run, repeats::Repeats};
 use crate::{
     clock, failpoint,
     store::{
-        self, AssetCounts, AssetRow, Counts, OperationKind, PageCommit, Pass, PassEnd, PreparedFinding, ScopeRow, Store, Stored, hash_of,
-        prepare, prepare_asset,
+        self, AssetCounts, AssetRow, Counts, OperationKind, PageCommit, Pass, PassEnd, PreparedFinding, ScopeRow, Store, StoredPage,
+        hash_of, prepare, prepare_asset,
     },
 };
 use parts::Parts;
@@ -179,9 +181,9 @@ impl Walk {
         loop {
             let mut walked = self.walk(pass).await?;
             // A cursor that the vendor no longer knows, an export that it gave up: that costs one new pass, not the sync.
-            let expired = matches!(&walked.error, Some(Error::Vendor(error)) if error.kind.remedy() == Remedy::Restart);
+            let expired = matches!(&walked.error, Some(Error::Vendor(error)) if error.kind.recovery() == Recovery::Restart);
             // Where the list went round in circles some of it was never shown: what follows there is no end of it.
-            if matches!(&walked.error, Some(Error::Vendor(error)) if matches!(error.kind, Kind::PagingLoop)) {
+            if matches!(&walked.error, Some(Error::Vendor(error)) if matches!(error.kind, ErrorKind::PagingLoop)) {
                 store.give_up(&self.run.lease, &walked.pass).await?;
             }
             if !expired || restarted {
@@ -209,7 +211,7 @@ impl Walk {
         }
         let list = if self.scope.title.is_empty() { self.scope.list } else { &*self.scope.title };
         let keys: Vec<String> = walked.duplicates.iter().map(|key| format!("{:?}", key.chars().take(100).collect::<String>())).collect();
-        Cx::new(Arc::clone(&self.run.activity)).warn(format!(
+        Context::new(Arc::clone(&self.run.activity)).warn(format!(
             "{list}: {} items came under the keys of other, different ones (such as {}): of each key one is kept, an open one before a \
              closed one, then the most severe; report such a key to the authors of this program, as it should tell these items apart",
             walked.counts.duplicates,
@@ -219,7 +221,7 @@ impl Walk {
 
     // long: each step of a page reads or sets the same state of the walk
     async fn pages(&self, pass: Pass) -> Result<Walked, Error> {
-        let cx = Cx::new(Arc::clone(&self.run.activity));
+        let cx = Context::new(Arc::clone(&self.run.activity));
         let known = Known { store: &self.run.engine.store, pass: &pass, keys: OnceCell::new() };
         let mut walked = Walked {
             coverage: None,
@@ -275,7 +277,7 @@ impl Walk {
             let stands = wait.is_none() && next.as_ref().is_some_and(|next| Some(next) == cursor.as_ref() || !cursors.insert(next.clone()));
             let keys = [taken.keys, ready.keys()].concat();
             if stands || (wait.is_none() && repeats.met(keys, cx.took_another_part())) {
-                walked.error = Some(tributary_connectors::Error::new(format!("reading {}", self.scope.list), Kind::PagingLoop).into());
+                walked.error = Some(tributary_connectors::Error::new(format!("reading {}", self.scope.list), ErrorKind::PagingLoop).into());
                 return Ok(walked);
             }
             let page = self.part_of(&cx, &pass, walked.pages, taken.parts, ready);
@@ -316,7 +318,7 @@ impl Walk {
 
     /// Adds what storing a page, or a part of one, did. Returns why the pass that it ended is not complete, if so, and whether a
     /// large change of its list is explained.
-    fn count(&self, walked: &mut Walked, stored: Stored) -> (Option<String>, bool) {
+    fn count(&self, walked: &mut Walked, stored: StoredPage) -> (Option<String>, bool) {
         walked.counts += stored.counts;
         walked.assets += stored.assets;
         for (reason, count) in &stored.filtered {
@@ -329,7 +331,7 @@ impl Walk {
     }
 
     /// A page for the store that is not at its end yet.
-    pub(super) fn part_of(&self, cx: &Cx, pass: &Pass, number: i64, part: usize, ready: Ready) -> PageCommit {
+    pub(super) fn part_of(&self, cx: &Context, pass: &Pass, number: i64, part: usize, ready: Ready) -> PageCommit {
         PageCommit {
             operation: self.run.operation,
             pass: pass.clone(),
@@ -356,7 +358,7 @@ impl Walk {
     }
 
     /// Queues a page for the store.
-    pub(super) fn commit(&self, page: PageCommit) -> impl Future<Output = store::Result<Stored>> + Send + use<> {
+    pub(super) fn commit(&self, page: PageCommit) -> impl Future<Output = store::Result<StoredPage>> + Send + use<> {
         self.run.engine.store.commit_page(&self.run.lease, page)
     }
 
@@ -364,14 +366,14 @@ impl Walk {
     #[tracing::instrument(level = "debug", name = "page", skip_all, fields(cursor = cursor.unwrap_or("first")))]
     async fn fetch(
         &self,
-        cx: &Cx,
+        cx: &Context,
         pass: &Pass,
         cursor: Option<&str>,
         known: &Known<'_>,
         (parts, number): (&Parts<'_>, i64),
     ) -> Result<Option<Ready>, Error> {
         parts.begin(number).await;
-        let ask = RawAsk {
+        let ask = RawPageRequest {
             scope: &self.scope,
             since: pass.since,
             full: pass.full,
@@ -408,7 +410,7 @@ impl Walk {
                 Item::Skipped { key, reason } => skipped.push((hash_of(connection, kind, &key), reason)),
             }
         }
-        let rows = on_all_cores(findings, |finding| prepare(connection, *finding, compress));
+        let rows = par_map(findings, |finding| prepare(connection, *finding, compress));
         let rejects =
             page.rejects.into_iter().map(|reject| (reject.key.as_deref().map(|key| hash_of(connection, kind, key)), reject)).collect();
         Ready { records, assets, rows, skipped, rejects, mended: page.mended, total: page.total, next: page.next }
@@ -416,7 +418,7 @@ impl Walk {
 }
 
 /// The vendor's clock, from which the next delta reads. One that is far ahead of ours would have changes passed by: ours counts.
-fn believed(cx: &Cx) -> Option<Timestamp> {
+fn believed(cx: &Context) -> Option<Timestamp> {
     let (told, now) = (cx.vendor_clock()?, clock::now());
     if told.duration_since(now) <= clock::AHEAD {
         return Some(told);
@@ -436,7 +438,7 @@ struct Known<'a> {
     keys: OnceCell<Vec<Box<str>>>,
 }
 
-impl tributary_connectors::Stored for Known<'_> {
+impl tributary_connectors::StoredKeys for Known<'_> {
     fn undelivered<'a>(
         &'a self,
         vendor_states: &'a [&'a str],

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::common::{Bench, SIZE, assert_outcome};
+use crate::common::{SIZE, TestApp, assert_outcome};
 use tributary::store::Outcome;
 use tributary_simulator::{Change, Size, aws_security_hub::AwsSecurityHub, start};
 
@@ -14,7 +14,7 @@ const FEWER: Size = Size { findings: 600, ..SIZE };
 #[tokio::test(flavor = "multi_thread")]
 async fn an_aggregator_that_cannot_be_read_stops_no_sync() {
     for action in ["ListFindingAggregators", "GetFindingAggregator"] {
-        let bench = Bench::new(start(AwsSecurityHub::new(FEWER).all_regions().without_permission(action), 0).await.unwrap());
+        let bench = TestApp::new(start(AwsSecurityHub::new(FEWER).all_regions().without_permission(action), 0).await.unwrap());
         let report = bench.discover().await;
         assert_outcome(&report, Outcome::Success);
         let told = format!("allow securityhub:{action}");
@@ -28,7 +28,7 @@ async fn an_aggregator_that_cannot_be_read_stops_no_sync() {
     }
     // Without an aggregator there is one region, and the sync is of that one.
     let bench =
-        Bench::new(start(AwsSecurityHub::new(FEWER).without_aggregator().without_permission("ListFindingAggregators"), 0).await.unwrap());
+        TestApp::new(start(AwsSecurityHub::new(FEWER).without_aggregator().without_permission("ListFindingAggregators"), 0).await.unwrap());
     assert_outcome(&bench.discover().await, Outcome::Success);
     assert_outcome(&bench.sync(true).await, Outcome::Success);
     bench.assert_oracle("in one region");
@@ -37,7 +37,7 @@ async fn an_aggregator_that_cannot_be_read_stops_no_sync() {
 /// A provider that serves a whole organization gives the findings of several accounts one id.
 #[tokio::test(flavor = "multi_thread")]
 async fn findings_of_several_accounts_with_one_id_stay_apart() {
-    let bench = Bench::new(start(AwsSecurityHub::new(FEWER), 0).await.unwrap());
+    let bench = TestApp::new(start(AwsSecurityHub::new(FEWER), 0).await.unwrap());
     bench.configure("import_closed = true");
     bench.sync(false).await;
     let behind_the_place = |key: &str| key.split_once('/').unwrap().1.to_owned();
@@ -51,7 +51,7 @@ async fn findings_of_several_accounts_with_one_id_stay_apart() {
         bench.tool.vendor.step(&Change { fixed: 20.0, ..Change::ONE_PERCENT });
         bench.discover().await;
         assert_outcome(&bench.sync(false).await, Outcome::Success);
-        let (stored, oracle) = (bench.stored(), bench.tool.vendor.oracle());
+        let (stored, oracle) = (bench.snapshot(), bench.tool.vendor.oracle());
         for (key, truth) in oracle.findings.iter().filter(|(_, truth)| truth.state != "gone") {
             assert_eq!(stored.findings.get(key), Some(truth), "step {step}: {key}");
         }

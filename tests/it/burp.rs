@@ -2,20 +2,20 @@
 
 use std::sync::Arc;
 
-use crate::common::{Bench, assert_outcome};
+use crate::common::{TestApp, assert_outcome};
 use tributary::store::Outcome;
 use tributary_simulator::{Change, Fault, Size, Vendor, burp::Burp, start_any};
 
 /// Two sites with more issues than a page, one with five, one with none.
 const SIZE: Size = Size { records: 4, findings: 1300, seed: 7 };
 
-async fn bench(tool: Burp) -> (Bench, Arc<Burp>) {
+async fn bench(tool: Burp) -> (TestApp, Arc<Burp>) {
     let tool = Arc::new(tool);
-    (Bench::new(start_any(tool.clone(), 0).await.unwrap()), tool)
+    (TestApp::new(start_any(tool.clone(), 0).await.unwrap()), tool)
 }
 
 /// Ids and keys of all findings, as one text.
-fn ids(bench: &Bench) -> String {
+fn ids(bench: &TestApp) -> String {
     let reader = crate::common::database(&bench.engine.store);
     reader.query_row("select group_concat(id || ' ' || key) from (select id, key from findings order by id)", [], |row| row.get(0)).unwrap()
 }
@@ -42,8 +42,8 @@ async fn an_upgraded_server_keeps_every_finding() {
         }
         bench.assert_oracle(&format!("on the new server, after step {step}"));
     }
-    assert!(bench.number("select count(*) from findings where key like '%/fp/%'") > 0);
-    assert!(bench.number("select count(*) from findings where state = 'risk_accepted'") > 0);
+    assert!(bench.query_i64("select count(*) from findings where key like '%/fp/%'") > 0);
+    assert!(bench.query_i64("select count(*) from findings where state = 'risk_accepted'") > 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -79,7 +79,7 @@ async fn the_operator_decides_what_missing_means() {
     for (decision, closed, left, warnings) in [("same_configuration", 0, 12, 3), ("never", 0, 12, 0), ("always", 5, 7, 0)] {
         std::fs::write(bench.config(), format!("{text}close_missing = \"{decision}\"\n")).unwrap();
         let report = bench.sync(true).await;
-        assert_eq!((report.counts.closed, bench.number(open), report.warnings.len()), (closed, left, warnings), "{decision}");
+        assert_eq!((report.counts.closed, bench.query_i64(open), report.warnings.len()), (closed, left, warnings), "{decision}");
     }
     // The light scan is the measure from then on.
     std::fs::write(bench.config(), text).unwrap();
@@ -92,22 +92,22 @@ async fn a_key_that_lost_its_sites_closes_nothing_and_is_told() {
     let (bench, tool) = bench(Burp::new(SIZE)).await;
     assert_outcome(&bench.sync(true).await, Outcome::Success);
     let open = "select count(*) from findings where state = 'open'";
-    let before = bench.number(open);
+    let before = bench.query_i64(open);
     // All of them: the role is lost, which nobody takes for a deletion.
     tool.restrict(0);
     let report = bench.sync(true).await;
     assert_outcome(&report, Outcome::Failed);
     let error = report.errors[0].1.to_string();
     assert!(error.contains("a permission is missing: no site is visible any more"), "{error}");
-    assert_eq!(bench.number("select count(*) from records where state = 'missing'"), 0);
+    assert_eq!(bench.query_i64("select count(*) from records where state = 'missing'"), 0);
     // Some: the records are listed again in the same operation, and the two are missing.
     tool.restrict(2);
     for _ in 0..2 {
         let report = bench.sync(true).await;
         assert_outcome(&report, Outcome::Success);
         assert_eq!((report.counts.closed, report.closing.held), (0, 0));
-        assert_eq!(bench.number("select count(*) from records where state = 'missing'"), 2, "absence is no deletion");
-        assert_eq!(bench.number(open), before);
+        assert_eq!(bench.query_i64("select count(*) from records where state = 'missing'"), 2, "absence is no deletion");
+        assert_eq!(bench.query_i64(open), before);
     }
     tool.restrict(usize::MAX);
     bench.discover().await;
@@ -164,8 +164,8 @@ async fn a_server_that_refuses_introspection_is_read_as_an_old_one() {
     // A newer one still answers what the old ones know; sites of pipelines are not among it.
     let (new, tool) = bench(Burp::new(SIZE).without_introspection()).await;
     assert_outcome(&new.sync(true).await, Outcome::Success);
-    assert_eq!(new.number("select count(*) from records"), 3);
-    assert_eq!(new.number("select count(*) from findings where key like '%/fp/%'"), 0);
+    assert_eq!(new.query_i64("select count(*) from records"), 3);
+    assert_eq!(new.query_i64("select count(*) from findings where key like '%/fp/%'"), 0);
     let on_sites = tool.oracle().findings.into_values().filter(|truth| truth.record != "43").count();
-    assert_eq!(new.number("select count(*) from findings"), i64::try_from(on_sites).unwrap());
+    assert_eq!(new.query_i64("select count(*) from findings"), i64::try_from(on_sites).unwrap());
 }

@@ -6,7 +6,7 @@ mod nothing;
 
 use std::{process::Output, sync::Arc};
 
-use crate::common::{Bench, SIZE};
+use crate::common::{SIZE, TestApp};
 use tributary_simulator::{
     Change, Fault, Size, Vendor,
     burp::Burp,
@@ -15,18 +15,18 @@ use tributary_simulator::{
 };
 
 /// Runs the binary without blocking the simulator.
-async fn run(bench: &Bench, arguments: &[&str]) -> (i32, String, String) {
+async fn run(bench: &TestApp, arguments: &[&str]) -> (i32, String, String) {
     let mut command = bench.command(arguments);
     let Output { status, stdout, stderr } = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     (status.code().unwrap(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
 }
 
-async fn tool(vendor: impl Vendor) -> Bench {
-    Bench::new(start(vendor, 0).await.unwrap())
+async fn tool(vendor: impl Vendor) -> TestApp {
+    TestApp::new(start(vendor, 0).await.unwrap())
 }
 
 /// The configuration with one text replaced by another.
-fn change(bench: &Bench, from: &str, to: &str) {
+fn change(bench: &TestApp, from: &str, to: &str) {
     let text = std::fs::read_to_string(bench.config()).unwrap();
     assert!(text.contains(from), "{text}");
     std::fs::write(bench.config(), text.replace(from, to)).unwrap();
@@ -89,8 +89,8 @@ const MISTAKES: &[Mistakes] = &[
     },
 ];
 
-async fn start_tool(tool: Tool) -> Bench {
-    Bench::new(start_any(tool(), 0).await.unwrap())
+async fn start_tool(tool: Tool) -> TestApp {
+    TestApp::new(start_any(tool(), 0).await.unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -348,8 +348,8 @@ async fn what_vendors_write_is_shown_and_steers_nothing() {
     ] {
         database.execute(sql, [HOSTILE]).unwrap();
     }
-    let id = bench.text("select id from findings limit 1");
-    let operation = bench.text("select id from operations limit 1");
+    let id = bench.query_string("select id from findings limit 1");
+    let operation = bench.query_string("select id from operations limit 1");
     for arguments in [
         &["findings", "list"][..],
         &["findings", "show", &id],
@@ -390,12 +390,12 @@ async fn old_operations_are_pruned_and_findings_stay() {
     let bench = tool(DependencyTrack::new(SMALL)).await;
     change(&bench, "url = \"sqlite:t.db\"", "url = \"sqlite:t.db\"\nkeep_operations = \"1d\"");
     assert_eq!(run(&bench, &["run", "--once"]).await.0, 0);
-    let findings = bench.number("select count(*) from findings");
+    let findings = bench.query_i64("select count(*) from findings");
     let old = rusqlite::Connection::open(bench.folder.path().join("t.db")).unwrap();
     old.execute("update operations set ended_at = ended_at - 2 * 86400000000", []).unwrap();
     assert_eq!(run(&bench, &["run", "--once"]).await.0, 0);
-    assert_eq!(bench.number("select count(*) from operations"), 2, "only those of the second run");
-    assert_eq!(bench.number("select count(*) from findings"), findings);
+    assert_eq!(bench.query_i64("select count(*) from operations"), 2, "only those of the second run");
+    assert_eq!(bench.query_i64("select count(*) from findings"), findings);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -415,7 +415,7 @@ async fn a_dry_run_tells_what_would_be_and_writes_nothing() {
     let bench = tool(DependencyTrack::new(SMALL)).await;
     assert_eq!(run(&bench, &["run", "--once"]).await.0, 0);
     bench.tool.vendor.step(&Change { fixed: 0.0, changed: 5.0, new: 5.0, vanished: 0.0 });
-    let before = (bench.number("select count(*) from operations"), bench.number("select max(updated_at) from findings"));
+    let before = (bench.query_i64("select count(*) from operations"), bench.query_i64("select max(updated_at) from findings"));
     // Somebody else may be at it meanwhile.
     let lease = bench.engine.store.lease("t", "dependency_track").await.unwrap();
     let (code, stdout, stderr) = run(&bench, &["sync", "--full", "--dry-run", "-o", "json"]).await;
@@ -423,7 +423,7 @@ async fn a_dry_run_tells_what_would_be_and_writes_nothing() {
     assert_eq!(code, 0, "{stderr}");
     let told: serde_json::Value = serde_json::from_str(&stdout).unwrap();
     assert!(told["items"][0]["created"].as_u64().unwrap() > 0 && told["items"][0]["updated"].as_u64().unwrap() > 0, "{stdout}");
-    assert_eq!((bench.number("select count(*) from operations"), bench.number("select max(updated_at) from findings")), before);
+    assert_eq!((bench.query_i64("select count(*) from operations"), bench.query_i64("select max(updated_at) from findings")), before);
     let (_, real, _) = run(&bench, &["sync", "--full", "-o", "json"]).await;
     let real: serde_json::Value = serde_json::from_str(&real).unwrap();
     for count in ["created", "updated", "unchanged", "filtered", "closed"] {

@@ -1,31 +1,31 @@
 //! What every connector promises, on its simulator: one line per connector at the end.
 
-use crate::common::{Bench, SIZE, assert_outcome};
+use crate::common::{SIZE, TestApp, assert_outcome};
 use tributary::store::Outcome;
 use tributary_simulator::{Change, Fault, Running, Size, start};
 
 /// Twice the same: the second run writes no finding.
 async fn same_input_twice_is_no_change(tool: Running) {
-    let bench = Bench::new(tool);
+    let bench = TestApp::new(tool);
     assert_outcome(&bench.discover().await, Outcome::Success);
     let first = bench.sync(false).await;
     assert_outcome(&first, Outcome::Success);
     bench.assert_oracle("after the first sync");
     let moved = "select coalesce(sum(updated_at), 0) + count(*) + coalesce(max(seq), 0) from finding_rows";
-    let before = bench.number(moved);
+    let before = bench.query_i64(moved);
     for full in [false, true] {
         assert_outcome(&bench.discover().await, Outcome::Success);
         let report = bench.sync(full).await;
         let counts = report.counts;
         assert_eq!((counts.created, counts.updated, counts.reopened, counts.closed), (0, 0, 0, 0), "full: {full}");
-        assert_eq!(bench.number(moved), before);
-        assert_eq!(bench.number("select count(*) from finding_events"), 0);
+        assert_eq!(bench.query_i64(moved), before);
+        assert_eq!(bench.query_i64("select count(*) from finding_events"), 0);
     }
 }
 
 /// 1 % fixed, changed, new and vanished are exactly those.
 async fn a_step_of_the_tool_is_followed_exactly(tool: Running) {
-    let bench = Bench::new(tool);
+    let bench = TestApp::new(tool);
     bench.sync(false).await;
     for step in 1..=3 {
         bench.tool.vendor.step(&Change::ONE_PERCENT);
@@ -36,13 +36,13 @@ async fn a_step_of_the_tool_is_followed_exactly(tool: Running) {
         }
         bench.assert_oracle(&format!("after step {step}"));
     }
-    assert_eq!(bench.number("select count(*) from findings where state = 'open' and closed_at is not null"), 0);
-    assert_eq!(bench.number("select count(*) from findings where state <> 'open' and closed_at is null"), 0);
+    assert_eq!(bench.query_i64("select count(*) from findings where state = 'open' and closed_at is not null"), 0);
+    assert_eq!(bench.query_i64("select count(*) from findings where state <> 'open' and closed_at is null"), 0);
 }
 
 /// Faults that end by themselves, or are waited out, leave no trace but retries.
 async fn passing_faults_are_waited_out(tool: Running) {
-    let bench = Bench::new(tool);
+    let bench = TestApp::new(tool);
     for (fault, times) in [
         (Fault::Status(500, None), 1),
         (Fault::Status(503, None), 3),
@@ -61,7 +61,7 @@ async fn passing_faults_are_waited_out(tool: Running) {
 
 /// Faults that last close nothing, and the next run heals.
 async fn lasting_faults_close_nothing(tool: Running) {
-    let bench = Bench::new(tool);
+    let bench = TestApp::new(tool);
     bench.sync(false).await;
     for fault in [
         Fault::Unauthorized,
@@ -85,7 +85,7 @@ async fn lasting_faults_close_nothing(tool: Running) {
 
 /// A page that comes twice, or that shifted, neither invents nor closes anything.
 async fn shifting_pages_close_nothing(tool: Running) {
-    let bench = Bench::new(tool);
+    let bench = TestApp::new(tool);
     bench.sync(false).await;
     for fault in [Fault::DuplicatePage, Fault::ShiftedPage, Fault::RepeatedCursor, Fault::ExpiredCursor] {
         bench.tool.faults.add("", 2, 1, fault.clone());
@@ -100,10 +100,10 @@ async fn shifting_pages_close_nothing(tool: Running) {
 
 /// 200 with empty lists is how a token that lost its role looks: twice in a row, and nothing closes.
 async fn a_lost_role_closes_nothing(tool: Running) {
-    let bench = Bench::new(tool);
+    let bench = TestApp::new(tool);
     bench.sync(false).await;
     let open = "select count(*) from findings where state = 'open'";
-    let before = bench.number(open);
+    let before = bench.query_i64(open);
     for _ in 0..3 {
         bench.tool.faults.add("", 0, usize::MAX, Fault::NoRole);
         let report = bench.sync(true).await;
@@ -111,7 +111,7 @@ async fn a_lost_role_closes_nothing(tool: Running) {
         assert!(matches!(report.outcome, Outcome::Held | Outcome::Failed | Outcome::Partial), "{:?}", report.outcome);
         bench.discover().await;
         bench.tool.faults.clear();
-        assert_eq!(bench.number(open), before);
+        assert_eq!(bench.query_i64(open), before);
         // With the role back, the records come back to their former state.
         bench.discover().await;
     }
@@ -121,24 +121,24 @@ async fn a_lost_role_closes_nothing(tool: Running) {
 
 /// Unknown words are kept as unknown, one bad item is quarantined, and the rest goes on.
 async fn odd_items_stop_nothing(tool: Running) {
-    let bench = Bench::new(tool);
+    let bench = TestApp::new(tool);
     bench.discover().await;
     bench.tool.faults.add("finding", 0, 1, Fault::UnknownEnum);
     assert_outcome(&bench.sync(true).await, Outcome::Success);
-    assert_eq!(bench.stored().findings.len(), bench.tool.vendor.oracle().findings.len());
+    assert_eq!(bench.snapshot().findings.len(), bench.tool.vendor.oracle().findings.len());
     bench.sync(true).await;
     bench.assert_oracle("after the odd words are gone");
     bench.tool.faults.add("finding", 0, 1, Fault::BadItem);
     let report = bench.sync(true).await;
     assert_eq!((report.counts.rejected, report.counts.closed), (1, 0));
     assert_outcome(&report, Outcome::Partial);
-    assert_eq!(bench.number("select count(*) from quarantine where raw = '[1,2]'"), 1);
+    assert_eq!(bench.query_i64("select count(*) from quarantine where raw = '[1,2]'"), 1);
     bench.assert_oracle("with a bad item");
 }
 
 /// Stopping after any page and going on gives the same as never stopping, and reads no page twice.
 async fn resuming_after_any_page_equals_not_stopping(tool: Running) {
-    let bench = Bench::new(tool);
+    let bench = TestApp::new(tool);
     bench.discover().await;
     let mut whole = 0;
     for round in 0..40 {

@@ -7,14 +7,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::common::Bench;
+use crate::common::TestApp;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tributary_simulator::{Change, Fault, Size, dependency_track::DependencyTrack, seed::Seed, start};
 
 const SMALL: Size = Size { records: 4, findings: 200, seed: 3 };
 /// Longer than anything here takes on a busy machine; nothing waits for it when all is well.
-const PATIENCE: Duration = Duration::from_secs(90);
+const DEADLINE: Duration = Duration::from_secs(90);
 
 /// A running daemon. It is killed when this is dropped.
 struct Daemon {
@@ -24,12 +24,12 @@ struct Daemon {
 }
 
 impl Daemon {
-    async fn start(bench: &Bench) -> Daemon {
+    async fn start(bench: &TestApp) -> Daemon {
         Daemon::start_with(bench, ":").await
     }
 
     /// As a shell starts it after a command of its own.
-    async fn start_with(bench: &Bench, first: &str) -> Daemon {
+    async fn start_with(bench: &TestApp, first: &str) -> Daemon {
         let log = bench.folder.path().join(format!("log-{}", rand_name()));
         let file = std::fs::File::create(&log).unwrap();
         let inner = bench.command(&["run"]);
@@ -39,7 +39,7 @@ impl Daemon {
     }
 
     /// As this command starts it, with a clock that can be shifted.
-    async fn of(bench: &Bench, mut command: std::process::Command, log: PathBuf, stderr: Stdio) -> Daemon {
+    async fn of(bench: &TestApp, mut command: std::process::Command, log: PathBuf, stderr: Stdio) -> Daemon {
         command.env("TRIBUTARY_CLOCK", bench.folder.path().join("clock")).stdout(Stdio::null()).stderr(stderr);
         let child = command.spawn().unwrap();
         let mut daemon = Daemon { child, log, address: String::new() };
@@ -51,7 +51,7 @@ impl Daemon {
                 daemon.address = address;
                 return daemon;
             }
-            assert!(began.elapsed() < PATIENCE && daemon.child.try_wait().unwrap().is_none(), "it did not start: {}", daemon.text());
+            assert!(began.elapsed() < DEADLINE && daemon.child.try_wait().unwrap().is_none(), "it did not start: {}", daemon.text());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -64,7 +64,7 @@ impl Daemon {
             if let Some((_, rest)) = text.split_once("probe_listen=\"").or_else(|| text.split_once("probe_listen=")) {
                 return rest.split(['"', ' ', '\n']).next().unwrap().to_owned();
             }
-            assert!(began.elapsed() < PATIENCE, "{text}");
+            assert!(began.elapsed() < DEADLINE, "{text}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -106,7 +106,7 @@ impl Daemon {
             if wanted(&status) {
                 return status;
             }
-            assert!(began.elapsed() < PATIENCE, "still {status:#}\n{}", self.text());
+            assert!(began.elapsed() < DEADLINE, "still {status:#}\n{}", self.text());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -119,7 +119,7 @@ impl Daemon {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return (status.code(), began.elapsed(), self.text());
             }
-            assert!(began.elapsed() < PATIENCE, "it does not end: {}", self.text());
+            assert!(began.elapsed() < DEADLINE, "it does not end: {}", self.text());
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -133,7 +133,7 @@ impl Drop for Daemon {
 }
 
 /// By how many seconds the clock of the daemon is ahead, from its next look on.
-fn set_clock(bench: &Bench, seconds: i64) {
+fn set_clock(bench: &TestApp, seconds: i64) {
     let next = bench.folder.path().join("next-clock");
     std::fs::write(&next, seconds.to_string()).unwrap();
     std::fs::rename(next, bench.folder.path().join("clock")).unwrap();
@@ -143,13 +143,13 @@ fn rand_name() -> String {
     uuid::Uuid::now_v7().simple().to_string()
 }
 
-async fn bench(more: &str) -> Bench {
-    let bench = Bench::new(start(DependencyTrack::new(SMALL), 0).await.unwrap());
+async fn bench(more: &str) -> TestApp {
+    let bench = TestApp::new(start(DependencyTrack::new(SMALL), 0).await.unwrap());
     bench.configure(more);
     bench
 }
 
-async fn run(bench: &Bench, arguments: &[&str]) -> (i32, String, String) {
+async fn run(bench: &TestApp, arguments: &[&str]) -> (i32, String, String) {
     let mut command = bench.command(arguments);
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
@@ -225,7 +225,7 @@ async fn a1_nobody_beyond_this_machine_is_answered() {
 }
 
 /// A configuration that has the probes on an address of their own, too.
-fn with_probes(bench: &Bench) {
+fn with_probes(bench: &TestApp) {
     let text = std::fs::read_to_string(bench.config()).unwrap();
     std::fs::write(bench.config(), text.replace("[server]\n", "[server]\nprobe_listen = \"127.0.0.1:0\"\n")).unwrap();
 }
@@ -247,7 +247,7 @@ async fn raw(address: &str, bytes: &str) -> String {
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
     stream.write_all(bytes.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
-    let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
+    let read = tokio::time::timeout(DEADLINE, stream.read_to_end(&mut answer)).await;
     let _ = read.expect("the daemon closes the connection");
     String::from_utf8(answer).unwrap()
 }
@@ -336,7 +336,7 @@ async fn a_credential_that_ends_soon_is_told_in_log_status_and_metrics() {
     assert!(metrics.contains(&wanted), "{metrics}");
     let began = Instant::now();
     while !daemon.text().contains("E0210") {
-        assert!(began.elapsed() < PATIENCE, "{}", daemon.text());
+        assert!(began.elapsed() < DEADLINE, "{}", daemon.text());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -433,7 +433,7 @@ async fn s4_a_reload_is_all_or_nothing_and_leaves_the_untouched_alone() {
     daemon.signal(Signal::HUP);
     let began = Instant::now();
     while !daemon.get("/metrics").await.1.contains("tributary_config_last_reload_successful 0") {
-        assert!(began.elapsed() < PATIENCE, "{}", daemon.text());
+        assert!(began.elapsed() < DEADLINE, "{}", daemon.text());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(daemon.status("u").await, Value::Null, "the old configuration is in force");
@@ -511,7 +511,7 @@ async fn d12_a_database_that_is_deleted_or_replaced_under_the_daemon_is_told() {
             if code == 503 {
                 break text;
             }
-            assert!(began.elapsed() < PATIENCE, "{}", daemon.text());
+            assert!(began.elapsed() < DEADLINE, "{}", daemon.text());
             tokio::time::sleep(Duration::from_millis(100)).await;
         };
         assert!(answer.contains("database: cannot be written (E0508, see the log)"), "{answer}");
@@ -520,7 +520,7 @@ async fn d12_a_database_that_is_deleted_or_replaced_under_the_daemon_is_told() {
         assert!(std::fs::read(&database).ok() == put, "nothing is made or written in its place");
         std::fs::rename(&away, &database).unwrap();
         while daemon.get("/readyz").await.0 != 200 {
-            assert!(began.elapsed() < PATIENCE, "{}", daemon.text());
+            assert!(began.elapsed() < DEADLINE, "{}", daemon.text());
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
@@ -584,7 +584,7 @@ async fn a_clock_that_is_set_wrong_and_right_again_stops_no_schedule() {
     let bench = bench("discover = { every = \"1h\" }\nsync = { every = \"2s\" }").await;
     set_clock(&bench, 0);
     let daemon = Daemon::start(&bench).await;
-    let syncs = || bench.number("select count(*) from operations where kind = 'sync' and outcome = 'success'");
+    let syncs = || bench.query_i64("select count(*) from operations where kind = 'sync' and outcome = 'success'");
     daemon.until("t", |_| syncs() > 0).await;
     // A year ahead and back; two hours back and right again.
     for seconds in [365 * 86_400, 0, -7200, 0] {
@@ -599,7 +599,7 @@ async fn a_clock_that_is_set_wrong_and_right_again_stops_no_schedule() {
     daemon.end(Signal::TERM).await;
     set_clock(&bench, 0);
     assert!(
-        bench.number("select min(due_at) from due where kind = 'sync'") > jiff::Timestamp::now().as_microsecond() + 300 * 86_400_000_000
+        bench.query_i64("select min(due_at) from due where kind = 'sync'") > jiff::Timestamp::now().as_microsecond() + 300 * 86_400_000_000
     );
     let before = syncs();
     let daemon = Daemon::start(&bench).await;
@@ -635,7 +635,7 @@ async fn a_refused_credential_is_tried_again_after_five_minutes_and_rests_when_i
     set_clock(&bench, 0);
     bench.tool.faults.add("", 0, usize::MAX, Fault::Status(401, None));
     let daemon = Daemon::start(&bench).await;
-    let refused = || bench.number("select count(*) from operations where code = 'E0201'");
+    let refused = || bench.query_i64("select count(*) from operations where code = 'E0201'");
     daemon.until("t", |status| status["status"] == "auth" && refused() == 1).await;
     set_clock(&bench, 310);
     let status = daemon.until("t", |status| refused() == 2 && status["status"] == "auth").await;
@@ -668,7 +668,7 @@ async fn a_secret_that_vanishes_and_returns_is_told_and_recovered_from() {
     let began = Instant::now();
     // Another operation may be starting at this moment.
     while !daemon.get("/metrics").await.1.contains(auth) {
-        assert!(began.elapsed() < PATIENCE, "{}", daemon.text());
+        assert!(began.elapsed() < DEADLINE, "{}", daemon.text());
     }
     std::fs::rename(&away, &secret).unwrap();
     daemon.until("t", |status| status["status"] == "ok").await;
@@ -681,7 +681,7 @@ async fn a_reader_of_the_log_that_stalls_stops_nothing() {
     let mut daemon = Daemon::of(&bench, bench.command(&["run", "-vvv"]), log, Stdio::piped()).await;
     let mut stderr = daemon.child.stderr.take().unwrap();
     // Nobody reads, and everything is said: the pipe, which holds 64 KiB, is full at once. The operations go on.
-    let syncs = || bench.number("select count(*) from operations where kind = 'sync' and outcome = 'success'");
+    let syncs = || bench.query_i64("select count(*) from operations where kind = 'sync' and outcome = 'success'");
     daemon.until("t", |_| syncs() > 1).await;
     let before = syncs();
     daemon.until("t", |_| syncs() > before + 2).await;
@@ -719,7 +719,7 @@ async fn a_tool_that_starts_refuses_good_credentials_and_nothing_follows_from_it
     // What failed a moment ago is no run that the schedule could wait for.
     let status = daemon.until("t", |status| status["status"] == "starting" && status["discover"]["code"] == "E0209").await;
     assert!(status["reason"].as_str().unwrap().contains("database"), "{status:#}");
-    let tries = || bench.number("select count(*) from operations where code = 'E0209'");
+    let tries = || bench.query_i64("select count(*) from operations where code = 'E0209'");
     let refused = "select count(*) from connections where credential_fingerprint is not null";
     let before = tries();
     // Hours pass between any two looks, so whatever waits is due.
@@ -734,7 +734,7 @@ async fn a_tool_that_starts_refuses_good_credentials_and_nothing_follows_from_it
             tries() > before + 2
         })
         .await;
-    assert_eq!(bench.number(refused), 0, "no refusal counted");
+    assert_eq!(bench.query_i64(refused), 0, "no refusal counted");
     bench.tool.faults.clear();
     daemon
         .until("t", |status| {

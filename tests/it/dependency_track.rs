@@ -17,13 +17,13 @@ use axum::{
 use tributary::store::{Decision, FindingFilter, Outcome, Triage};
 use tributary_simulator::{Change, Fault, Faults, Oracle, Size, Vendor, dependency_track::DependencyTrack, start_any};
 
-use crate::common::{Bench, assert_outcome};
+use crate::common::{TestApp, assert_outcome};
 
 const SIZE: Size = Size { records: 5, findings: 300, seed: 5 };
 
-async fn bench() -> (Arc<DependencyTrack>, Bench) {
+async fn bench() -> (Arc<DependencyTrack>, TestApp) {
     let tool = Arc::new(DependencyTrack::new(SIZE));
-    let bench = Bench::new(start_any(tool.clone(), 0).await.unwrap());
+    let bench = TestApp::new(start_any(tool.clone(), 0).await.unwrap());
     assert_outcome(&bench.sync(false).await, Outcome::Success);
     (tool, bench)
 }
@@ -33,27 +33,27 @@ async fn a_bom_that_is_not_analysed_yet_closes_nothing() {
     let (tool, bench) = bench().await;
     let project = tool.upload_bom();
     let open = format!("select count(*) from findings where state = 'open' and record_key = '{project}'");
-    let before = bench.number(&open);
+    let before = bench.query_i64(&open);
     for _ in 0..3 {
         let report = bench.sync(true).await;
         assert_outcome(&report, Outcome::Partial);
         assert_eq!(report.counts.closed, 0);
         assert!(report.incomplete.iter().any(|(_, why)| why.contains("a BOM was imported into the project")), "{:?}", report.incomplete);
     }
-    assert!(bench.number(&open) > before, "what is listed already is there");
-    assert_eq!(bench.number("select count(*) from findings where state = 'gone'"), 0);
+    assert!(bench.query_i64(&open) > before, "what is listed already is there");
+    assert_eq!(bench.query_i64("select count(*) from findings where state = 'gone'"), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_project_is_no_failure_and_its_findings_stay() {
     let (tool, bench) = bench().await;
-    let project = bench.text("select record_key from findings where state = 'open' group by 1 order by count(*) limit 1");
+    let project = bench.query_string("select record_key from findings where state = 'open' group by 1 order by count(*) limit 1");
     let open = format!("select count(*) from findings where state = 'open' and record_key = '{project}'");
-    let before = bench.number(&open);
+    let before = bench.query_i64(&open);
     tool.delete(&project);
     assert_outcome(&bench.sync(true).await, Outcome::Success);
-    assert_eq!(bench.text(&format!("select state from records where key = '{project}'")), "missing");
-    assert_eq!((before > 0, bench.number(&open)), (true, before));
+    assert_eq!(bench.query_string(&format!("select state from records where key = '{project}'")), "missing");
+    assert_eq!((before > 0, bench.query_i64(&open)), (true, before));
 }
 
 /// Runs a command to its successful end; its peak resident memory in MiB.
@@ -75,7 +75,7 @@ fn peak(mut command: Command) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_of_twenty_thousand_findings_takes_no_more_memory_than_promised() {
     let tool = DependencyTrack::new(Size { records: 1, findings: 20_000, seed: 5 }).v4();
-    let bench = Bench::new(start_any(Arc::new(tool), 0).await.unwrap());
+    let bench = TestApp::new(start_any(Arc::new(tool), 0).await.unwrap());
     let mut peaks = Vec::new();
     for arguments in [&["run", "--once"][..], &["sync", "--full"]] {
         let command = bench.command(arguments);
@@ -127,9 +127,9 @@ impl Vendor for Unreadable {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_with_more_than_ten_thousand_unreadable_items_fails_and_closes_nothing() {
     let tool = Arc::new(Unreadable { tool: Arc::new(DependencyTrack::new(SIZE).v4()), count: AtomicUsize::new(0) });
-    let bench = Bench::new(start_any(tool.clone(), 0).await.unwrap());
+    let bench = TestApp::new(start_any(tool.clone(), 0).await.unwrap());
     assert_outcome(&bench.sync(true).await, Outcome::Success);
-    let open = bench.number("select count(*) from findings where state = 'open'");
+    let open = bench.query_i64("select count(*) from findings where state = 'open'");
     tool.count.store(10_001, Ordering::SeqCst);
     for _ in 0..3 {
         let report = bench.sync(true).await;
@@ -141,23 +141,23 @@ async fn a_list_with_more_than_ten_thousand_unreadable_items_fails_and_closes_no
         let lists = report.errors.len() as u64;
         assert_eq!((lists > 1, report.counts.fetched, report.counts.rejected), (true, lists * 10_000, lists * 10_000));
         let most = "select coalesce(max(rows), 0) from (select count(*) as rows from quarantine group by scope)";
-        assert_eq!(bench.number(most), 1001, "a thousand of a list, and how many more there are");
+        assert_eq!(bench.query_i64(most), 1001, "a thousand of a list, and how many more there are");
     }
-    assert_eq!(bench.number("select count(*) from findings where state = 'open'"), open);
+    assert_eq!(bench.query_i64("select count(*) from findings where state = 'open'"), open);
     tool.count.store(0, Ordering::SeqCst);
     for _ in 0..2 {
         assert_outcome(&bench.sync(true).await, Outcome::Success);
     }
     bench.assert_oracle("once they can be read");
-    assert_eq!(bench.number("select count(*) from quarantine"), 0);
+    assert_eq!(bench.query_i64("select count(*) from quarantine"), 0);
 }
 
 /// The largest project is most of what there is: without the import's word an operator would have to approve.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bom_uploaded_anew_keeps_decisions_and_first_sight_and_is_not_held() {
     let (tool, bench) = bench().await;
-    let largest = bench.text("select record_key from findings where state = 'open' group by 1 order by count(*) desc limit 1");
-    let of = |condition: &str| bench.number(&format!("select count(*) from findings where record_key = '{largest}' and {condition}"));
+    let largest = bench.query_string("select record_key from findings where state = 'open' group by 1 order by count(*) desc limit 1");
+    let of = |condition: &str| bench.query_i64(&format!("select count(*) from findings where record_key = '{largest}' and {condition}"));
     let before = of("state = 'open'");
     let filter = FindingFilter { record: Some(largest.clone()), state: Some("open".to_owned()), ..FindingFilter::default() };
     let decision = Triage { decision: Some(Decision::WontFix), until: None, note: Some("because".into()) };
@@ -176,5 +176,5 @@ async fn a_bom_uploaded_anew_keeps_decisions_and_first_sight_and_is_not_held() {
     }
     assert_eq!(of("state = 'gone'"), of("first_seen = 1000000 and state <> 'gone'"), "each handed over what it had");
     assert_eq!(of("state = 'risk_accepted' and triage = 'wont_fix' and first_seen = 1000000"), before);
-    assert_eq!(bench.number("select count(*) from findings where state = 'gone' and cve = '[]' and cwe = '[]'").min(1), 1);
+    assert_eq!(bench.query_i64("select count(*) from findings where state = 'gone' and cve = '[]' and cwe = '[]'").min(1), 1);
 }

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use tributary::config::Config;
-use tributary_connectors::SOURCES;
+use tributary_connectors::CONNECTORS;
 
 fn read(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
@@ -11,7 +11,7 @@ fn read(path: &str) -> String {
 
 #[test]
 fn the_readme_lists_every_connector() {
-    let rows: String = SOURCES
+    let rows: String = CONNECTORS
         .iter()
         .map(|entry| {
             let meta = entry.meta;
@@ -22,7 +22,7 @@ fn the_readme_lists_every_connector() {
     let expected =
         format!("<!-- connectors -->\n| id | tool | a record is | least permissions |\n|---|---|---|---|\n{rows}<!-- /connectors -->");
     assert!(read("README.md").contains(&expected), "put this into README.md:\n{expected}");
-    for entry in SOURCES {
+    for entry in CONNECTORS {
         assert!(!read(&format!("docs/connectors/{}.md", entry.meta.id)).is_empty());
     }
 }

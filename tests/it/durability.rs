@@ -20,7 +20,7 @@ use std::{
     process::{Child, Command, Output, Stdio},
 };
 
-use crate::common::Bench;
+use crate::common::TestApp;
 use rusqlite::Connection;
 
 /// Runs a command without blocking the simulator; its code, stdout and stderr.
@@ -59,7 +59,7 @@ fn kept(database: &Connection) -> Kept {
 }
 
 /// What holds after every recovery, beside the oracle: nothing twice, nothing lost, nothing closed that was there all along.
-fn assert_nothing_lost(bench: &Bench, before: &Kept, when: &str) {
+fn assert_nothing_lost(bench: &TestApp, before: &Kept, when: &str) {
     let reader = crate::common::database(&bench.engine.store);
     assert_whole(&reader, when);
     let after = kept(&reader);

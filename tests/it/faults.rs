@@ -7,13 +7,13 @@
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
-use crate::common::Bench;
+use crate::common::TestApp;
 use futures_util::future::join_all;
 use tributary::{
     store::{Outcome, Trigger},
     sync::Progress,
 };
-use tributary_connectors::{Checked, Cx, Error, Job, RawAsk, RawPage, Scope, Source};
+use tributary_connectors::{CheckReport, Context, DynConnector, Error, Job, RawPage, RawPageRequest, Scope};
 use tributary_simulator::{Change, Fault, Make, Odd, Size, VENDORS, start_any};
 
 const SIZE: Size = Size { records: 5, findings: 700, seed: 11 };
@@ -25,7 +25,7 @@ const FOR_EVER: usize = usize::MAX;
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Ends {
     /// As the oracle says.
-    Whole,
+    Complete,
     /// As `partial` or `failed` (or held: a listing that lost most of its rows), with nothing closed by absence.
     Unfinished,
     /// Either, as the protocol has it; never with something closed wrongly.
@@ -47,26 +47,26 @@ struct Row {
 }
 
 fn rows() -> Vec<Row> {
-    use Ends::{Either, Unfinished, Whole};
+    use Ends::{Complete, Either, Unfinished};
     let row = |id, fault, on, show, ends| Row { id, fault, on, show, ends, config: "", size: SIZE, full: true };
     let always = |id, fault, show, ends| row(id, fault, ("", 0, FOR_EVER), show, ends);
     let hurried = |row| Row { config: "http = { timeout = \"300ms\" }", ..row };
     let soon = || Some("1".to_owned());
     vec![
-        row("F1", "429, Retry-After in seconds", ("", 2, 2), Fault::Status(429, soon()), Whole),
-        row("F1", "429, Retry-After as a date", ("", 2, 1), Fault::Status(429, Some("Tue, 24 Nov 2020 10:00:00 GMT".into())), Whole),
-        row("F1", "429, X-RateLimit-Reset", ("", 2, 1), Fault::Limited("x-ratelimit-reset", "3".into()), Whole),
-        row("F1", "429 without a word", ("", 2, 2), Fault::Status(429, None), Whole),
+        row("F1", "429, Retry-After in seconds", ("", 2, 2), Fault::Status(429, soon()), Complete),
+        row("F1", "429, Retry-After as a date", ("", 2, 1), Fault::Status(429, Some("Tue, 24 Nov 2020 10:00:00 GMT".into())), Complete),
+        row("F1", "429, X-RateLimit-Reset", ("", 2, 1), Fault::Limited("x-ratelimit-reset", "3".into()), Complete),
+        row("F1", "429 without a word", ("", 2, 2), Fault::Status(429, None), Complete),
         row("F2", "429 for ever", ("", 2, FOR_EVER), Fault::Status(429, None), Unfinished),
-        row("F3", "500 once", ("", 2, 1), Fault::Status(500, None), Whole),
-        row("F3", "502 three times", ("", 2, 3), Fault::Status(502, None), Whole),
+        row("F3", "500 once", ("", 2, 1), Fault::Status(500, None), Complete),
+        row("F3", "502 three times", ("", 2, 3), Fault::Status(502, None), Complete),
         row("F3", "503 for ever", ("", 2, FOR_EVER), Fault::Status(503, None), Unfinished),
-        row("F3", "connection broken in the body, once", ("", 2, 1), Fault::Broken, Whole),
+        row("F3", "connection broken in the body, once", ("", 2, 1), Fault::Broken, Complete),
         row("F3", "connection broken for ever", ("", 2, FOR_EVER), Fault::Broken, Unfinished),
         hurried(row("F4", "no answer", ("", 2, FOR_EVER), Fault::Slow(Duration::from_secs(60)), Unfinished)),
         hurried(row("F4", "one byte a second", ("", 2, FOR_EVER), Fault::Drip, Unfinished)),
         row("F4", "a body without end", ("", 2, FOR_EVER), Fault::Endless, Unfinished),
-        row("F5", "half a body, once", ("", 2, 1), Fault::Truncated, Whole),
+        row("F5", "half a body, once", ("", 2, 1), Fault::Truncated, Complete),
         row("F5", "half a body for ever", ("", 2, FOR_EVER), Fault::Truncated, Unfinished),
         row("F5", "empty 200", ("", 2, FOR_EVER), Fault::Empty, Unfinished),
         row("F5", "204", ("", 2, FOR_EVER), Fault::Status(204, None), Unfinished),
@@ -76,18 +76,18 @@ fn rows() -> Vec<Row> {
         row("F7", "rows shift between pages", ("", 2, 1), Fault::ShiftedPage, Either),
         Row { size: LONG, ..row("F8", "the list does not get on", ("", 2, FOR_EVER), Fault::RepeatedCursor, Unfinished) },
         row("F8", "the cursor expires", ("", 2, 1), Fault::ExpiredCursor, Either),
-        Row { full: false, ..always("F9", "filters are ignored", Fault::NoFilters, Whole) },
+        Row { full: false, ..always("F9", "filters are ignored", Fault::NoFilters, Complete) },
         Row { size: LONG, ..always("F9", "twice as many rows are declared", Fault::Declared(200), Unfinished) },
-        Row { size: LONG, ..always("F9", "half as many rows are declared", Fault::Declared(50), Whole) },
-        Row { size: LONG, ..always("F9", "the declared number of rows is a cap", Fault::Capped(1000), Whole) },
+        Row { size: LONG, ..always("F9", "half as many rows are declared", Fault::Declared(50), Complete) },
+        Row { size: LONG, ..always("F9", "the declared number of rows is a cap", Fault::Capped(1000), Complete) },
         row("F10", "401 for ever", ("", 2, FOR_EVER), Fault::Unauthorized, Unfinished),
         row("F10", "403 for ever", ("", 2, FOR_EVER), Fault::Forbidden, Unfinished),
         row("F10", "403 once", ("", 2, 1), Fault::Forbidden, Either),
         row("D5", "the role is lost: 200 and empty", ("", 0, FOR_EVER), Fault::NoRole, Unfinished),
         row("F11", "an export is never ready", ("", 0, FOR_EVER), Fault::ExportPending, Unfinished),
-        row("F11", "an export fails, once", ("export/status", 0, 1), Fault::ExportFailed, Whole),
+        row("F11", "an export fails, once", ("export/status", 0, 1), Fault::ExportFailed, Complete),
         row("F11", "every export fails", ("", 0, FOR_EVER), Fault::ExportFailed, Unfinished),
-        row("F11", "a chunk is not there, once", ("/chunks", 0, 1), Fault::ChunkLost, Whole),
+        row("F11", "a chunk is not there, once", ("/chunks", 0, 1), Fault::ChunkLost, Complete),
         row("F11", "the first chunk is never there", ("/chunks", 0, FOR_EVER), Fault::ChunkLost, Unfinished),
         row("F12", "unknown words", ("finding", 0, 1), Fault::UnknownEnum, Either),
         row("F12", "an item that is none", ("finding", 0, 1), Fault::BadItem, Either),
@@ -98,11 +98,11 @@ fn rows() -> Vec<Row> {
         row("F12", "NUL and control characters", ("", 0, FOR_EVER), Fault::Odd(Odd::Control), Either),
         row("F12", "half a surrogate pair", ("", 0, FOR_EVER), Fault::Odd(Odd::Surrogate), Either),
         row("F12", "a text of 5 MiB", ("", 0, FOR_EVER), Fault::Odd(Odd::Long), Either),
-        row("F12", "a member nobody knows", ("", 0, FOR_EVER), Fault::Odd(Odd::Extra), Whole),
+        row("F12", "a member nobody knows", ("", 0, FOR_EVER), Fault::Odd(Odd::Extra), Complete),
         row("F12", "a member twice", ("", 0, FOR_EVER), Fault::Odd(Odd::Twice), Either),
         row("F12", "a member is missing", ("", 0, FOR_EVER), Fault::Odd(Odd::Missing), Either),
-        row("F13", "the vendor's clock is a day fast", ("", 0, FOR_EVER), Fault::Clock(86_400), Whole),
-        row("F13", "the vendor's clock is a day slow", ("", 0, FOR_EVER), Fault::Clock(-86_400), Whole),
+        row("F13", "the vendor's clock is a day fast", ("", 0, FOR_EVER), Fault::Clock(86_400), Complete),
+        row("F13", "the vendor's clock is a day slow", ("", 0, FOR_EVER), Fault::Clock(-86_400), Complete),
     ]
 }
 
@@ -119,7 +119,7 @@ impl Row {
 
 /// Shows one fault to one tool's client; what the table says of it.
 async fn cell(make: Make, row: Arc<Row>) -> String {
-    let bench = Bench::new(start_any(make(row.size), 0).await.unwrap());
+    let bench = TestApp::new(start_any(make(row.size), 0).await.unwrap());
     bench.discover().await;
     bench.sync(false).await;
     bench.assert_oracle("before the fault");
@@ -140,17 +140,17 @@ async fn cell(make: Make, row: Arc<Row>) -> String {
     let unfinished = matches!(report.outcome, Outcome::Partial | Outcome::Failed | Outcome::Held);
     let ends = row.ends_of(id);
     match ends {
-        Ends::Whole => assert_eq!(report.outcome, Outcome::Success, "{what}: {:?} {:?}", report.errors, report.incomplete),
+        Ends::Complete => assert_eq!(report.outcome, Outcome::Success, "{what}: {:?} {:?}", report.errors, report.incomplete),
         Ends::Unfinished => assert!(unfinished, "{what}: {:?}", report.outcome),
         Ends::Either => {}
     }
     // Whatever was closed, by this run or before, is closed in the tool too.
     let oracle = bench.tool.vendor.oracle();
-    for (key, truth) in &bench.stored().findings {
+    for (key, truth) in &bench.snapshot().findings {
         let told = oracle.findings.get(key).unwrap_or_else(|| panic!("{what}: {key} was invented"));
         assert!(truth.state != "gone" || told.state == "gone", "{what}: {key} was closed wrongly");
     }
-    if ends == Ends::Whole && times == FOR_EVER {
+    if ends == Ends::Complete && times == FOR_EVER {
         // It lasts, and yet what is stored becomes the truth. (Where a listing can shift, absence counts when met twice.)
         for _ in 0..2 {
             bench.sync(true).await;
@@ -166,7 +166,7 @@ async fn cell(make: Make, row: Arc<Row>) -> String {
     bench.assert_oracle(&format!("after {what}"));
     // What hangs on which request came first is told as what always holds.
     match ends {
-        Ends::Whole => "whole".to_owned(),
+        Ends::Complete => "whole".to_owned(),
         Ends::Unfinished => "nothing closed".to_owned(),
         Ends::Either if times == 1 => "whole or partial".to_owned(),
         Ends::Either if report.counts.rejected > 0 => "rejected".to_owned(),
@@ -205,31 +205,31 @@ const DEFECTS: &[(&str, Defect)] = &[
 ];
 
 /// A connector with a defect.
-struct Broken(Arc<dyn Source>, Defect);
+struct Broken(Arc<dyn DynConnector>, Defect);
 
 /// What a panic may say, and nobody may read.
 const SAID: &str = "hush-said-by-a-panic";
 
-impl Source for Broken {
-    fn scopes<'a>(&'a self, cx: &'a Cx, job: Job<'a>) -> Pin<Box<dyn Future<Output = Result<Vec<Scope>, Error>> + Send + 'a>> {
+impl DynConnector for Broken {
+    fn scopes<'a>(&'a self, cx: &'a Context, job: Job<'a>) -> Pin<Box<dyn Future<Output = Result<Vec<Scope>, Error>> + Send + 'a>> {
         assert!(self.1 != Defect::PanicsInScopes, "{SAID}");
         self.0.scopes(cx, job)
     }
 
-    fn page<'a>(&'a self, cx: &'a Cx, ask: RawAsk<'a>) -> Pin<Box<dyn Future<Output = Result<RawPage, Error>> + Send + 'a>> {
+    fn page<'a>(&'a self, cx: &'a Context, ask: RawPageRequest<'a>) -> Pin<Box<dyn Future<Output = Result<RawPage, Error>> + Send + 'a>> {
         assert!(self.1 != Defect::PanicsInPage, "{SAID}");
         self.0.page(cx, ask)
     }
 
-    fn check<'a>(&'a self, cx: &'a Cx) -> Pin<Box<dyn Future<Output = Result<Checked, Error>> + Send + 'a>> {
+    fn check<'a>(&'a self, cx: &'a Context) -> Pin<Box<dyn Future<Output = Result<CheckReport, Error>> + Send + 'a>> {
         self.0.check(cx)
     }
 }
 
 /// Syncs a good and a defective connection of one tool side by side, in one engine; what the table says of it.
 async fn defective(make: Make, defect: Defect) -> String {
-    let bench = Bench::new(start_any(make(SIZE), 0).await.unwrap());
-    let other = Bench::new(start_any(make(SIZE), 0).await.unwrap());
+    let bench = TestApp::new(start_any(make(SIZE), 0).await.unwrap());
+    let other = TestApp::new(start_any(make(SIZE), 0).await.unwrap());
     let what = format!("{}: {defect:?}", bench.tool.vendor.id());
     if defect == Defect::NeverAnswers {
         bench.configure("http = { timeout = \"300ms\" }");
@@ -237,7 +237,7 @@ async fn defective(make: Make, defect: Defect) -> String {
     }
     let ((source, plan), (good, mut good_plan)) = (bench.plan(), other.plan());
     good_plan.connection = "good".to_owned();
-    let (source, progress): (Arc<dyn Source>, _) =
+    let (source, progress): (Arc<dyn DynConnector>, _) =
         (Arc::new(Broken(source, defect)), [Progress::without_waits(), Progress::without_waits()]);
     let (bad, good) = tokio::join!(
         bench.engine.sync(&source, &plan, Trigger::Manual, true, &progress[0]),
@@ -246,8 +246,8 @@ async fn defective(make: Make, defect: Defect) -> String {
     let (bad, good) = (bad.unwrap().pop().unwrap(), good.unwrap().pop().unwrap());
     assert_eq!(good.outcome, Outcome::Success, "{what}: {:?}", good.errors);
     assert_eq!(bad.outcome, Outcome::Failed, "{what}: {:?}", bad.errors);
-    assert_eq!(bench.number("select count(*) from operations where outcome = 'running'"), 0, "{what}");
-    let told = bench.text("select group_concat(coalesce(error, '') || coalesce(detail, '')) from operations") + &format!("{bad:?}");
+    assert_eq!(bench.query_i64("select count(*) from operations where outcome = 'running'"), 0, "{what}");
+    let told = bench.query_string("select group_concat(coalesce(error, '') || coalesce(detail, '')) from operations") + &format!("{bad:?}");
     assert!(!told.contains(SAID), "{what}: {told}");
     // The place is free again: the connection syncs as soon as its defect is mended.
     bench.tool.faults.clear();

@@ -1,16 +1,16 @@
 //! Records and findings as people decide about them, beside what the tool says.
 
-use crate::common::{Bench, assert_outcome};
+use crate::common::{TestApp, assert_outcome};
 use tributary::store::{Decision, FindingFilter, Outcome, RecordAction, RecordFilter, Triage};
 use tributary_simulator::{Change, Fault, Size, dependency_track::DependencyTrack, start};
 
 const SIZE: Size = Size { records: 5, findings: 300, seed: 5 };
 
-async fn bench() -> Bench {
-    Bench::new(start(DependencyTrack::new(SIZE), 0).await.unwrap())
+async fn bench() -> TestApp {
+    TestApp::new(start(DependencyTrack::new(SIZE), 0).await.unwrap())
 }
 
-impl Bench {
+impl TestApp {
     async fn act(&self, key: &str, action: RecordAction) -> String {
         let filter = RecordFilter { keys: vec![key.to_owned()], ..RecordFilter::default() };
         self.engine.store.change_records(filter, action).await.unwrap().remove(0).to
@@ -32,20 +32,20 @@ async fn records_follow_the_state_table() {
     let bench = bench().await;
     bench.configure("auto_map = false");
     bench.discover().await;
-    assert_eq!(bench.number("select count(*) from records where state = 'new'"), bench.number("select count(*) from records"));
+    assert_eq!(bench.query_i64("select count(*) from records where state = 'new'"), bench.query_i64("select count(*) from records"));
     bench.sync(false).await;
-    assert_eq!(bench.number("select count(*) from findings"), 0, "nothing of a New record is synced");
+    assert_eq!(bench.query_i64("select count(*) from findings"), 0, "nothing of a New record is synced");
     let key = bench.tool.vendor.oracle().findings.into_values().next().unwrap().record;
     let key = key.as_str();
-    let state = || bench.text(&format!("select state from records where key = '{key}'"));
-    let product = || bench.text(&format!("select product from records where key = '{key}'"));
-    let findings = || bench.number(&format!("select count(*) from findings where record_key = '{key}' and state = 'open'"));
+    let state = || bench.query_string(&format!("select state from records where key = '{key}'"));
+    let product = || bench.query_string(&format!("select product from records where key = '{key}'"));
+    let findings = || bench.query_i64(&format!("select count(*) from findings where record_key = '{key}' and state = 'open'"));
 
     assert_eq!(bench.act(key, RecordAction::Map(Some("Shop".into()))).await, "good");
     bench.sync(false).await;
     let all = findings();
     assert!(all > 0 && product() == "Shop");
-    assert_eq!(bench.text(&format!("select distinct product from findings where record_key = '{key}'")), "Shop");
+    assert_eq!(bench.query_string(&format!("select distinct product from findings where record_key = '{key}'")), "Shop");
 
     assert_eq!(bench.act(key, RecordAction::Ignore).await, "ignored");
     assert_eq!((product(), findings()), (String::new(), all), "its findings stay as they are");
@@ -62,11 +62,14 @@ async fn records_follow_the_state_table() {
     assert_eq!(bench.act(key, RecordAction::Map(None)).await, "good");
 
     // Not in a complete discover: Good becomes Missing, New stays, and both come back.
-    let other = bench.text("select key from records where state = 'new' limit 1");
+    let other = bench.query_string("select key from records where state = 'new' limit 1");
     bench.tool.faults.add("", 0, usize::MAX, Fault::NoRole);
     bench.discover().await;
     bench.tool.faults.clear();
-    assert_eq!((state(), bench.text(&format!("select state from records where key = '{other}'"))), ("missing".into(), "new".into()));
+    assert_eq!(
+        (state(), bench.query_string(&format!("select state from records where key = '{other}'"))),
+        ("missing".into(), "new".into())
+    );
     bench.discover().await;
     assert_eq!(state(), "good");
 
@@ -86,7 +89,7 @@ async fn a_reset_beside_an_operation_is_refused_with_75() {
     let mut command = bench.command(&["state", "reset", "t"]);
     let refused = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
     assert_eq!(refused.status.code(), Some(75), "{}", String::from_utf8_lossy(&refused.stderr));
-    assert!(bench.number("select count(*) from scopes where watermark is not null") > 0, "nothing was reset");
+    assert!(bench.query_i64("select count(*) from scopes where watermark is not null") > 0, "nothing was reset");
     bench.engine.store.release(lease).await.unwrap();
     let mut command = bench.command(&["state", "reset", "t"]);
     assert!(tokio::task::spawn_blocking(move || command.status()).await.unwrap().unwrap().success());
@@ -100,7 +103,7 @@ async fn a_record_that_becomes_good_gets_a_full_pass_next() {
     bench.act(&key, RecordAction::Unmap).await;
     bench.write("update scopes set full_served = full_requested");
     bench.act(&key, RecordAction::Map(None)).await;
-    assert_eq!(bench.number("select count(*) from scopes where full_requested > full_served and list = 'findings'"), 1);
+    assert_eq!(bench.query_i64("select count(*) from scopes where full_requested > full_served and list = 'findings'"), 1);
 }
 
 /// The published table, by hand: what the source says × what was decided → what is shown.
@@ -121,7 +124,7 @@ async fn what_is_shown_is_a_function_of_source_and_triage() {
             [("null", none), ("'false_positive'", false_positive), ("'risk_accepted'", accepted), ("'wont_fix'", wont_fix)]
         {
             bench.write(&format!("update finding_rows set source_state = '{source}', triage = {triage}"));
-            assert_eq!(bench.text("select distinct state from findings"), shown, "{source} {triage}");
+            assert_eq!(bench.query_string("select distinct state from findings"), shown, "{source} {triage}");
         }
     }
 }
@@ -130,24 +133,25 @@ async fn what_is_shown_is_a_function_of_source_and_triage() {
 async fn n5_local_decisions_survive_syncs_and_fixed_shows_fixed() {
     let bench = bench().await;
     bench.sync(false).await;
-    let id = bench.text("select id from findings where state = 'open' limit 1");
-    let state = || bench.text(&format!("select state from findings where id = '{id}'"));
+    let id = bench.query_string("select id from findings where state = 'open' limit 1");
+    let state = || bench.query_string(&format!("select state from findings where id = '{id}'"));
     bench.triage(&[&id], Some(Decision::RiskAccepted)).await;
     assert_eq!(state(), "risk_accepted");
     assert_outcome(&bench.sync(true).await, Outcome::Success);
     assert_eq!(state(), "risk_accepted");
-    let event = bench.text("select event || ' ' || field || ' ' || coalesce(old_value, '-') || ' ' || new_value from finding_events");
+    let event =
+        bench.query_string("select event || ' ' || field || ' ' || coalesce(old_value, '-') || ' ' || new_value from finding_events");
     assert_eq!(event, "triaged triage - risk_accepted: because");
     // It runs out: the next operation lifts it, with an event.
     bench.write("update finding_rows set triage_until = 1 where triage is not null");
     bench.sync(false).await;
     assert_eq!(state(), "open");
-    assert_eq!(bench.number("select count(*) from finding_events where event = 'triaged' and operation is not null"), 1);
+    assert_eq!(bench.query_i64("select count(*) from finding_events where event = 'triaged' and operation is not null"), 1);
     bench.triage(&[&id], Some(Decision::FalsePositive)).await;
     bench.write(&format!("update finding_rows set source_state = 'fixed' where id = '{id}'"));
     assert_eq!(state(), "fixed");
     bench.triage(&[&id], None).await;
-    assert_eq!(bench.text(&format!("select triage from findings where id = '{id}'")), "");
+    assert_eq!(bench.query_string(&format!("select triage from findings where id = '{id}'")), "");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -158,13 +162,13 @@ async fn held_closes_wait_for_an_operator_who_closes_only_what_is_still_unseen()
     bench.sync(true).await;
     let report = bench.sync(true).await;
     assert_outcome(&report, Outcome::Held);
-    let held = bench.number("select count(*) from held_closes");
+    let held = bench.query_i64("select count(*) from held_closes");
     assert!(held >= 20 && report.counts.closed == 0);
-    let open = bench.number("select count(*) from findings where state = 'open'");
+    let open = bench.query_i64("select count(*) from findings where state = 'open'");
     let approved = bench.engine.store.approve(report.operation).await.unwrap().unwrap();
     assert_eq!((i64::try_from(approved.closed).unwrap(), approved.seen_again), (held, 0));
-    assert_eq!(bench.number("select count(*) from findings where state = 'open'"), open - held);
-    assert_eq!(bench.number("select count(*) from findings where state = 'gone'"), held);
+    assert_eq!(bench.query_i64("select count(*) from findings where state = 'open'"), open - held);
+    assert_eq!(bench.query_i64("select count(*) from findings where state = 'gone'"), held);
     bench.assert_oracle("after the approval");
     assert_eq!(bench.engine.store.approve(report.operation).await.unwrap(), None, "once");
     assert_outcome(&bench.sync(true).await, Outcome::Success);
@@ -191,11 +195,11 @@ async fn a_reset_forgets_positions_only() {
     let bench = bench().await;
     bench.sync(false).await;
     let rows = "select group_concat(id || first_seen || updated_at) from finding_rows";
-    let before = bench.text(rows);
+    let before = bench.query_string(rows);
     assert!(bench.engine.store.reset("t".into()).await.unwrap() > 0);
     let counts = bench.sync(false).await.counts;
     assert_eq!((counts.created, counts.updated, counts.closed), (0, 0, 0));
-    assert_eq!(bench.text(rows), before);
+    assert_eq!(bench.query_string(rows), before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -204,10 +208,10 @@ async fn quarantined_items_are_read_again_on_request() {
     bench.discover().await;
     bench.tool.faults.add("finding", 0, 1, Fault::BadItem);
     bench.sync(true).await;
-    assert_eq!(bench.number("select count(*) from quarantine"), 1);
+    assert_eq!(bench.query_i64("select count(*) from quarantine"), 1);
     assert_eq!(bench.engine.store.list_quarantined_again(None).await.unwrap(), 1);
     assert_outcome(&bench.sync(false).await, Outcome::Success);
-    assert_eq!(bench.number("select count(*) from quarantine"), 0);
+    assert_eq!(bench.query_i64("select count(*) from quarantine"), 0);
     bench.assert_oracle("with nothing in quarantine");
 }
 
@@ -216,14 +220,14 @@ async fn two_ids_that_begin_alike_are_two_findings() {
     let bench = bench().await;
     bench.sync(false).await;
     // A row whose id shares the eight bytes by which rows are found with the id of another one that the tool lists.
-    let id = bench.text("select id from findings where state = 'open' limit 1");
+    let id = bench.query_string("select id from findings where state = 'open' limit 1");
     let other = format!("{}-8000-000000000000", &id[..18]);
     bench.write(&format!("update finding_rows set id = '{other}', key = 'other' where id = '{id}'"));
     bench.triage(&[&other], Some(Decision::WontFix)).await;
     assert_eq!(bench.sync(true).await.counts.created, 1);
     let counts = bench.sync(true).await.counts;
     assert_eq!((counts.created, counts.updated, counts.reopened), (0, 0, 0), "each is found again");
-    let state = |id: &str| bench.text(&format!("select state from findings where id = '{id}'"));
+    let state = |id: &str| bench.query_string(&format!("select state from findings where id = '{id}'"));
     assert_eq!((&*state(&id), &*state(&other)), ("open", "risk_accepted"));
     bench.triage(&[&id], Some(Decision::FalsePositive)).await;
     assert_eq!((&*state(&id), &*state(&other)), ("false_positive", "risk_accepted"));
@@ -237,7 +241,7 @@ async fn a_list_begins_with_what_a_look_at_every_finding_puts_first() {
         bench.tool.vendor.step(&Change { vanished: 4.0, ..Change::ONE_PERCENT });
         bench.sync(true).await;
     }
-    let some = |sql: &str| Some(bench.text(sql)).filter(|text| !text.is_empty());
+    let some = |sql: &str| Some(bench.query_string(sql)).filter(|text| !text.is_empty());
     let word = |word: &str| Some(word.to_owned());
     let none = FindingFilter::default;
     let record = some("select record_key from findings where state = 'gone' limit 1");
@@ -256,7 +260,7 @@ async fn a_list_begins_with_what_a_look_at_every_finding_puts_first() {
         FindingFilter { product: some("select product from findings order by key limit 1"), ..none() },
         FindingFilter { cve: cve.clone(), ..none() },
         FindingFilter { cve, connection: word("t"), state: word("open"), ..none() },
-        FindingFilter { ids: vec![bench.text("select id from findings limit 1")], ..none() },
+        FindingFilter { ids: vec![bench.query_string("select id from findings limit 1")], ..none() },
     ] {
         let (condition, values) = filter.condition();
         let sql = format!(

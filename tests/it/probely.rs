@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use crate::common::{Bench, assert_outcome};
+use crate::common::{TestApp, assert_outcome};
 use axum::{
     Router,
     http::Uri,
@@ -99,7 +99,7 @@ async fn secrets_of_the_scanned_site_reach_neither_the_store_nor_the_log() {
     let writer = log.clone();
     tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || writer.clone()).init();
     let tool = Arc::new(Tool(Mutex::default()));
-    let bench = Bench::new(start_any(tool.clone(), 0).await.unwrap());
+    let bench = TestApp::new(start_any(tool.clone(), 0).await.unwrap());
     let mut told = Vec::new();
 
     let report = bench.discover().await;
@@ -135,7 +135,7 @@ async fn secrets_of_the_scanned_site_reach_neither_the_store_nor_the_log() {
         "cvss_vector": null, "last_found": "2026-01-02T03:04:05.000001Z", "retesting": false, "changed": "2026-01-02T03:04:05.000001Z" });
     assert_eq!(raw, kept);
     let quarantined = "select count(*) from quarantine where outcome = 'rejected' and raw not in ('\"…\"', '[\"…\",{}]', '7')";
-    assert_eq!((bench.number("select count(*) from quarantine where outcome = 'rejected'"), bench.number(quarantined)), (5, 1));
+    assert_eq!((bench.query_i64("select count(*) from quarantine where outcome = 'rejected'"), bench.query_i64(quarantined)), (5, 1));
 
     let mut places = vec![("reports", told.join("\n").into_bytes()), ("the log", log.0.lock().unwrap().clone())];
     for file in ["t.db", "t.db-wal"] {
@@ -150,7 +150,7 @@ async fn secrets_of_the_scanned_site_reach_neither_the_store_nor_the_log() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fix_that_did_not_hold_reopens_the_finding_and_a_retest_leaves_it_open() {
     let tool = Arc::new(Tool(Mutex::default()));
-    let bench = Bench::new(start_any(tool.clone(), 0).await.unwrap());
+    let bench = TestApp::new(start_any(tool.clone(), 0).await.unwrap());
     let mut retested = finding(1, "notfixed");
     retested["retesting"] = true.into();
     bench.discover().await;
@@ -168,10 +168,10 @@ async fn a_fix_that_did_not_hold_reopens_the_finding_and_a_retest_leaves_it_open
         tool.answer(&page(json!([answer])));
         let report = bench.sync(false).await;
         assert_outcome(&report, Outcome::Success);
-        let tags = bench.number("select count(*) from findings where tags like '%\"retesting\"%'");
-        assert_eq!((bench.number(open), tags, report.counts.reopened), (is_open, tagged, reopened), "{what}");
+        let tags = bench.query_i64("select count(*) from findings where tags like '%\"retesting\"%'");
+        assert_eq!((bench.query_i64(open), tags, report.counts.reopened), (is_open, tagged, reopened), "{what}");
     }
-    assert_eq!(bench.number("select count(*) from findings"), 1);
+    assert_eq!(bench.query_i64("select count(*) from findings"), 1);
 }
 
 /// The simulated tool has secrets in every item, and moves on.
@@ -179,7 +179,7 @@ async fn a_fix_that_did_not_hold_reopens_the_finding_and_a_retest_leaves_it_open
 async fn nothing_kept_of_a_whole_account_holds_a_secret() {
     let canary = tributary_simulator::probely::CANARY;
     let size = Size { records: 4, findings: 100, seed: 3 };
-    let bench = Bench::new(start(tributary_simulator::probely::Probely::new(size), 0).await.unwrap());
+    let bench = TestApp::new(start(tributary_simulator::probely::Probely::new(size), 0).await.unwrap());
     for full in [false, true] {
         bench.tool.faults.add("finding", 0, 1, Fault::BadItem);
         bench.discover().await;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::common::Bench;
-use tributary_connectors::Cx;
+use crate::common::TestApp;
+use tributary_connectors::Context;
 use tributary_simulator::{Change, Size, VENDORS, start_any};
 
 /// By connector: what may be sent. `{}` stands for one path segment. Each POST is a question, a token, or an export.
@@ -111,9 +111,9 @@ fn is(sent: &str, documented: &str) -> bool {
 async fn o6_only_documented_read_calls_are_sent() {
     for (id, make) in VENDORS {
         let (_, reads) = READS.iter().find(|(of, _)| of == id).unwrap_or_else(|| panic!("{id} has no list of read calls"));
-        let bench = Bench::new(start_any(make(Size { records: 4, findings: 200, seed: 3 }), 0).await.unwrap());
+        let bench = TestApp::new(start_any(make(Size { records: 4, findings: 200, seed: 3 }), 0).await.unwrap());
         let (source, _) = bench.plan();
-        source.check(&Cx::default()).await.unwrap_or_else(|error| panic!("check of {id}: {error}"));
+        source.check(&Context::default()).await.unwrap_or_else(|error| panic!("check of {id}: {error}"));
         for _ in 0..2 {
             bench.discover().await;
             bench.sync(false).await;

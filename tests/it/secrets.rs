@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::common::Bench;
+use crate::common::TestApp;
 use axum::{
     Router,
     body::{Body, Bytes},
@@ -20,7 +20,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use tributary::config::Config;
-use tributary_connectors::{Activity, Cx, Entry, kit::Limiters};
+use tributary_connectors::{Context, Registration, RunStats, kit::Limiters};
 use tributary_simulator::{
     Change, Fault, Faults, Oracle, Size, VENDORS, Vendor, aws_security_hub::AwsSecurityHub, checkmarx::Checkmarx,
     dependency_track::DependencyTrack, snyk::Snyk, sonarqube::SonarQube, start, start_any, tenable::Tenable,
@@ -48,7 +48,7 @@ async fn run_command(mut command: Command) -> Shown {
     .unwrap()
 }
 
-async fn run(bench: &Bench, arguments: &[&str]) -> Shown {
+async fn run(bench: &TestApp, arguments: &[&str]) -> Shown {
     run_command(bench.command(arguments)).await
 }
 
@@ -226,7 +226,7 @@ const OUTPUTS: &[&[&str]] = &[
 const PATHS: &[&str] = &["/api/v1/status", "/metrics", "/readyz", "/livez"];
 
 /// Starts the daemon and asks it everything. Its log stays beside the database.
-async fn asked_of_the_daemon(bench: &Bench) -> Vec<(String, String)> {
+async fn asked_of_the_daemon(bench: &TestApp) -> Vec<(String, String)> {
     let log = fs::File::create(bench.folder.path().join("daemon.log")).unwrap();
     let mut child = bench.command(&["run", "-vvv"]).stdout(Stdio::null()).stderr(log).spawn().unwrap();
     let database = bench.folder.path().join("t.db");
@@ -260,7 +260,7 @@ fn assert_clean(place: &str, bytes: &[u8], secrets: &BTreeSet<String>) {
 
 /// The secrets among a tool's fields, by the connector's own schema, and the halves of double ones.
 fn secrets_of(tool: &dyn Vendor, url: &str) -> Vec<String> {
-    let schema = Entry::find(tool.id()).unwrap().schema();
+    let schema = Registration::find(tool.id()).unwrap().schema();
     let is_secret = |name: &str| schema.get("properties").is_some_and(|all| all[name]["format"] == "password");
     let secrets: Vec<String> = tool.fields(url).into_iter().filter(|(name, _)| is_secret(name)).map(|(_, value)| value).collect();
     assert!(!secrets.is_empty(), "{} has no secret", tool.id());
@@ -280,7 +280,7 @@ async fn sweep(tool: Arc<dyn Vendor>) {
         let known = std::mem::replace(&mut state.known, configured.clone());
         state.met.extend(known.into_iter().chain(configured.iter().cloned()));
     };
-    let bench = Bench::new(running);
+    let bench = TestApp::new(running);
     let mut shown: Vec<(String, String)> = Vec::new();
     for (echo, commands) in [
         (Echo::Nothing, &[&["check", "-vvv"][..], &["run", "--once", "-vvv"], &["sync", "--full", "-vvv", "--log-format", "json"]][..]),
@@ -329,19 +329,20 @@ async fn sweep(tool: Arc<dyn Vendor>) {
             assert_clean(&format!("{id} {}", file.display()), &fs::read(&file).unwrap(), &met);
         }
     }
-    assert!(bench.number("select count(*) from findings") > 0, "{id}");
+    assert!(bench.query_i64("select count(*) from findings") > 0, "{id}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k1_no_secret_of_any_connector_is_shown_or_stored_even_when_the_tool_echoes_it() {
-    let mut tools: Vec<Arc<dyn Vendor>> = VENDORS.iter().filter(|(id, _)| Entry::find(id).is_some()).map(|(_, make)| make(SMALL)).collect();
+    let mut tools: Vec<Arc<dyn Vendor>> =
+        VENDORS.iter().filter(|(id, _)| Registration::find(id).is_some()).map(|(_, make)| make(SMALL)).collect();
     tools.extend([
         Arc::new(Snyk::new(SMALL).oauth()) as Arc<dyn Vendor>,
         Arc::new(Checkmarx::new(SMALL).oauth()),
         Arc::new(Tenable::new(SMALL).joined()),
         Arc::new(SonarQube::new(SMALL).old()),
     ]);
-    if Entry::find("aws_security_hub").is_some() {
+    if Registration::find("aws_security_hub").is_some() {
         tools.push(Arc::new(AwsSecurityHub::new(SMALL).with_role()));
     }
     let mut sweeps = tokio::task::JoinSet::new();
@@ -372,7 +373,7 @@ fn k1_the_sweep_finds_a_secret_in_every_form() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k1_the_command_that_gives_one_secret_sees_no_other() {
-    let bench = Bench::new(start(DependencyTrack::new(SMALL), 0).await.unwrap());
+    let bench = TestApp::new(start(DependencyTrack::new(SMALL), 0).await.unwrap());
     let key = bench.tool.vendor.fields(&bench.tool.url)[0].1.clone();
     let script = "tr '\\0' '\\n' < /proc/self/environ > environment; env >> environment; ls -l /proc/self/fd > descriptors; cat key";
     private(&bench.folder.path().join("key"), &key);
@@ -418,10 +419,10 @@ fn k1_problems_of_a_configuration_show_no_secret() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k2_the_process_dumps_no_core() {
-    let bench = Bench::new(start(DependencyTrack::new(SMALL), 0).await.unwrap());
+    let bench = TestApp::new(start(DependencyTrack::new(SMALL), 0).await.unwrap());
     bench.tool.faults.add("", 0, usize::MAX, Fault::Slow(Duration::from_secs(60)));
     let mut child = bench.command(&["sync"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    eventually(|| !bench.tool.log().is_empty() || bench.number("select count(*) from operations") > 0).await;
+    eventually(|| !bench.tool.log().is_empty() || bench.query_i64("select count(*) from operations") > 0).await;
     let limits = fs::read_to_string(format!("/proc/{}/limits", child.id())).unwrap();
     child.kill().unwrap();
     child.wait().unwrap();
@@ -438,7 +439,7 @@ fn private(path: &Path, text: &str) {
 }
 
 /// The bench's configuration with one text replaced by another.
-fn replace(bench: &Bench, from: &str, to: &str) {
+fn replace(bench: &TestApp, from: &str, to: &str) {
     let text = fs::read_to_string(bench.config()).unwrap();
     assert!(text.contains(from), "{text}");
     fs::write(bench.config(), text.replace(from, to)).unwrap();
@@ -459,7 +460,7 @@ async fn eventually(is_so: impl Fn() -> bool) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k4_the_database_and_all_beside_it_are_its_owners_whatever_the_umask() {
     for umask in ["000", "022", "077"] {
-        let bench = Bench::new(start(DependencyTrack::new(SMALL), 0).await.unwrap());
+        let bench = TestApp::new(start(DependencyTrack::new(SMALL), 0).await.unwrap());
         replace(&bench, "sqlite:t.db", "sqlite:state/t.db");
         let under = |arguments: &[&str]| {
             let inner = bench.command(arguments);
@@ -568,7 +569,7 @@ async fn k4_a_file_with_a_secret_that_everybody_can_read_is_refused_on_a_disk_an
 
 #[tokio::test]
 async fn k5_a_command_that_takes_its_time_does_not_hold_up_the_runtime() {
-    let bench = Bench::new(start(DependencyTrack::new(SMALL), 0).await.unwrap());
+    let bench = TestApp::new(start(DependencyTrack::new(SMALL), 0).await.unwrap());
     let key = bench.tool.vendor.fields(&bench.tool.url)[0].1.clone();
     replace(&bench, &format!("\"{key}\""), "{ command = [\"/bin/sh\", \"-c\", \"sleep 1; echo key\"] }");
     let config = Config::load(&[bench.config()]).unwrap();
@@ -588,7 +589,7 @@ async fn k5_a_command_that_takes_its_time_does_not_hold_up_the_runtime() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_stored_around_a_secret_is_named_by_check_run_and_daemon() {
-    let bench = Bench::new(start(DependencyTrack::new(SMALL), 0).await.unwrap());
+    let bench = TestApp::new(start(DependencyTrack::new(SMALL), 0).await.unwrap());
     let key = bench.tool.vendor.fields(&bench.tool.url)[0].1.clone();
     replace(&bench, &format!("\"{key}\""), "{ file = \"key\" }");
     private(&bench.folder.path().join("key"), &format!("\u{feff}\"Bearer {key}\"\n\n"));
@@ -622,7 +623,7 @@ async fn what_was_stored_around_a_secret_is_named_by_check_run_and_daemon() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k6_a_rotated_secret_is_used_by_the_next_run() {
-    let bench = Bench::new(start(DependencyTrack::new(SMALL), 0).await.unwrap());
+    let bench = TestApp::new(start(DependencyTrack::new(SMALL), 0).await.unwrap());
     let key = bench.tool.vendor.fields(&bench.tool.url)[0].1.clone();
     replace(&bench, &format!("\"{key}\""), "{ file = \"key\" }");
     let path = bench.folder.path().join("key");
@@ -638,10 +639,10 @@ async fn k6_a_rotated_secret_is_used_by_the_next_run() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_end_of_a_credential_is_known_from_the_vendor_or_the_configuration() {
-    let bench = Bench::new(start(SonarQube::new(SMALL), 0).await.unwrap());
-    let activity = Arc::new(Activity::without_waits());
+    let bench = TestApp::new(start(SonarQube::new(SMALL), 0).await.unwrap());
+    let activity = Arc::new(RunStats::without_waits());
     let (source, _) = bench.plan();
-    source.check(&Cx::new(Arc::clone(&activity))).await.unwrap();
+    source.check(&Context::new(Arc::clone(&activity))).await.unwrap();
     let told = activity.credential_expires();
     assert_eq!(told, "2099-01-31T00:00:00Z".parse().ok());
     let time = |text: &str| text.parse::<jiff::Timestamp>().unwrap();
@@ -666,7 +667,7 @@ async fn the_end_of_a_credential_is_known_from_the_vendor_or_the_configuration()
         let errors = Config::load(&[bench.config()]).expect_err(line).to_string();
         assert!(errors.contains("E0105") && errors.contains("2027-01-31"), "{errors}");
     }
-    let bench = Bench::new(start(DependencyTrack::new(SMALL), 0).await.unwrap());
+    let bench = TestApp::new(start(DependencyTrack::new(SMALL), 0).await.unwrap());
     let config = Config::load(&[bench.config()]).unwrap();
     assert_eq!(config.connections[0].expiry(None), None);
 }

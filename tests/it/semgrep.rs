@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
-use crate::common::{Bench, SIZE, assert_outcome};
+use crate::common::{SIZE, TestApp, assert_outcome};
 use tributary::store::Outcome;
-use tributary_connectors::{Activity, Checked, Cx, Kind, Result};
+use tributary_connectors::{CheckReport, Context, ErrorKind, Result, RunStats};
 use tributary_simulator::{Change, Fault, Vendor, semgrep::Semgrep, start, start_any};
 
-async fn check(bench: &Bench) -> Result<Checked> {
-    bench.plan().0.check(&Cx::new(Arc::new(Activity::without_waits()))).await
+async fn check(bench: &TestApp) -> Result<CheckReport> {
+    bench.plan().0.check(&Context::new(Arc::new(RunStats::without_waits()))).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_renamed_project_keeps_its_record_and_its_findings() {
     let semgrep = Arc::new(Semgrep::new(SIZE));
-    let bench = Bench::new(start_any(semgrep.clone(), 0).await.unwrap());
+    let bench = TestApp::new(start_any(semgrep.clone(), 0).await.unwrap());
     assert_outcome(&bench.sync(false).await, Outcome::Success);
     semgrep.rename(2, "acme/renamed");
     // Before the next discover: the findings say a name that the store does not know yet.
@@ -23,14 +23,14 @@ async fn a_renamed_project_keeps_its_record_and_its_findings() {
     assert_eq!((report.counts.created, report.counts.updated, report.counts.closed), (0, 0, 0));
     assert!(!report.filtered.contains_key("record not listed"), "{:?}", report.filtered);
     assert_outcome(&bench.discover().await, Outcome::Success);
-    assert_eq!(bench.number("select count(*) from records where name = 'acme/renamed' and state = 'good'"), 1);
+    assert_eq!(bench.query_i64("select count(*) from records where name = 'acme/renamed' and state = 'good'"), 1);
     bench.assert_oracle("after the rename");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_finding_that_comes_back_is_open_again() {
     let semgrep = Arc::new(Semgrep::new(SIZE));
-    let bench = Bench::new(start_any(semgrep.clone(), 0).await.unwrap());
+    let bench = TestApp::new(start_any(semgrep.clone(), 0).await.unwrap());
     bench.sync(false).await;
     semgrep.step(&Change { fixed: 2.0, changed: 0.0, new: 0.0, vanished: 0.0 });
     bench.sync(false).await;
@@ -41,7 +41,7 @@ async fn a_finding_that_comes_back_is_open_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_product_is_listed_and_each_finding_comes_once() {
-    let bench = Bench::new(start(Semgrep::new(SIZE), 0).await.unwrap());
+    let bench = TestApp::new(start(Semgrep::new(SIZE), 0).await.unwrap());
     let report = bench.sync(false).await;
     assert_outcome(&report, Outcome::Success);
     let lists = bench.tool.log().iter().filter(|request| request.target.contains("/findings?")).cloned().collect::<Vec<_>>();
@@ -55,16 +55,16 @@ async fn every_product_is_listed_and_each_finding_comes_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_check_names_what_is_seen_or_what_is_missing() {
-    let bench = Bench::new(start(Semgrep::new(SIZE), 0).await.unwrap());
+    let bench = TestApp::new(start(Semgrep::new(SIZE), 0).await.unwrap());
     let facts = check(&bench).await.unwrap().facts;
     for expected in ["deployment acme-corp", "6 projects visible", "sast: findings visible", "secrets: findings visible"] {
         assert!(facts.iter().any(|fact| fact.starts_with(expected)), "{expected} in {facts:?}");
     }
 
     // A token without the scope is answered 404: that is told as a permission that is missing, with the cure.
-    let without = Bench::new(start(Semgrep::new(SIZE).without_scope(), 0).await.unwrap());
+    let without = TestApp::new(start(Semgrep::new(SIZE).without_scope(), 0).await.unwrap());
     let error = check(&without).await.unwrap_err();
-    assert!(matches!(error.kind, Kind::Forbidden(_)), "{error}");
+    assert!(matches!(error.kind, ErrorKind::Forbidden(_)), "{error}");
     assert!(error.hint().unwrap().contains("scope Web API") && error.hint().unwrap().contains("Settings > Tokens > API tokens"));
     assert_outcome(&without.sync(false).await, Outcome::Failed);
     let output = without.command(&["check"]).output().unwrap();
@@ -75,7 +75,7 @@ async fn a_check_names_what_is_seen_or_what_is_missing() {
     assert!(error.hint().unwrap().contains("leave `secrets` out of `products`"), "{:?}", error.hint());
     bench.tool.faults.clear();
     bench.tool.faults.add("", 0, usize::MAX, Fault::Unauthorized);
-    assert!(matches!(check(&bench).await.unwrap_err().kind, Kind::Unauthorized(_)));
+    assert!(matches!(check(&bench).await.unwrap_err().kind, ErrorKind::Unauthorized(_)));
     bench.tool.faults.clear();
     bench.tool.faults.add("", 0, usize::MAX, Fault::NoRole);
     let error = check(&bench).await.unwrap_err();
@@ -84,15 +84,15 @@ async fn a_check_names_what_is_seen_or_what_is_missing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_token_of_another_deployment_and_no_products_are_refused() {
-    let bench = Bench::new(start(Semgrep::new(SIZE), 0).await.unwrap());
+    let bench = TestApp::new(start(Semgrep::new(SIZE), 0).await.unwrap());
     let with = |line: &str| {
         let text = std::fs::read_to_string(bench.config()).unwrap();
         std::fs::write(bench.config(), format!("{text}{line}\n")).unwrap();
     };
     with("products = [\"secrets\", \"sca\"]");
     assert_outcome(&bench.sync(false).await, Outcome::Success);
-    assert_eq!(bench.number("select count(*) from findings where category not in ('secret', 'sca')"), 0);
-    assert!(bench.number("select count(distinct category) from findings") == 2);
+    assert_eq!(bench.query_i64("select count(*) from findings where category not in ('secret', 'sca')"), 0);
+    assert!(bench.query_i64("select count(distinct category) from findings") == 2);
     with("deployment_slug = \"another\"");
     let error = check(&bench).await.unwrap_err();
     assert!(error.to_string().contains("not of the deployment `another`"), "{error}");

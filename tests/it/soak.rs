@@ -143,7 +143,7 @@ async fn s5_hours_of_faults_and_kills_end_as_every_oracle_says() {
     for tool in &tools {
         let id = tool.vendor.id();
         crate::common::assert_equal(
-            &crate::common::stored(&reader, id),
+            &crate::common::snapshot(&reader, id),
             &tool.vendor.oracle(),
             &format!("of {id} after {kills} kills and {steps} steps"),
         );

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::common::{Bench, SIZE, assert_outcome};
+use crate::common::{SIZE, TestApp, assert_outcome};
 use serde_json::{Value, json};
 use tributary::store::Outcome;
 use tributary_connectors::{
-    Activity, Checked, Cx, Entry, Error, Kind,
-    kit::{HttpOptions, Limiters, Link, Location},
+    CheckReport, Context, Error, ErrorKind, Registration, RunStats,
+    kit::{Endpoint, HttpOptions, Limiters, Location},
 };
 use tributary_simulator::{
     Change, Fault,
@@ -19,7 +19,7 @@ use tributary_simulator::{
 const ISSUES: usize = 25_000;
 
 /// What was asked for at a path, but for the weaknesses of rules.
-fn searches(bench: &Bench, path: &str) -> Vec<(String, u16)> {
+fn searches(bench: &TestApp, path: &str) -> Vec<(String, u16)> {
     bench
         .tool
         .log()
@@ -31,14 +31,14 @@ fn searches(bench: &Bench, path: &str) -> Vec<(String, u16)> {
 
 /// Reads a large project to its end, follows a step of it, and lets nothing out.
 async fn a_large_project_is_read_to_its_end(tool: SonarQube) {
-    let bench = Bench::new(start(tool, 0).await.unwrap());
+    let bench = TestApp::new(start(tool, 0).await.unwrap());
     assert_outcome(&bench.discover().await, Outcome::Success);
     let first = bench.sync(false).await;
     assert_outcome(&first, Outcome::Success);
     assert_eq!(first.warnings, Vec::<String>::new());
     bench.assert_oracle("after the first sync");
     let largest = "select max(n) from (select count(*) n from findings where key not like 'hotspot:%' group by record_key)";
-    assert!(bench.number(largest) > 20_000, "one project holds more than two windows");
+    assert!(bench.query_i64(largest) > 20_000, "one project holds more than two windows");
     let asked = searches(&bench, "/api/issues/");
     assert!(asked.iter().all(|(_, status)| *status == 200), "no request reaches beyond the window");
     // The best that paging could do, and half as much again for finding the slices.
@@ -48,7 +48,7 @@ async fn a_large_project_is_read_to_its_end(tool: SonarQube) {
     for _ in 0..2 {
         assert_outcome(&bench.sync(true).await, Outcome::Success);
     }
-    assert!(bench.number("select count(*) from findings where state = 'gone'") > 100);
+    assert!(bench.query_i64("select count(*) from findings where state = 'gone'") > 100);
     bench.assert_oracle("after a step");
 }
 
@@ -70,7 +70,7 @@ async fn a_large_project_of_cloud_is_read_to_its_end() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_walk_over_slices_goes_on_where_it_stopped() {
-    let bench = Bench::new(start(SonarQube::large(14_000).old(), 0).await.unwrap());
+    let bench = TestApp::new(start(SonarQube::large(14_000).old(), 0).await.unwrap());
     bench.discover().await;
     let mut stops = 0;
     let outcome = loop {
@@ -99,7 +99,7 @@ async fn a_walk_over_slices_goes_on_where_it_stopped() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn changes_are_read_alone_and_more_of_them_than_a_search_shows_are_read_in_slices() {
-    let bench = Bench::new(start(SonarQube::large(14_000).old(), 0).await.unwrap());
+    let bench = TestApp::new(start(SonarQube::large(14_000).old(), 0).await.unwrap());
     bench.sync(false).await;
     for (percent, least, most) in [(0.2, 3, 10), (45.0, 25, 150)] {
         bench.tool.vendor.step(&Change { fixed: percent, changed: percent, new: 0.0, vanished: 0.0 });
@@ -117,7 +117,7 @@ async fn changes_are_read_alone_and_more_of_them_than_a_search_shows_are_read_in
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_without_hotspots_is_synced_like_any_other() {
-    let bench = Bench::new(start(SonarQube::new(SIZE).without_hotspots(), 0).await.unwrap());
+    let bench = TestApp::new(start(SonarQube::new(SIZE).without_hotspots(), 0).await.unwrap());
     for _ in 0..2 {
         assert_outcome(&bench.sync(true).await, Outcome::Success);
         bench.assert_oracle("without hotspots");
@@ -125,15 +125,15 @@ async fn a_server_without_hotspots_is_synced_like_any_other() {
 }
 
 /// What check says of a server at a path below its address.
-async fn check(tool: SonarQube, path: &str, more: Value) -> Result<Checked, Error> {
+async fn check(tool: SonarQube, path: &str, more: Value) -> Result<CheckReport, Error> {
     let tool = start(tool, 0).await.unwrap();
     let mut settings: serde_json::Map<String, Value> =
         tool.vendor.fields(&tool.url).into_iter().map(|(field, value)| (field.to_owned(), value.into())).collect();
     settings.extend(more.as_object().unwrap().clone());
     let location = Location::parse(&format!("{}{path}", tool.url), false).unwrap();
-    let link = Link { location, options: HttpOptions::default(), limiters: Arc::new(Limiters::default()) };
-    let source = Entry::find("sonarqube").unwrap().open(settings.into(), link)?;
-    source.check(&Cx::new(Arc::new(Activity::without_waits()))).await
+    let link = Endpoint { location, options: HttpOptions::default(), limiters: Arc::new(Limiters::default()) };
+    let source = Registration::find("sonarqube").unwrap().open(settings.into(), link)?;
+    source.check(&Context::new(Arc::new(RunStats::without_waits()))).await
 }
 
 #[tokio::test]
@@ -169,9 +169,9 @@ async fn check_passes_on_every_kind_of_server_and_names_what_is_wrong() {
 }
 
 /// A tool that can be told to do something, and a client of it.
-async fn with(tool: SonarQube) -> (Arc<SonarQube>, Bench) {
+async fn with(tool: SonarQube) -> (Arc<SonarQube>, TestApp) {
     let tool = Arc::new(tool);
-    let bench = Bench::new(start_any(tool.clone(), 0).await.unwrap());
+    let bench = TestApp::new(start_any(tool.clone(), 0).await.unwrap());
     (tool, bench)
 }
 
@@ -198,7 +198,7 @@ async fn a_file_with_more_than_a_search_shows_is_named() {
     let report = bench.sync(true).await;
     assert_outcome(&report, Outcome::Partial);
     assert!(report.warnings.iter().any(|warning| warning.contains("files=")), "{:?}", report.warnings);
-    assert!(bench.number("select count(*) from findings") > 10_000);
+    assert!(bench.query_i64("select count(*) from findings") > 10_000);
 }
 
 /// Six hours of overlap hold an analysis of more than 10,000 changes for six hours: it is read once and no more.
@@ -240,8 +240,8 @@ async fn a_server_that_is_not_up_is_told_as_that_and_proves_nothing() {
     ] {
         tool.is_at(state);
         let (source, _) = bench.plan();
-        let error = source.check(&Cx::new(Arc::new(Activity::without_waits()))).await.unwrap_err();
-        assert!(matches!(&error.kind, Kind::Pending(why) if why.contains(told)), "{state:?}: {error}");
+        let error = source.check(&Context::new(Arc::new(RunStats::without_waits()))).await.unwrap_err();
+        assert!(matches!(&error.kind, ErrorKind::Pending(why) if why.contains(told)), "{state:?}: {error}");
         assert!(!error.hint().unwrap_or_default().contains("`location`"), "{:?}", error.hint());
         for _ in 0..2 {
             let report = bench.sync(true).await;
@@ -262,7 +262,7 @@ async fn a_branch_that_was_renamed_is_named_and_closes_nothing() {
     std::fs::write(bench.config(), config).unwrap();
     assert_outcome(&bench.sync(true).await, Outcome::Success);
     let open = "select count(*) from findings where state = 'open'";
-    let before = bench.number(open);
+    let before = bench.query_i64(open);
     assert!(before > 0);
     tool.rename_branch("release/1.x", "release/2.x");
     for _ in 0..3 {
@@ -271,7 +271,7 @@ async fn a_branch_that_was_renamed_is_named_and_closes_nothing() {
         assert!(report.incomplete.iter().any(|(_, why)| why.contains("no branch `release/1.x` any more")), "{:?}", report.incomplete);
         assert_eq!(report.counts.closed, 0);
     }
-    assert_eq!(bench.number(open), before);
+    assert_eq!(bench.query_i64(open), before);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -281,7 +281,8 @@ async fn a_fixed_issue_is_closed_at_the_date_that_the_server_gives() {
     tributary_simulator::Vendor::step(&*tool, &Change { fixed: 1.0, changed: 1.0, new: 0.0, vanished: 0.0 });
     assert_outcome(&bench.sync(false).await, Outcome::Success);
     // The analysis of the first step was on 2026-01-05 at 02:14:35. What a person decided is closed when it is met.
-    let closed = |more: &str| bench.number(&format!("select count(*) from findings where closed_at {more} and key not like 'hotspot:%'"));
+    let closed =
+        |more: &str| bench.query_i64(&format!("select count(*) from findings where closed_at {more} and key not like 'hotspot:%'"));
     assert!(closed("= 1767579275000000 and state = 'fixed'") >= 10);
     assert!(closed("is not null and state in ('false_positive', 'risk_accepted')") >= 5);
     assert_eq!(closed("= 1767579275000000 and state in ('false_positive', 'risk_accepted', 'gone')"), 0);

@@ -1,42 +1,42 @@
 //! What stands between a connection and its next run: a lease, a wrong clock, a refused credential, another connector's findings.
 
-use crate::common::Bench;
+use crate::common::TestApp;
 use serde_json::Value;
 use tributary_simulator::{Fault, Size, dependency_track::DependencyTrack, start};
 
 const SMALL: Size = Size { records: 4, findings: 200, seed: 3 };
 const YEAR: i64 = 365 * 86_400;
 
-async fn bench(more: &str) -> Bench {
-    let bench = Bench::new(start(DependencyTrack::new(SMALL), 0).await.unwrap());
+async fn bench(more: &str) -> TestApp {
+    let bench = TestApp::new(start(DependencyTrack::new(SMALL), 0).await.unwrap());
     bench.configure(more);
     set_clock(&bench, 0);
     bench
 }
 
 /// By how many seconds the clock of the next processes is ahead.
-fn set_clock(bench: &Bench, seconds: i64) {
+fn set_clock(bench: &TestApp, seconds: i64) {
     std::fs::write(bench.folder.path().join("clock"), seconds.to_string()).unwrap();
 }
 
-async fn run(bench: &Bench, arguments: &[&str]) -> (i32, String, String) {
+async fn run(bench: &TestApp, arguments: &[&str]) -> (i32, String, String) {
     let mut command = bench.command(arguments);
     command.env("TRIBUTARY_CLOCK", bench.folder.path().join("clock"));
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
 }
 
-async fn status(bench: &Bench) -> Value {
+async fn status(bench: &TestApp) -> Value {
     let (code, stdout, stderr) = run(bench, &["status", "-o", "json"]).await;
     assert_eq!(code, 0, "{stderr}");
     serde_json::from_str::<Value>(&stdout).unwrap()["items"][0].clone()
 }
 
-fn write(bench: &Bench, sql: &str) {
+fn write(bench: &TestApp, sql: &str) {
     rusqlite::Connection::open(bench.folder.path().join("t.db")).unwrap().execute_batch(sql).unwrap();
 }
 
-fn replace(bench: &Bench, from: &str, to: &str) {
+fn replace(bench: &TestApp, from: &str, to: &str) {
     let text = std::fs::read_to_string(bench.config()).unwrap();
     assert!(text.contains(from), "{text}");
     std::fs::write(bench.config(), text.replace(from, to)).unwrap();
@@ -53,11 +53,11 @@ async fn a_lease_that_ends_further_ahead_than_a_lease_lasts_blocks_nobody() {
          update operations set outcome = 'running', ended_at = null where kind = 'sync'",
     );
     assert_eq!(status(&bench).await["running"], Value::Null, "nobody runs it");
-    let operation = bench.text("select id from operations where kind = 'sync'");
+    let operation = bench.query_string("select id from operations where kind = 'sync'");
     let (code, _, stderr) = run(&bench, &["operations", "cancel", &operation]).await;
     assert_eq!(code, 0, "{stderr}");
     assert!(stderr.contains("does not run any more"), "{stderr}");
-    assert_eq!(bench.text("select outcome from operations where kind = 'sync'"), "interrupted");
+    assert_eq!(bench.query_string("select outcome from operations where kind = 'sync'"), "interrupted");
     let (code, _, stderr) = run(&bench, &["sync"]).await;
     assert_eq!(code, 0, "{stderr}");
     // Within its life it is believed: that process may be one of another container.
@@ -65,7 +65,7 @@ async fn a_lease_that_ends_further_ahead_than_a_lease_lasts_blocks_nobody() {
     assert_eq!(run(&bench, &["sync"]).await.0, 75);
     // A process of this machine that is no more is found out at once, whatever its lease says.
     bench.engine.store.lease("other", "dependency_track").await.unwrap();
-    let living = bench.text("select owner from leases l join connections c on c.id = l.connection_id where c.name = 'other'");
+    let living = bench.query_string("select owner from leases l join connections c on c.id = l.connection_id where c.name = 'other'");
     let dead = living.replace(&format!(" {} ", std::process::id()), " 4194300 ");
     assert_ne!(living, dead);
     write(&bench, &format!("update leases set owner = '{dead}' where connection_id = (select id from connections where name = 't')"));
@@ -182,8 +182,8 @@ async fn a_name_that_holds_another_connectors_findings_is_refused() {
     assert_eq!(run(&bench, &["connections", "resume", "t"]).await.0, 0);
     write(&bench, "update connections set connector = 'snyk'");
     assert_eq!(run(&bench, &["run", "--once"]).await.0, 0);
-    assert_eq!(bench.text("select connector from connections"), "dependency_track");
-    let findings = bench.number("select count(*) from findings where connector = 'dependency_track'");
+    assert_eq!(bench.query_string("select connector from connections"), "dependency_track");
+    let findings = bench.query_i64("select count(*) from findings where connector = 'dependency_track'");
     assert!(findings > 0);
 
     let url = &bench.tool.url;
@@ -199,7 +199,7 @@ async fn a_name_that_holds_another_connectors_findings_is_refused() {
         }
     }
     assert_eq!(bench.tool.log().len(), sent, "nothing was asked");
-    assert_eq!(bench.number("select count(*) from findings where connector = 'dependency_track'"), findings);
+    assert_eq!(bench.query_i64("select count(*) from findings where connector = 'dependency_track'"), findings);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -221,7 +221,7 @@ async fn a_secret_that_cannot_be_read_is_a_failed_operation_and_told_by_the_stat
         assert_eq!(run(&bench, &["sync"]).await.0, 78);
         let rows =
             "select count(*) from operations where outcome = 'failed' and code = 'E0205' and kind = 'sync' and error like '%secret%'";
-        assert_eq!(bench.number(rows), failed);
+        assert_eq!(bench.query_i64(rows), failed);
     }
     let seen = status(&bench).await;
     assert_eq!((&seen["status"], &seen["sync"]["code"]), (&"auth".into(), &"E0205".into()), "{seen:#}");

@@ -1,11 +1,11 @@
 //! What holds for vendors whose one list covers many records: one line per vendor at the end.
 
-use crate::common::{Bench, SIZE, assert_outcome};
+use crate::common::{SIZE, TestApp, assert_outcome};
 use tributary::store::{Outcome, RecordAction, RecordFilter};
 use tributary_simulator::{Change, Fault, Oracle, Running, start};
 
 /// Does what a person does who maps, ignores or restores records.
-async fn decide(bench: &Bench, records: &[&str], action: RecordAction) {
+async fn decide(bench: &TestApp, records: &[&str], action: RecordAction) {
     let keys = records.iter().map(|record| (*record).to_owned()).collect();
     let changes = bench.engine.store.change_records(RecordFilter { keys, ..RecordFilter::default() }, action).await.unwrap();
     assert_eq!(changes.len(), records.len());
@@ -21,8 +21,8 @@ fn busiest(oracle: &Oracle) -> String {
 }
 
 /// A connection whose records are mapped by hand, all but the busiest one.
-async fn all_but_the_busiest_mapped(tool: Running) -> (Bench, String) {
-    let bench = Bench::new(tool);
+async fn all_but_the_busiest_mapped(tool: Running) -> (TestApp, String) {
+    let bench = TestApp::new(tool);
     bench.configure("auto_map = false");
     assert_outcome(&bench.discover().await, Outcome::Success);
     let oracle = bench.tool.vendor.oracle();
@@ -33,7 +33,7 @@ async fn all_but_the_busiest_mapped(tool: Running) -> (Bench, String) {
 }
 
 /// A record's findings as they are, in one text.
-fn rows_of(bench: &Bench, record: &str) -> Vec<String> {
+fn rows_of(bench: &TestApp, record: &str) -> Vec<String> {
     let reader = crate::common::database(&bench.engine.store);
     let mut rows = reader
         .prepare("select f.key || ' ' || state || ' ' || severity || ' ' || updated_at || ' ' || last_seen from findings f where record_key = ?1 order by f.key")
@@ -57,7 +57,7 @@ async fn a_record_mapped_later_brings_its_old_findings(tool: Running) {
 
     // The pass that found them is the last full one: the next is an ordinary one again.
     assert_outcome(&bench.sync(false).await, Outcome::Success);
-    assert_eq!(bench.number("select count(*) from finding_events"), 0);
+    assert_eq!(bench.query_i64("select count(*) from finding_events"), 0);
     bench.assert_oracle("at the end");
 }
 
@@ -74,7 +74,7 @@ async fn a_record_mapped_amid_a_pass_misses_nothing(tool: Running) {
         assert_ne!(report.outcome, Outcome::Success, "the list ended before a finding of {late} had gone by");
         went_by = report.filtered.get("record not mapped").copied().unwrap_or_default();
     }
-    assert!(bench.number("select count(*) from passes where pages > 0 and ended is null") > 0, "a pass is open");
+    assert!(bench.query_i64("select count(*) from passes where pages > 0 and ended is null") > 0, "a pass is open");
     decide(&bench, &[&late], RecordAction::Map(None)).await;
     for _ in 0..2 {
         assert_outcome(&bench.sync(false).await, Outcome::Success);
@@ -84,7 +84,7 @@ async fn a_record_mapped_amid_a_pass_misses_nothing(tool: Running) {
 
 /// Whatever the tool does, the findings of a record that is ignored stay as they are; restored, they are what the tool says.
 async fn an_ignored_record_keeps_its_findings_untouched(tool: Running) {
-    let bench = Bench::new(tool);
+    let bench = TestApp::new(tool);
     assert_outcome(&bench.sync(false).await, Outcome::Success);
     let ignored = busiest(&bench.tool.vendor.oracle());
     let before = rows_of(&bench, &ignored);
@@ -100,8 +100,8 @@ async fn an_ignored_record_keeps_its_findings_untouched(tool: Running) {
     // They were not looked at, so they were not seen either.
     let last_seen =
         "select count(*) from findings f join records r on r.key = f.record_key where r.state = 'ignored' and f.last_seen > r.state_since";
-    assert_eq!(bench.number(last_seen), 0);
-    let (stored, oracle) = (bench.stored(), bench.tool.vendor.oracle());
+    assert_eq!(bench.query_i64(last_seen), 0);
+    let (stored, oracle) = (bench.snapshot(), bench.tool.vendor.oracle());
     let others = |of: &Oracle| of.findings.clone().into_iter().filter(|(_, truth)| truth.record != ignored).collect::<Vec<_>>();
     assert!(others(&stored) == others(&oracle), "the other records follow the tool");
 

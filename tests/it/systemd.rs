@@ -10,17 +10,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::common::Bench;
+use crate::common::TestApp;
 use tributary_simulator::{Size, dependency_track::DependencyTrack, start};
 
 /// Long enough for a machine that does much else.
-const PATIENCE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(60);
 /// The daemon lets itself be heard three times in it.
 const WATCHDOG: Duration = Duration::from_secs(3);
 
 /// A running daemon and the socket at which it is heard.
 struct Daemon {
-    bench: Bench,
+    bench: TestApp,
     socket: UnixDatagram,
     child: Child,
 }
@@ -28,7 +28,7 @@ struct Daemon {
 impl Daemon {
     /// Nothing is due: what happens is what the test does.
     async fn start() -> Daemon {
-        let bench = Bench::new(start(DependencyTrack::new(Size { records: 2, findings: 10, seed: 1 }), 0).await.unwrap());
+        let bench = TestApp::new(start(DependencyTrack::new(Size { records: 2, findings: 10, seed: 1 }), 0).await.unwrap());
         bench.configure("discover = \"off\"\nsync = \"off\"");
         let path = bench.folder.path().join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
@@ -54,10 +54,10 @@ impl Daemon {
     /// Reads on until a message has a line that starts so; gives all lines up to it.
     fn until(&self, start: &str) -> Vec<String> {
         let mut heard: Vec<String> = Vec::new();
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + DEADLINE;
         while !heard.iter().any(|line| line.starts_with(start)) {
             assert!(Instant::now() < deadline, "{start} was not told; heard: {heard:?}");
-            heard.extend(self.next(PATIENCE).unwrap_or_default());
+            heard.extend(self.next(DEADLINE).unwrap_or_default());
         }
         heard
     }
@@ -99,7 +99,7 @@ async fn p3_the_watchdog_falls_silent_while_the_store_does_not_answer() {
     let daemon = Daemon::start().await;
     daemon.until("WATCHDOG=1");
     let other = rusqlite::Connection::open(daemon.bench.folder.path().join("t.db")).unwrap();
-    other.busy_timeout(PATIENCE).unwrap();
+    other.busy_timeout(DEADLINE).unwrap();
     other.execute_batch("begin immediate").unwrap();
     // What was answered before may still be told.
     let deadline = Instant::now() + WATCHDOG;

@@ -2,46 +2,46 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use crate::common::{Bench, SIZE, assert_outcome};
+use crate::common::{SIZE, TestApp, assert_outcome};
 use tokio_util::sync::CancellationToken;
 use tributary::{
     store::{Outcome, Store},
     sync::Engine,
 };
-use tributary_connectors::{Cx, Kind};
+use tributary_connectors::{Context, ErrorKind};
 use tributary_simulator::{
     Change, Fault, Vendor, start_any,
     tenable::{Ending, Tenable},
 };
 
-async fn bench(tool: Tenable) -> (Bench, Arc<Tenable>) {
+async fn bench(tool: Tenable) -> (TestApp, Arc<Tenable>) {
     let tool = Arc::new(tool);
-    (Bench::new(start_any(Arc::clone(&tool) as _, 0).await.unwrap()), tool)
+    (TestApp::new(start_any(Arc::clone(&tool) as _, 0).await.unwrap()), tool)
 }
 
 /// Targets of the good answers whose path holds this, in order.
-fn good(bench: &Bench, part: &str) -> Vec<String> {
+fn good(bench: &TestApp, part: &str) -> Vec<String> {
     let log = bench.tool.log();
     log.into_iter().filter(|one| one.status == 200 && one.target.contains(part)).map(|one| one.target).collect()
 }
 
 /// How often an export of findings was asked for, and the answers' statuses.
-fn asked(bench: &Bench) -> Vec<u16> {
+fn asked(bench: &TestApp) -> Vec<u16> {
     let log = bench.tool.log();
     log.iter().filter(|one| one.method == "POST" && one.target == "/vulns/export").map(|one| one.status).collect()
 }
 
 /// The same store in a new process, as far as a test can make one.
-fn restart(bench: &mut Bench) {
+fn restart(bench: &mut TestApp) {
     bench.engine = Engine { store: Store::open(&bench.folder.path().join("t.db"), true).unwrap(), stop: CancellationToken::new() };
 }
 
-fn write(bench: &Bench, sql: &str) {
+fn write(bench: &TestApp, sql: &str) {
     rusqlite::Connection::open(bench.folder.path().join("t.db")).unwrap().execute_batch(sql).unwrap();
 }
 
 /// Syncs until the chunk after these is awaited, and stops there.
-async fn stop_after(bench: &Bench, chunks: usize) {
+async fn stop_after(bench: &TestApp, chunks: usize) {
     bench.tool.faults.add("/chunks/", chunks, usize::MAX, Fault::Slow(Duration::from_secs(600)));
     let stop = async {
         while good(bench, "/chunks/").len() < chunks || stored_pages(bench) < 1 {
@@ -56,8 +56,8 @@ async fn stop_after(bench: &Bench, chunks: usize) {
     bench.tool.faults.clear();
 }
 
-fn stored_pages(bench: &Bench) -> i64 {
-    bench.number("select coalesce(sum(pages), 0) from passes")
+fn stored_pages(bench: &TestApp) -> i64 {
+    bench.query_i64("select coalesce(sum(pages), 0) from passes")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -67,7 +67,7 @@ async fn an_export_of_fifty_chunks_stopped_at_the_twentieth_ends_complete_withou
     stop_after(&bench, 20).await;
     let first = good(&bench, "/vulns/export/").into_iter().filter(|target| target.contains("/chunks/")).collect::<Vec<_>>();
     assert_eq!(first.len(), 20);
-    let stored = bench.number("select count(*) from findings");
+    let stored = bench.query_i64("select count(*) from findings");
     assert!(stored > 0);
 
     // A page position would have died after an hour.
@@ -80,7 +80,7 @@ async fn an_export_of_fifty_chunks_stopped_at_the_twentieth_ends_complete_withou
     assert!(all.len() >= 50, "{}", all.len());
     assert_eq!(asked(&bench), [200], "there is no second job");
     bench.assert_oracle("after the restart");
-    assert_eq!(bench.number("select count(*) from scopes where full_at is not null and list = 'findings'"), 1, "it counts as full");
+    assert_eq!(bench.query_i64("select count(*) from scopes where full_at is not null and list = 'findings'"), 1, "it counts as full");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -88,7 +88,7 @@ async fn an_export_whose_process_is_killed_goes_on_with_its_job() {
     let (bench, _) = bench(Tenable::new(SIZE).in_chunks(50)).await;
     bench.tool.faults.add("/chunks/", 20, usize::MAX, Fault::Slow(Duration::from_secs(600)));
     let mut process = bench.command(&["run", "--once"]).spawn().unwrap();
-    while good(&bench, "/chunks/").len() < 20 || bench.number("select coalesce(max(pages), 0) from passes") < 20 {
+    while good(&bench, "/chunks/").len() < 20 || bench.query_i64("select coalesce(max(pages), 0) from passes") < 20 {
         tokio::time::sleep(Duration::from_millis(50)).await;
         assert_eq!(process.try_wait().unwrap(), None, "it waits for the next chunk");
     }
@@ -154,8 +154,8 @@ async fn f11_an_export_that_fails_always_closes_nothing_and_is_never_full() {
     for ending in [Ending::FailedChunks, Ending::Error, Ending::Cancelled] {
         let (bench, tool) = bench(Tenable::new(SIZE).in_chunks(8)).await;
         bench.sync(false).await;
-        let full_at = bench.number("select full_at from scopes where list = 'findings'");
-        let watermark = bench.number("select watermark from scopes where list = 'findings'");
+        let full_at = bench.query_i64("select full_at from scopes where list = 'findings'");
+        let watermark = bench.query_i64("select watermark from scopes where list = 'findings'");
         tool.step(&Change { fixed: 1.0, changed: 1.0, new: 1.0, vanished: 3.0 });
         tool.end_next(ending, usize::MAX);
         for full in [true, false, true] {
@@ -164,8 +164,8 @@ async fn f11_an_export_that_fails_always_closes_nothing_and_is_never_full() {
             assert_eq!((report.counts.closed, report.assets.closed), (0, 0), "{ending:?}");
             assert!(report.errors.iter().all(|(_, error)| error.to_string().contains("the vendor's export failed")), "{:?}", report.errors);
         }
-        assert_eq!(bench.number("select full_at from scopes where list = 'findings'"), full_at);
-        assert_eq!(bench.number("select watermark from scopes where list = 'findings'"), watermark, "nothing is skipped either");
+        assert_eq!(bench.query_i64("select full_at from scopes where list = 'findings'"), full_at);
+        assert_eq!(bench.query_i64("select watermark from scopes where list = 'findings'"), watermark, "nothing is skipped either");
         tool.end_next(Ending::Whole, 0);
         bench.discover().await;
         assert_outcome(&bench.sync(true).await, Outcome::Success);
@@ -174,7 +174,7 @@ async fn f11_an_export_that_fails_always_closes_nothing_and_is_never_full() {
 }
 
 /// Numbers of the chunks of findings that were read, by job, in order.
-fn read_of(bench: &Bench) -> Vec<(String, usize)> {
+fn read_of(bench: &TestApp) -> Vec<(String, usize)> {
     let part = |target: &String| {
         let (job, number) = target.strip_prefix("/vulns/export/")?.split_once("/chunks/")?;
         Some((job.to_owned(), number.parse().ok()?))
@@ -200,10 +200,10 @@ async fn a_chunk_that_cannot_be_read_stops_no_other_and_costs_one_new_job() {
 async fn a_chunk_that_never_can_be_read_leaves_the_rest_stored_and_closes_nothing() {
     let (bench, tool) = bench(Tenable::new(SIZE).in_chunks(8)).await;
     bench.sync(false).await;
-    let watermark = bench.number("select watermark from scopes where list = 'findings'");
+    let watermark = bench.query_i64("select watermark from scopes where list = 'findings'");
     tool.step(&Change { fixed: 1.0, changed: 1.0, new: 3.0, vanished: 3.0 });
     bench.discover().await;
-    let before = bench.number("select count(*) from findings");
+    let before = bench.query_i64("select count(*) from findings");
     tool.damage_next(2, usize::MAX);
     for run in 1..=2 {
         let jobs = asked(&bench).len();
@@ -214,9 +214,9 @@ async fn a_chunk_that_never_can_be_read_leaves_the_rest_stored_and_closes_nothin
         assert!(told.contains("1 of its chunks cannot be read, the first is chunk 2: the vendor failed with status 500"), "{told}");
         // The second run asks first whether the job of the first one is good by now.
         assert_eq!(asked(&bench).len() - jobs, if run == 1 { 2 } else { 1 });
-        assert_eq!(bench.number("select watermark from scopes where list = 'findings'"), watermark);
+        assert_eq!(bench.query_i64("select watermark from scopes where list = 'findings'"), watermark);
     }
-    assert!(bench.number("select count(*) from findings") > before, "what other chunks hold is stored");
+    assert!(bench.query_i64("select count(*) from findings") > before, "what other chunks hold is stored");
     tool.damage_next(0, 0);
     assert_outcome(&bench.sync(true).await, Outcome::Success);
     bench.assert_oracle("once it can be read");
@@ -271,8 +271,8 @@ async fn f11_an_export_that_is_pending_long_is_waited_for_and_then_left_to_the_n
     }
     assert!(runs > 1);
     assert_eq!(asked(&left), [200], "it is one job all along");
-    assert_eq!(left.number("select count(*) from scopes where list = 'findings' and full_at is not null"), 1);
-    let (stored, oracle) = (left.stored(), left.tool.vendor.oracle());
+    assert_eq!(left.query_i64("select count(*) from scopes where list = 'findings' and full_at is not null"), 1);
+    let (stored, oracle) = (left.snapshot(), left.tool.vendor.oracle());
     assert!(stored.findings == oracle.findings, "they are all there");
 }
 
@@ -297,12 +297,12 @@ async fn a_delta_brings_what_was_indexed_late_and_what_people_accepted() {
         tool.step(&Change { vanished: 0.0, ..Change::ONE_PERCENT });
         let reopened = tool.reopen();
         bench.discover().await;
-        let before = bench.number("select count(*) from findings");
+        let before = bench.query_i64("select count(*) from findings");
         let report = bench.sync(false).await;
         assert_outcome(&report, Outcome::Success);
         assert_eq!(report.counts.closed, 0);
-        assert!(bench.number("select count(*) from findings") > before, "step {step}");
-        let (stored, oracle) = (bench.stored(), tool.oracle());
+        assert!(bench.query_i64("select count(*) from findings") > before, "step {step}");
+        let (stored, oracle) = (bench.snapshot(), tool.oracle());
         let wrong: Vec<_> = oracle.findings.iter().filter(|(key, truth)| stored.findings.get(*key) != Some(*truth)).collect();
         assert!(wrong.is_empty(), "step {step}: {} differ, such as {:?}", wrong.len(), wrong.first());
         assert_eq!(stored.findings[&reopened.unwrap()].state, "open");
@@ -322,17 +322,17 @@ async fn a_finding_stays_with_its_record_while_that_is_there() {
     // It was created when the other scan met it; since then this one does.
     write(&bench, &format!("update finding_rows set record_id = (select id from record_rows where key = '{other}') where id = '{id}'"));
     let moved = "select coalesce(sum(updated_at), 0) from finding_rows";
-    let before = bench.number(moved);
+    let before = bench.query_i64(moved);
     for full in [false, true] {
         let counts = bench.sync(full).await.counts;
         assert_eq!((counts.created, counts.updated, counts.closed), (0, 0, 0));
-        assert_eq!((record(), bench.number(moved)), (other.clone(), before));
+        assert_eq!((record(), bench.query_i64(moved)), (other.clone(), before));
     }
     // What happens to it is stored, and it still stays.
     write(&bench, &format!("update finding_rows set digest = 0, title = 'old' where id = '{id}'"));
     assert_eq!(bench.sync(true).await.counts.updated, 1);
     assert_eq!(record(), other);
-    assert_eq!(bench.number("select count(*) from finding_events"), 0);
+    assert_eq!(bench.query_i64("select count(*) from finding_events"), 0);
     // With the record ignored it is left as it is, whatever record is named.
     write(&bench, &format!("update record_rows set state = 'ignored' where key = '{other}'"));
     let report = bench.sync(true).await;
@@ -345,24 +345,24 @@ async fn a_finding_stays_with_its_record_while_that_is_there() {
     assert_eq!(event, format!("record_key {other} {named}"));
     drop(tool);
     let counts = bench.sync(true).await.counts;
-    assert_eq!((counts.updated, bench.number("select count(*) from finding_events")), (0, 1));
+    assert_eq!((counts.updated, bench.query_i64("select count(*) from finding_events")), (0, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_check_names_wrong_keys_and_the_missing_permission() {
     let (refused, _) = bench(Tenable::new(SIZE)).await;
-    let checked = refused.plan().0.check(&Cx::default()).await.unwrap();
+    let checked = refused.plan().0.check(&Context::default()).await.unwrap();
     assert_eq!(checked.facts[..2], ["tributary@corp.example with permissions [16]".to_owned(), "6 scans visible".to_owned()]);
     assert_eq!(checked.warnings, Vec::<String>::new());
     let text = std::fs::read_to_string(refused.config()).unwrap();
     std::fs::write(refused.config(), text.replace("access_key = \"5", "access_key = \"6")).unwrap();
-    let error = refused.plan().0.check(&Cx::default()).await.unwrap_err();
-    assert!(matches!(error.kind, Kind::Unauthorized(_)), "{error}");
+    let error = refused.plan().0.check(&Context::default()).await.unwrap_err();
+    assert!(matches!(error.kind, ErrorKind::Unauthorized(_)), "{error}");
     assert!(error.hint().unwrap().contains("whoever generates new API keys"), "{:?}", error.hint());
 
     let (denied, _) = bench(Tenable::new(SIZE).without_export()).await;
-    let error = denied.plan().0.check(&Cx::default()).await.unwrap_err();
-    assert!(matches!(error.kind, Kind::Forbidden(_)), "{error}");
+    let error = denied.plan().0.check(&Context::default()).await.unwrap_err();
+    assert!(matches!(error.kind, ErrorKind::Forbidden(_)), "{error}");
     assert!(error.hint().unwrap().contains("VM.VM_EXPLORE.VM_EXPLORE.EXPORT"), "{:?}", error.hint());
 
     for (on, status, word) in [
@@ -372,7 +372,7 @@ async fn a_check_names_wrong_keys_and_the_missing_permission() {
     ] {
         refused.configure("");
         refused.tool.faults.add(on, 0, usize::MAX, status);
-        let error = refused.plan().0.check(&Cx::default()).await.unwrap_err();
+        let error = refused.plan().0.check(&Context::default()).await.unwrap_err();
         assert!(error.hint().unwrap().contains(word), "{on}: {error} {:?}", error.hint());
         refused.tool.faults.clear();
     }

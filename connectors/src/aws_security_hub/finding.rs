@@ -4,7 +4,7 @@ use super::wire::{Identity, Package, Place, Recommendation, Score, Wire, present
 use crate::prelude::*;
 
 /// A finding as an item: the one place of judgement.
-pub(super) fn item(wire: &Wire, cx: &Cx) -> Result<Item, String> {
+pub(super) fn item(wire: &Wire, cx: &Context) -> Result<Item, String> {
     let Identity { key, account, region } = wire.known().identify()?;
     if wire.sample == Some(true) {
         return Ok(Item::Skipped { key: key.into(), reason: "sample finding" });
@@ -17,9 +17,9 @@ pub(super) fn item(wire: &Wire, cx: &Cx) -> Result<Item, String> {
     let (line_start, line_end) = lines(place.and_then(|place| place.start.whole()), place.and_then(|place| place.end.whole()));
     Ok(Item::Finding(Box::new(Finding {
         lineage: wire.lineage(),
-        rule: wire.rule().map(text::line),
+        rule: wire.rule().map(text::single_line),
         title: title(wire.title.as_deref().unwrap_or_default(), resource),
-        description: wire.description.as_deref().and_then(text::keep),
+        description: wire.description.as_deref().and_then(text::clean),
         severity,
         vendor_severity,
         state,
@@ -31,14 +31,17 @@ pub(super) fn item(wire: &Wire, cx: &Cx) -> Result<Item, String> {
         epss_score: wire.vulnerabilities.0.iter().find_map(|one| one.epss_score.number()),
         exploited: wire.exploited(),
         fix_available: wire.fix_available(),
-        component_name: package.and_then(|package| text::keep(package.name.as_deref()?)),
-        component_version: package.and_then(|package| text::keep(&package.version())),
+        component_name: package.and_then(|package| text::clean(package.name.as_deref()?)),
+        component_version: package.and_then(|package| text::clean(&package.version())),
         component_purl: package.and_then(Package::purl),
-        fixed_version: package.and_then(|package| present(&package.fixed_in)).filter(|fixed| *fixed != "NotAvailable").and_then(text::keep),
+        fixed_version: package
+            .and_then(|package| present(&package.fixed_in))
+            .filter(|fixed| *fixed != "NotAvailable")
+            .and_then(text::clean),
         file_path: place
             .and_then(|place| present(&place.path).or_else(|| present(&place.name)))
             .or_else(|| package.and_then(|package| present(&package.file_path)))
-            .and_then(text::keep),
+            .and_then(text::clean),
         line_start,
         line_end,
         asset_key: resource.map(Into::into),
@@ -56,8 +59,8 @@ pub(super) fn item(wire: &Wire, cx: &Cx) -> Result<Item, String> {
 fn title(title: &str, resource: Option<&str>) -> Box<str> {
     let part = resource.and_then(|id| id.rsplit('/').next().filter(|part| part.len() < id.len()).or_else(|| id.rsplit(':').next()));
     match part.filter(|part| !part.is_empty() && !title.contains(part)) {
-        Some(part) => text::line(&format!("{title}: {part}")),
-        None => text::line(title),
+        Some(part) => text::single_line(&format!("{title}: {part}")),
+        None => text::single_line(title),
     }
 }
 
@@ -105,7 +108,7 @@ impl Wire {
         Some([&[product, generator, resource], &lists.each_ref().map(String::as_str)[..]].concat().join("\n").into())
     }
 
-    fn severity(&self, cx: &Cx) -> (Severity, Option<Box<str>>) {
+    fn severity(&self, cx: &Context) -> (Severity, Option<Box<str>>) {
         let Some(wire) = &self.severity else { return (Severity::Unknown, None) };
         let severity = match (present(&wire.label), wire.normalized.number()) {
             (Some(word), _) => Severity::of_word(word).unwrap_or_else(|| cx.unknown("severity", word, Severity::Unknown)),
@@ -116,11 +119,11 @@ impl Wire {
             (None, Some(_)) => Severity::Info,
             (None, None) => Severity::Unknown,
         };
-        (severity, present(&wire.label).or_else(|| wire.normalized.text()).map(text::line))
+        (severity, present(&wire.label).or_else(|| wire.normalized.text()).map(text::single_line))
     }
 
     /// The state, and the vendor's word that decides it, in capitals.
-    fn state(&self, cx: &Cx) -> (State, Box<str>) {
+    fn state(&self, cx: &Context) -> (State, Box<str>) {
         let upper = |word: &Option<String>| present(word).map(str::to_ascii_uppercase);
         let workflow = self.workflow.as_ref().and_then(|workflow| upper(&workflow.status)).unwrap_or_else(|| "NEW".into());
         let compliance = self.compliance.as_ref().and_then(|compliance| upper(&compliance.status));
@@ -144,8 +147,8 @@ impl Wire {
             Some(other) => cx.unknown("compliance status", other, ()),
         }
         match self.product_field("aws/inspector/FindingStatus").map(|status| status.trim().to_ascii_uppercase()).as_deref() {
-            Some("ACTIVE") | None => (State::Open, text::line(&workflow)),
-            Some(closed) => (State::Fixed, text::line(&format!("Inspector {closed}"))),
+            Some("ACTIVE") | None => (State::Open, text::single_line(&workflow)),
+            Some(closed) => (State::Fixed, text::single_line(&format!("Inspector {closed}"))),
         }
     }
 
@@ -244,7 +247,7 @@ impl Wire {
         for text in advice.into_iter().chain(packages.iter().filter_map(|package| present(&package.remediation))) {
             add(&mut texts, text.into());
         }
-        text::keep(&texts.join("\n\n"))
+        text::clean(&texts.join("\n\n"))
     }
 
     /// The recommendation's and the provider's link, then those of the vulnerabilities in order of their text.
@@ -266,12 +269,12 @@ impl Wire {
         let others = self.resources.0.iter().skip(1).filter_map(|resource| present(&resource.id));
         let source = product.into_iter().chain(present(&self.generator_id)).chain(self.control());
         for tag in source.chain(sorted(standards)).chain(kind).chain(sorted(others)) {
-            add(&mut tags, text::line(tag));
+            add(&mut tags, text::single_line(tag));
         }
         let shown = packages.first().map(|first| first.name_and_version());
         for further in sorted(packages.iter().skip(1).map(|package| package.name_and_version())) {
             if shown.as_ref() != Some(&further) {
-                add(&mut tags, text::line(&format!("package {further}")));
+                add(&mut tags, text::single_line(&format!("package {further}")));
             }
         }
         if self.has_exploit("YES") {

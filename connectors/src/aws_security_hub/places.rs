@@ -28,16 +28,16 @@ pub struct Seek {
 
 impl AwsSecurityHub {
     /// The hub's own account.
-    pub(super) async fn account(&self, cx: &Cx) -> Result<String> {
+    pub(super) async fn account(&self, cx: &Context) -> Result<String> {
         let sent = self.aws.send(cx, "reading GET /accounts", |tap| self.client.describe_hub().customize().interceptor(tap).send());
         let hub: Hub = sent.await.map_err(|error| self.advised(error, "securityhub:DescribeHub"))?;
         let account = hub.arn.split(':').nth(4).filter(|account| !account.is_empty());
-        let shape = || Kind::Shape { path: "HubArn".into(), reason: "no account in it".into() };
+        let shape = || ErrorKind::UnexpectedBody { path: "HubArn".into(), reason: "no account in it".into() };
         Ok(account.ok_or_else(|| Error::new("reading GET /accounts", shape()))?.into())
     }
 
     /// Where findings are aggregated: there is at most one aggregator, and it can be read from every region.
-    pub(super) async fn aggregation(&self, cx: &Cx) -> Result<Aggregation> {
+    pub(super) async fn aggregation(&self, cx: &Context) -> Result<Aggregation> {
         let asked = "reading GET /findingAggregator/list";
         let list = self.aws.send(cx, asked, |tap| self.client.list_finding_aggregators().customize().interceptor(tap).send()).await;
         let list: Aggregators = match list {
@@ -58,7 +58,7 @@ impl AwsSecurityHub {
     /// error.
     fn not_told(&self, error: Error, permission: &str) -> Result<Aggregation> {
         match error.kind {
-            Kind::Forbidden(_) | Kind::Elsewhere(_) | Kind::Refused { .. } | Kind::Vendor { status: 501, .. } => {
+            ErrorKind::Forbidden(_) | ErrorKind::NotAnApi(_) | ErrorKind::Refused { .. } | ErrorKind::Vendor { status: 501, .. } => {
                 Ok(Aggregation::NotTold(format!(
                     "whether findings of other regions are aggregated here is not known ({error}): only regions that have findings are \
                      found; allow {permission}, which the managed policy AWSSecurityHubReadOnlyAccess holds"
@@ -69,14 +69,14 @@ impl AwsSecurityHub {
     }
 
     pub(super) fn not_home(&self, aggregator: &Aggregator) -> String {
-        let (home, here) = (text::line(&aggregator.region), self.aws.region());
+        let (home, here) = (text::single_line(&aggregator.region), self.aws.region());
         format!(
             "{here} is not the home region, so only its own findings are seen; set `location` to https://securityhub.{home}.amazonaws.com"
         )
     }
 
     /// The records that are known without looking at findings, and where to look for the others.
-    pub(super) async fn places(&self, cx: &Cx) -> Result<Page<Cursor>> {
+    pub(super) async fn places(&self, cx: &Context) -> Result<Page<Cursor>> {
         let account = self.account(cx).await?;
         let home = self.aws.region().to_owned();
         let (mut regions, mut except, mut by_region) = (vec![home.clone()], Vec::new(), false);
@@ -93,7 +93,7 @@ impl AwsSecurityHub {
                 "ALL_REGIONS" => by_region = true,
                 mode => {
                     if mode != "ALL_REGIONS_EXCEPT_SPECIFIED" {
-                        cx.warn(format!("unknown linking mode `{}`", text::line(mode)));
+                        cx.warn(format!("unknown linking mode `{}`", text::single_line(mode)));
                     }
                     (by_region, except) = (true, linked);
                 }
@@ -108,7 +108,7 @@ impl AwsSecurityHub {
 
     /// Asks for one finding in a region, or of an account, that is not known yet. A filter takes few values: when they are
     /// too many, it goes on by the values' beginnings.
-    pub(super) async fn seek(&self, cx: &Cx, mut seek: Seek) -> Result<Page<Cursor>> {
+    pub(super) async fn seek(&self, cx: &Context, mut seek: Seek) -> Result<Page<Cursor>> {
         let mut records = Vec::new();
         let beginning = seek.beginnings.last().cloned().unwrap_or_default();
         let known: Vec<&String> = seek.found.iter().filter(|value| value.starts_with(&*beginning)).collect();
@@ -173,7 +173,7 @@ pub(super) enum Aggregation {
 }
 
 fn record(account: &str, region: &str) -> Item {
-    let (account, region) = (text::line(account), text::line(region));
+    let (account, region) = (text::single_line(account), text::single_line(region));
     Item::Record(Record {
         key: format!("{account}:{region}").into(),
         name: format!("{account} ({region})").into(),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use crate::{kit::Loose, prelude::*};
+use crate::{kit::Scalar, prelude::*};
 
 #[derive(Deserialize)]
 pub(super) struct Hub {
@@ -156,7 +156,7 @@ pub(super) struct Wire {
     pub(super) description: Option<String>,
     pub(super) remediation: Option<Remediation>,
     pub(super) source_url: Option<String>,
-    pub(super) product_fields: Option<HashMap<String, Loose>>,
+    pub(super) product_fields: Option<HashMap<String, Scalar>>,
     #[serde(default)]
     pub(super) resources: Many<Resource>,
     pub(super) compliance: Option<Compliance>,
@@ -181,7 +181,7 @@ impl Wire {
 pub(super) struct Level {
     pub(super) label: Option<String>,
     #[serde(default)]
-    pub(super) normalized: Loose,
+    pub(super) normalized: Scalar,
 }
 
 #[derive(Deserialize)]
@@ -244,7 +244,7 @@ pub(super) struct Vulnerability {
     pub(super) reference_urls: Many<String>,
     pub(super) fix_available: Option<String>,
     #[serde(default)]
-    pub(super) epss_score: Loose,
+    pub(super) epss_score: Scalar,
     pub(super) exploit_available: Option<String>,
     pub(super) last_known_exploit_at: Option<String>,
     #[serde(rename = "CodeVulnerabilities", default)]
@@ -269,9 +269,9 @@ pub(super) struct Package {
 #[derive(Deserialize)]
 pub(super) struct Score {
     #[serde(rename = "Version", default)]
-    pub(super) version: Loose,
+    pub(super) version: Scalar,
     #[serde(rename = "BaseScore", default)]
-    pub(super) score: Loose,
+    pub(super) score: Scalar,
     #[serde(rename = "BaseVector")]
     pub(super) vector: Option<String>,
     #[serde(rename = "Source")]
@@ -299,7 +299,7 @@ pub(super) struct Place {
     #[serde(rename = "FilePath")]
     pub(super) path: Option<String>,
     #[serde(rename = "StartLine", default)]
-    pub(super) start: Loose,
+    pub(super) start: Scalar,
     #[serde(rename = "EndLine", default)]
-    pub(super) end: Loose,
+    pub(super) end: Scalar,
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::{
-    kit::{Loose, or_default},
+    kit::{Scalar, or_default},
     prelude::*,
 };
 
@@ -33,7 +33,7 @@ impl Places {
     }
 
     /// The same text, from the second issue of a place on with its number there.
-    fn numbered(&self, place: String, serial: &Loose) -> String {
+    fn numbered(&self, place: String, serial: &Scalar) -> String {
         let number = self.0.get(&place).and_then(|serials| serials.iter().position(|known| Some(&**known) == serial.text()));
         match number.filter(|before| *before > 0) {
             Some(before) => format!("{place}#{}", before + 1),
@@ -43,14 +43,14 @@ impl Places {
 }
 
 /// What an issue does not say itself.
-pub(super) struct Around<'a> {
+pub(super) struct PageContext<'a> {
     pub(super) site: &'a str,
     pub(super) types: &'a Types,
     pub(super) places: &'a Places,
     pub(super) scan_end: Option<&'a str>,
 }
 
-pub(super) fn finding(issue: &Issue, around: &Around<'_>, cx: &Cx) -> Result<Item, String> {
+pub(super) fn finding(issue: &Issue, around: &PageContext<'_>, cx: &Context) -> Result<Item, String> {
     let (key, alternate_key) = issue.keys(around).ok_or("neither a fingerprint nor origin and path")?;
     let own;
     let texts = match around.types.0.get(&issue.issue_type.id()) {
@@ -74,7 +74,7 @@ pub(super) fn finding(issue: &Issue, around: &Around<'_>, cx: &Cx) -> Result<Ite
         Some("tentative" | "firm" | "certain") | None => State::Open,
         Some(other) => cx.unknown("confidence", other, State::Open),
     };
-    let both = |instance: &Loose, kind: &Option<Box<str>>| {
+    let both = |instance: &Scalar, kind: &Option<Box<str>>| {
         let instance = text::from_html(instance.text().unwrap_or_default());
         text::paragraphs([instance.as_deref(), kind.as_deref()])
     };
@@ -82,16 +82,16 @@ pub(super) fn finding(issue: &Issue, around: &Around<'_>, cx: &Cx) -> Result<Ite
     let tags = [issue.confidence.text(), issue.novelty.text()].into_iter().flatten().chain(generators);
     Ok(Item::Finding(Box::new(Finding {
         alternate_key: alternate_key.map(Into::into),
-        rule: issue.issue_type.type_index.text().and_then(text::keep),
-        title: text::line(issue.issue_type.name.text().unwrap_or("Issue without a name")),
+        rule: issue.issue_type.type_index.text().and_then(text::clean),
+        title: text::single_line(issue.issue_type.name.text().unwrap_or("Issue without a name")),
         description: both(&issue.description_html, &texts.description),
         remediation: both(&issue.remediation_html, &texts.remediation),
         severity,
-        vendor_severity: issue.severity.text().and_then(text::keep),
+        vendor_severity: issue.severity.text().and_then(text::clean),
         state,
-        vendor_state: text::keep(&format!("{}{}", shown.unwrap_or_default(), if accepted { ", accepted risk" } else { "" })),
+        vendor_state: text::clean(&format!("{}{}", shown.unwrap_or_default(), if accepted { ", accepted risk" } else { "" })),
         cwe: texts.cwe.clone(),
-        endpoint: issue.endpoint().as_deref().and_then(text::keep),
+        endpoint: issue.endpoint().as_deref().and_then(text::clean),
         reference_urls: texts.references.clone(),
         tags: text::distinct(tags),
         vendor_last_seen: around.scan_end.and_then(text::time),
@@ -105,14 +105,14 @@ struct TypeGroup {
 }
 
 /// The texts of a scan's issue types, by index and name: an extension's issues share one index and differ by name.
-pub(super) struct Types(HashMap<(Loose, Loose), Texts>);
+pub(super) struct Types(HashMap<(Scalar, Scalar), Texts>);
 
 impl Types {
-    pub(super) fn read(groups: Vec<Box<RawValue>>, cx: &Cx) -> Self {
+    pub(super) fn read(groups: Vec<Box<RawValue>>, cx: &Context) -> Self {
         let group = |raw: Box<RawValue>| match serde_json::from_str::<TypeGroup>(raw.get()) {
             Ok(group) => Some(group.issue_type.map(|kind| (kind.id(), Texts::of(&kind)))?),
             Err(error) => {
-                cx.warn(format!("the texts of an issue type cannot be read: {}", text::line(&error.to_string())));
+                cx.warn(format!("the texts of an issue type cannot be read: {}", text::single_line(&error.to_string())));
                 None
             }
         };
@@ -130,7 +130,7 @@ struct Texts {
 
 impl Texts {
     fn of(kind: &IssueType) -> Self {
-        let html = |html: &Loose| text::from_html(html.text()?);
+        let html = |html: &Scalar| text::from_html(html.text()?);
         let (classes, references) = (kind.vulnerability_classifications_html.text(), kind.references_html.text());
         Texts {
             description: html(&kind.description_html),
@@ -144,16 +144,16 @@ impl Texts {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct IssueType {
-    type_index: Loose,
-    name: Loose,
-    description_html: Loose,
-    remediation_html: Loose,
-    vulnerability_classifications_html: Loose,
-    references_html: Loose,
+    type_index: Scalar,
+    name: Scalar,
+    description_html: Scalar,
+    remediation_html: Scalar,
+    vulnerability_classifications_html: Scalar,
+    references_html: Scalar,
 }
 
 impl IssueType {
-    fn id(&self) -> (Loose, Loose) {
+    fn id(&self) -> (Scalar, Scalar) {
         (self.type_index.clone(), self.name.clone())
     }
 }
@@ -161,17 +161,17 @@ impl IssueType {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Issue {
-    serial_number: Loose,
-    fingerprint: Loose,
-    severity: Loose,
-    confidence: Loose,
-    display_confidence: Loose,
-    accepted_risk: Loose,
-    path: Loose,
-    origin: Loose,
-    novelty: Loose,
-    description_html: Loose,
-    remediation_html: Loose,
+    serial_number: Scalar,
+    fingerprint: Scalar,
+    severity: Scalar,
+    confidence: Scalar,
+    display_confidence: Scalar,
+    accepted_risk: Scalar,
+    path: Scalar,
+    origin: Scalar,
+    novelty: Scalar,
+    description_html: Scalar,
+    remediation_html: Scalar,
     #[serde(deserialize_with = "or_default")]
     issue_type: IssueType,
     generated_by_extension: Option<Generator>,
@@ -182,10 +182,10 @@ pub(super) struct Issue {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Known {
-    serial_number: Loose,
-    fingerprint: Loose,
-    path: Loose,
-    origin: Loose,
+    serial_number: Scalar,
+    fingerprint: Scalar,
+    path: Scalar,
+    origin: Scalar,
     #[serde(deserialize_with = "or_default")]
     issue_type: IssueType,
 }
@@ -199,7 +199,7 @@ impl From<Known> for Issue {
 #[derive(Deserialize)]
 struct Generator {
     #[serde(default)]
-    name: Loose,
+    name: Scalar,
 }
 
 impl Issue {
@@ -220,7 +220,7 @@ impl Issue {
 
     /// The key, and the other one under which a server without fingerprints delivers the same issue. Several issues may share
     /// either: they are told apart by the order of their serial numbers.
-    pub(super) fn keys(&self, around: &Around<'_>) -> Option<(String, Option<String>)> {
+    pub(super) fn keys(&self, around: &PageContext<'_>) -> Option<(String, Option<String>)> {
         let key = |place: String| format!("{}/{}", around.site, around.places.numbered(place, &self.serial_number));
         let by_place = self.by_place().map(key);
         match self.by_fingerprint().map(key) {

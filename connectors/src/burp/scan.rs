@@ -69,7 +69,7 @@ impl Scan {
     }
 
     /// The end of a scan's list. The mark is the last scan whose silence about an issue counted, to compare the next one with.
-    pub(super) fn end(&self, cx: &Cx, scope: &Scope, mark: Option<&str>, close_missing: CloseMissing) -> Next<Cursor> {
+    pub(super) fn end(&self, cx: &Context, scope: &Scope, mark: Option<&str>, close_missing: CloseMissing) -> Next<Cursor> {
         let before = mark.and_then(|mark| serde_json::from_str::<Scan>(mark).ok());
         let comparable = before.is_none_or(|before| self.looked_as_far_as(&before));
         if close_missing == CloseMissing::SameConfiguration && !comparable {
@@ -78,7 +78,7 @@ impl Scan {
                 "{} was scanned with other configurations ({}) or a narrower scope than before: what that scan did not find stays open; \
                  if the site is scanned so from now on, sync it once with `close_missing = \"always\"`",
                 scope.title,
-                text::line(&names.join(", "))
+                text::single_line(&names.join(", "))
             ));
         }
         let proves = match close_missing {

@@ -3,7 +3,7 @@
 use serde::Deserializer;
 
 use crate::{
-    kit::{Loose, Texts, or_default},
+    kit::{Scalar, Texts, or_default},
     prelude::*,
 };
 
@@ -23,7 +23,7 @@ pub(super) fn record(site: Site, kind: &str, folders: &[Node], skip_ephemeral: b
     path.reverse();
     let urls = site.scope_v2.map(|reach| reach.start_urls.sorted().join(" "));
     Ok(Item::Record(Record {
-        name: text::line(site.name.text().unwrap_or(key)),
+        name: text::single_line(site.name.text().unwrap_or(key)),
         key: key.into(),
         kind: kind.into(),
         url: None,
@@ -70,18 +70,18 @@ pub(super) struct Node {
 
 /// A text that may be written as a number.
 pub(super) fn scalar<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    Ok(Loose::deserialize(deserializer)?.text().map(str::to_owned))
+    Ok(Scalar::deserialize(deserializer)?.text().map(str::to_owned))
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Site {
-    id: Loose,
-    name: Loose,
-    parent_id: Loose,
-    ephemeral: Loose,
+    id: Scalar,
+    name: Scalar,
+    parent_id: Scalar,
+    ephemeral: Scalar,
     scope_v2: Option<Start>,
-    correlation_id: Loose,
+    correlation_id: Scalar,
 }
 
 /// Where the scans of a site begin.

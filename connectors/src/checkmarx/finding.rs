@@ -1,18 +1,18 @@
 //! What a result becomes: the one place of judgement.
 
 use super::wire::{Data, Details, Metrics, Node, Recommended, Wire};
-use crate::{kit::Loose, prelude::*};
+use crate::{kit::Scalar, prelude::*};
 
 /// What is the same for every result of a scan.
-pub(super) struct Around<'a> {
-    pub(super) cx: &'a Cx,
+pub(super) struct PageContext<'a> {
+    pub(super) cx: &'a Context,
     pub(super) project: &'a str,
     pub(super) branch: Option<&'a str>,
     pub(super) applications: &'a [Box<str>],
     pub(super) url: &'a str,
 }
 
-pub(super) fn finding(mut wire: Wire, around: &Around<'_>) -> Result<Item, String> {
+pub(super) fn finding(mut wire: Wire, around: &PageContext<'_>) -> Result<Item, String> {
     let identity = wire.key();
     let Some(key) = identity.key(around.project) else { return Err("no id in it".to_owned()) };
     let (data, details) = (wire.data.take().unwrap_or_default(), wire.vulnerability_details.take().unwrap_or_default());
@@ -27,12 +27,12 @@ pub(super) fn finding(mut wire: Wire, around: &Around<'_>) -> Result<Item, Strin
     let tags = tags(&wire.kind, &data, &details, &standing, around.applications);
     Ok(Item::Finding(Box::new(Finding {
         lineage: identity.lineage(data.query_name.as_deref()),
-        rule: rule.and_then(text::keep),
-        branch: around.branch.and_then(text::keep),
-        title: text::line(&title),
+        rule: rule.and_then(text::clean),
+        branch: around.branch.and_then(text::clean),
+        title: text::single_line(&title),
         description: description(wire.description.as_deref(), wire.description_html.as_deref(), &data),
         severity: Severity::of_word(word).unwrap_or_else(|| around.cx.unknown("severity", word, Severity::Unknown)),
-        vendor_severity: text::keep(word).map(|word| text::line(&word)),
+        vendor_severity: text::clean(word).map(|word| text::single_line(&word)),
         state: standing.state,
         vendor_state: Some(standing.words()),
         cve: ids.cve,
@@ -40,10 +40,10 @@ pub(super) fn finding(mut wire: Wire, around: &Around<'_>) -> Result<Item, Strin
         identifiers: ids.other,
         cvss: cvss(&details),
         fix_available: better.map(|_| true),
-        fixed_version: better.and_then(text::keep),
+        fixed_version: better.and_then(text::clean),
         component_purl: component.purl(),
-        component_name: component.name.as_deref().and_then(text::keep),
-        component_version: component.version.as_deref().and_then(text::keep),
+        component_name: component.name.as_deref().and_then(text::clean),
+        component_version: component.version.as_deref().and_then(text::clean),
         file_path,
         line_start,
         remediation: remediation(&data, &component),
@@ -56,7 +56,7 @@ pub(super) fn finding(mut wire: Wire, around: &Around<'_>) -> Result<Item, Strin
     })))
 }
 
-fn category(kind: &str, cx: &Cx) -> Category {
+fn category(kind: &str, cx: &Context) -> Category {
     match kind {
         "sast" => Category::Sast,
         "sca" => Category::Sca,
@@ -78,7 +78,7 @@ struct Standing<'a> {
 }
 
 impl<'a> Standing<'a> {
-    fn read(state: Option<&'a str>, status: Option<&str>, cx: &Cx) -> Self {
+    fn read(state: Option<&'a str>, status: Option<&str>, cx: &Context) -> Self {
         // Custom states are the tenant's own words: known to mean open.
         let triaged = state.map(str::trim).filter(|state| !state.is_empty()).unwrap_or("TO_VERIFY");
         let status = status.unwrap_or("RECURRENT").trim();
@@ -97,7 +97,7 @@ impl<'a> Standing<'a> {
     }
 
     fn words(&self) -> Box<str> {
-        text::line(&[self.triaged, if self.fixed { ", FIXED" } else { "" }].concat())
+        text::single_line(&[self.triaged, if self.fixed { ", FIXED" } else { "" }].concat())
     }
 }
 
@@ -123,7 +123,7 @@ fn identifiers(id: &str, category: Category, details: &Details) -> Ids {
 
 /// File and line of a node.
 fn at(node: Option<&Node>) -> Option<(Box<str>, Option<u32>)> {
-    node.and_then(|node| Some((text::keep(node.file_name.text()?)?, row(&node.line))))
+    node.and_then(|node| Some((text::clean(node.file_name.text()?)?, row(&node.line))))
 }
 
 /// File and line: where the data ends up, else those of the result itself.
@@ -131,7 +131,7 @@ fn place(data: &Data) -> (Option<Box<str>>, Option<u32>) {
     match at(data.nodes.iter().flatten().next_back()) {
         Some((file, line)) => (Some(file), line),
         None => (
-            [&data.file_name, &data.filename, &data.image_file_path].into_iter().find_map(|file| text::keep(file.text()?)),
+            [&data.file_name, &data.filename, &data.image_file_path].into_iter().find_map(|file| text::clean(file.text()?)),
             row(&data.line),
         ),
     }
@@ -140,17 +140,17 @@ fn place(data: &Data) -> (Option<Box<str>>, Option<u32>) {
 /// What it is, and where the data comes from.
 fn description(plain: Option<&str>, html: Option<&str>, data: &Data) -> Option<Box<str>> {
     // Only the one whose name says so is HTML: `List<String>` and `snake_case` in the other are meant as they stand.
-    let description = plain.and_then(text::keep).or_else(|| html.and_then(text::from_html)).unwrap_or_default();
+    let description = plain.and_then(text::clean).or_else(|| html.and_then(text::from_html)).unwrap_or_default();
     let flows = data.nodes.as_ref().is_some_and(|nodes| nodes.len() > 1);
     let from = flows.then(|| at(data.nodes.iter().flatten().next())).flatten();
     let from = from.map(|(file, line)| format!("\n\nSource: {file}{}", line.map(|line| format!(", line {line}")).unwrap_or_default()));
-    text::keep(&[&description, from.as_deref().unwrap_or_default()].concat())
+    text::clean(&[&description, from.as_deref().unwrap_or_default()].concat())
 }
 
 fn remediation(data: &Data, component: &Component) -> Option<Box<str>> {
     let name = component.name.as_deref().unwrap_or("the package");
     let update = data.better_version().map(|version| format!("Update {name} to version {version}."));
-    update.as_deref().or(data.expected_value.text()).or(data.remediation.as_deref()).and_then(text::keep)
+    update.as_deref().or(data.expected_value.text()).or(data.remediation.as_deref()).and_then(text::clean)
 }
 
 fn links(data: &Data) -> Vec<Box<str>> {
@@ -188,12 +188,12 @@ fn untaken(text: &str) -> &str {
     text.split(" [Taken from ").next().unwrap_or(text).trim()
 }
 
-fn row(line: &Loose) -> Option<u32> {
+fn row(line: &Scalar) -> Option<u32> {
     lines(line.whole(), None).0
 }
 
 /// A number, or `CWE-n`.
-fn cwes(id: &Loose) -> Vec<Box<str>> {
+fn cwes(id: &Scalar) -> Vec<Box<str>> {
     id.whole().map_or_else(|| ids::cwes(id.text().unwrap_or_default()), |number| ids::cwe(number).into_iter().collect())
 }
 
@@ -202,7 +202,7 @@ fn cwes(id: &Loose) -> Vec<Box<str>> {
 fn cvss(details: &Details) -> Option<Cvss> {
     let none = Metrics::default();
     let m = details.cvss.as_ref().unwrap_or(&none);
-    let given = |score: &Loose| score.number().filter(|score| *score > 0.0);
+    let given = |score: &Scalar| score.number().filter(|score| *score > 0.0);
     let integrity = m.integrity.as_ref().or(m.integrity_impact.as_ref());
     let impacts = [m.confidentiality.as_ref(), integrity, m.availability.as_ref()];
     let number = m.version.number().unwrap_or_default();
@@ -264,7 +264,7 @@ impl Data {
             let (name, version) = rest.rsplit_once('-').map_or((rest, None), |(name, version)| (name, Some(version.to_owned())));
             return Component { manager: Some(manager.to_owned()), name: Some(name.to_owned()), version };
         }
-        let given = |text: &Loose| text.text().map(str::to_owned);
+        let given = |text: &Scalar| text.text().map(str::to_owned);
         Component { manager: None, name: given(&self.package_name), version: given(&self.package_version) }
     }
 }

@@ -12,11 +12,11 @@ use crate::{Excerpt, kit::entry, prelude::*};
 
 impl Checkmarx {
     /// The rows of a list that is needed as a whole before anything else can be read.
-    pub(super) async fn everything<T: serde::de::DeserializeOwned>(&self, cx: &Cx, route: &'static str, role: &str) -> Result<Vec<T>> {
+    pub(super) async fn everything<T: serde::de::DeserializeOwned>(&self, cx: &Context, route: &'static str, role: &str) -> Result<Vec<T>> {
         let mut all = Vec::new();
         let mut place = Some(Place { counts: Counts::Rows, ..Place::default() });
         while let Some(at) = place {
-            let listing = self.list(route, at.offset, ROWS).send::<Listing>(cx).await.map_err(|error| self.told(error, role))?.body;
+            let listing = self.list(route, at.offset, ROWS).send::<Listing>(cx).await.map_err(|error| self.with_hint(error, role))?.body;
             let (total, rows) = (listing.declared(), listing.rows.unwrap_or_default());
             (place, _) = at.after(&ids(&rows), rows.len() as u64, total, ROWS).ok_or_else(|| repeated(route))?;
             // What has no id is rejected where it is listed.
@@ -25,16 +25,16 @@ impl Checkmarx {
         Ok(all)
     }
 
-    pub(super) async fn applications(&self, cx: &Cx) -> Result<()> {
+    pub(super) async fn applications(&self, cx: &Context) -> Result<()> {
         let all: Vec<Application> = match self.everything(cx, "/api/applications", "view-applications").await {
-            Err(error) if matches!(error.kind, Kind::Forbidden(_)) => {
+            Err(error) if matches!(error.kind, ErrorKind::Forbidden(_)) => {
                 cx.warn("applications cannot be read (role view-applications): findings go without their names");
                 Vec::new()
             }
             all => all?,
         };
         for Application { id, name } in all {
-            self.applications.put("", &id, text::line(&name)).await;
+            self.applications.put("", &id, text::single_line(&name)).await;
         }
         Ok(())
     }
@@ -50,25 +50,25 @@ impl Checkmarx {
         names
     }
 
-    pub(super) async fn project(&self, cx: &Cx, key: &str) -> Result<Arc<Project>> {
+    pub(super) async fn project(&self, cx: &Context, key: &str) -> Result<Arc<Project>> {
         if let Some(project) = self.projects.get("", key).await {
             return Ok(project);
         }
         let sent = self.list("/api/projects", 0, 1).query("ids", Some(key)).send::<Listing>(cx).await;
-        let rows = sent.map_err(|error| self.told(error, "view-projects"))?.body.rows.unwrap_or_default();
+        let rows = sent.map_err(|error| self.with_hint(error, "view-projects"))?.body.rows.unwrap_or_default();
         let found = rows.iter().find_map(|raw| entry::<Project>(raw).filter(|project| project.id == key));
         let gone = || {
             let body = Excerpt::new("it is not listed");
-            let error = Error::new("looking for the project", Kind::Refused { status: 404, body });
+            let error = Error::new("looking for the project", ErrorKind::Refused { status: 404, body });
             error.with_hint("it was deleted, or its groups were taken from the credential: the next discover tells")
         };
         Ok(self.projects.put("", key, found.ok_or_else(gone)?).await)
     }
 
-    pub(super) async fn project_page(&self, cx: &Cx, cursor: Cursor) -> Result<Page<Cursor>> {
+    pub(super) async fn project_page(&self, cx: &Context, cursor: Cursor) -> Result<Page<Cursor>> {
         let place = Place { counts: Counts::Rows, ..cursor.place };
         let sent = self.list("/api/projects", place.offset, ROWS).send::<Listing>(cx).await;
-        let listing = sent.map_err(|error| self.told(error, "view-projects"))?.body;
+        let listing = sent.map_err(|error| self.with_hint(error, "view-projects"))?.body;
         let (total, rows) = (listing.declared(), listing.rows.unwrap_or_default());
         let (next, count) = place.after(&ids(&rows), rows.len() as u64, total, ROWS).ok_or_else(|| repeated("/api/projects"))?;
         let next = match next {
@@ -95,7 +95,7 @@ impl Checkmarx {
         });
         let tags = tags.collect::<Vec<_>>().join(", ");
         Item::Record(Record {
-            name: text::line(project.name.as_deref().unwrap_or(&project.id)),
+            name: text::single_line(project.name.as_deref().unwrap_or(&project.id)),
             kind: "project".into(),
             url: Some(self.project_url(&project.id).into()),
             attributes: attributes([

@@ -59,14 +59,17 @@ impl Taken {
 
 impl Checkmarx {
     /// The newest scans of a project with anything in them, newest first.
-    pub(super) async fn scans(&self, cx: &Cx, project: &str, branch: Option<&str>) -> Result<Vec<Scan>> {
+    pub(super) async fn scans(&self, cx: &Context, project: &str, branch: Option<&str>) -> Result<Vec<Scan>> {
         const ROUTE: &str = "/api/scans";
         let request = self.list(ROUTE, 0, ROWS).query("project-id", Some(project)).query("statuses", Some("Completed,Partial"));
         let request = request.query("sort", Some("-created_at")).query("branches", branch);
-        let rows = request.send::<Listing>(cx).await.map_err(|error| self.told(error, "view-scans"))?.body.rows.unwrap_or_default();
+        let rows = request.send::<Listing>(cx).await.map_err(|error| self.with_hint(error, "view-scans"))?.body.rows.unwrap_or_default();
         let read = |raw: &RawValue| {
             entry(raw).ok_or_else(|| {
-                Error::new(["reading GET ", ROUTE].concat(), Kind::Shape { path: "scans".into(), reason: "a scan has no id".into() })
+                Error::new(
+                    ["reading GET ", ROUTE].concat(),
+                    ErrorKind::UnexpectedBody { path: "scans".into(), reason: "a scan has no id".into() },
+                )
             })
         };
         let listed: Vec<Scan> = rows.iter().map(|raw| read(raw)).collect::<Result<_>>()?;
@@ -77,14 +80,17 @@ impl Checkmarx {
             // Behind a page of others there may be more of this project's.
             if all as u64 >= ROWS {
                 let reason = "scans of other projects fill the page";
-                return Err(Error::new("reading GET /api/scans", Kind::Shape { path: "scans".into(), reason: reason.into() }));
+                return Err(Error::new(
+                    "reading GET /api/scans",
+                    ErrorKind::UnexpectedBody { path: "scans".into(), reason: reason.into() },
+                ));
             }
         }
         Ok(kept)
     }
 
     /// Which scans are to be read for a project.
-    pub(super) async fn choose(&self, cx: &Cx, project: &Project, mark: Option<&str>) -> Result<Cursor> {
+    pub(super) async fn choose(&self, cx: &Context, project: &Project, mark: Option<&str>) -> Result<Cursor> {
         let main = project.main_branch.as_deref().filter(|branch| !branch.is_empty());
         let mut branch = self.branch.as_deref().or(main);
         let mut scans = self.scans(cx, &project.id, branch).await?;
@@ -128,7 +134,7 @@ fn readings(scans: &[Scan], mut taken: BTreeMap<Engine, Origin>) -> (Vec<Reading
 
 impl Cursor {
     /// What comes after a scan that was read to its end; `mark` is what the last pass left behind.
-    pub(super) fn after_scan(mut self, cx: &Cx, mark: Option<&str>) -> Next<Cursor> {
+    pub(super) fn after_scan(mut self, cx: &Context, mark: Option<&str>) -> Next<Cursor> {
         self.scans.remove(0);
         cx.another_part();
         if !self.scans.is_empty() {

@@ -6,7 +6,7 @@ use serde::de::{DeserializeOwned, Deserializer, IgnoredAny};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    kit::{Loose, count_if_any},
+    kit::{Scalar, count_if_any},
     prelude::*,
 };
 
@@ -61,9 +61,9 @@ pub(super) struct Key {
     #[serde(rename = "type")]
     pub(super) kind: String,
     #[serde(default)]
-    pub(super) id: Loose,
+    pub(super) id: Scalar,
     #[serde(default)]
-    pub(super) similarity_id: Loose,
+    pub(super) similarity_id: Scalar,
     #[serde(default, deserialize_with = "lenient")]
     pub(super) data: Option<Parts>,
 }
@@ -71,17 +71,17 @@ pub(super) struct Key {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Parts {
-    pub(super) result_hash: Loose,
-    pub(super) package_identifier: Loose,
-    pub(super) package_name: Loose,
-    pub(super) package_version: Loose,
-    pub(super) image_name: Loose,
-    pub(super) image_tag: Loose,
-    pub(super) file_name: Loose,
-    pub(super) filename: Loose,
-    pub(super) line: Loose,
-    pub(super) expected_value: Loose,
-    pub(super) value: Loose,
+    pub(super) result_hash: Scalar,
+    pub(super) package_identifier: Scalar,
+    pub(super) package_name: Scalar,
+    pub(super) package_version: Scalar,
+    pub(super) image_name: Scalar,
+    pub(super) image_tag: Scalar,
+    pub(super) file_name: Scalar,
+    pub(super) filename: Scalar,
+    pub(super) line: Scalar,
+    pub(super) expected_value: Scalar,
+    pub(super) value: Scalar,
     /// The last node: where a data flow ends.
     #[serde(rename = "nodes", deserialize_with = "last")]
     pub(super) sink: Option<Node>,
@@ -168,9 +168,9 @@ pub(super) struct Wire {
     #[serde(rename = "type")]
     pub(super) kind: String,
     #[serde(default)]
-    pub(super) id: Loose,
+    pub(super) id: Scalar,
     #[serde(default)]
-    pub(super) similarity_id: Loose,
+    pub(super) similarity_id: Scalar,
     pub(super) status: Option<String>,
     pub(super) state: Option<String>,
     pub(super) severity: Option<String>,
@@ -207,27 +207,27 @@ impl Wire {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Data {
-    pub(super) query_id: Loose,
+    pub(super) query_id: Scalar,
     pub(super) query_name: Option<String>,
     pub(super) query_url: Option<String>,
     pub(super) group: Option<String>,
-    pub(super) result_hash: Loose,
+    pub(super) result_hash: Scalar,
     pub(super) language_name: Option<String>,
     pub(super) platform: Option<String>,
-    pub(super) expected_value: Loose,
-    pub(super) value: Loose,
+    pub(super) expected_value: Scalar,
+    pub(super) value: Scalar,
     pub(super) nodes: Option<Vec<Node>>,
-    pub(super) file_name: Loose,
-    pub(super) filename: Loose,
-    pub(super) line: Loose,
-    pub(super) package_identifier: Loose,
-    pub(super) package_name: Loose,
-    pub(super) package_version: Loose,
+    pub(super) file_name: Scalar,
+    pub(super) filename: Scalar,
+    pub(super) line: Scalar,
+    pub(super) package_identifier: Scalar,
+    pub(super) package_name: Scalar,
+    pub(super) package_version: Scalar,
     pub(super) recommended_version: Option<Recommended>,
     pub(super) package_data: Option<Vec<Package>>,
-    pub(super) image_name: Loose,
-    pub(super) image_tag: Loose,
-    pub(super) image_file_path: Loose,
+    pub(super) image_name: Scalar,
+    pub(super) image_tag: Scalar,
+    pub(super) image_file_path: Scalar,
     pub(super) rule_name: Option<String>,
     pub(super) remediation: Option<String>,
 }
@@ -236,13 +236,13 @@ pub(super) struct Data {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Node {
     #[serde(default)]
-    pub(super) file_name: Loose,
+    pub(super) file_name: Scalar,
     #[serde(default)]
-    pub(super) method: Loose,
+    pub(super) method: Scalar,
     #[serde(default)]
-    pub(super) method_line: Loose,
+    pub(super) method_line: Scalar,
     #[serde(default)]
-    pub(super) line: Loose,
+    pub(super) line: Scalar,
 }
 
 #[derive(Deserialize)]
@@ -261,9 +261,9 @@ pub(super) struct Package {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Details {
-    pub(super) cwe_id: Loose,
-    pub(super) cvss_score: Loose,
-    pub(super) cve_name: Loose,
+    pub(super) cwe_id: Scalar,
+    pub(super) cvss_score: Scalar,
+    pub(super) cve_name: Scalar,
     pub(super) compliances: Option<Vec<String>>,
     pub(super) cvss: Option<Metrics>,
 }
@@ -272,8 +272,8 @@ pub(super) struct Details {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Metrics {
-    pub(super) version: Loose,
-    pub(super) score: Loose,
+    pub(super) version: Scalar,
+    pub(super) score: Scalar,
     pub(super) scope: Option<String>,
     #[serde(alias = "attack_vector")]
     pub(super) attack_vector: Option<String>,
@@ -332,8 +332,8 @@ pub(super) struct Listed {
     pub(super) main_branch: Option<String>,
     pub(super) origin: Option<String>,
     #[serde(default)]
-    pub(super) criticality: Loose,
-    pub(super) tags: Option<BTreeMap<String, Loose>>,
+    pub(super) criticality: Scalar,
+    pub(super) tags: Option<BTreeMap<String, Scalar>>,
 }
 
 /// What reading a project's findings needs of it.
@@ -349,7 +349,7 @@ pub(super) struct Project {
 impl Project {
     /// Its name for people.
     pub(super) fn title(&self) -> Box<str> {
-        text::line(self.name.as_deref().unwrap_or(&self.id))
+        text::single_line(self.name.as_deref().unwrap_or(&self.id))
     }
 }
 

@@ -7,13 +7,13 @@ use serde::Deserialize;
 
 use super::*;
 use crate::{
-    Activity, Excerpt,
+    Excerpt, RunStats,
     kit::{HttpOptions, Limiters, Location},
 };
 
 /// A tool that fails as it is told to, and says that it starts or does not.
 struct Told {
-    fails: Box<dyn Fn() -> Kind + Send + Sync>,
+    fails: Box<dyn Fn() -> ErrorKind + Send + Sync>,
     starts: AtomicBool,
     asked: AtomicUsize,
     called: AtomicUsize,
@@ -23,7 +23,7 @@ struct Told {
 struct Settings {}
 
 impl Told {
-    fn new(fails: impl Fn() -> Kind + Send + Sync + 'static, starts: bool) -> Self {
+    fn new(fails: impl Fn() -> ErrorKind + Send + Sync + 'static, starts: bool) -> Self {
         Told { fails: Box::new(fails), starts: starts.into(), asked: AtomicUsize::new(0), called: AtomicUsize::new(0) }
     }
 
@@ -42,27 +42,27 @@ impl Connector for Told {
     type Settings = Settings;
     type Cursor = ();
 
-    fn open(_: Settings, _: Link) -> Result<Self> {
-        Ok(Told::new(|| Kind::CursorExpired, false))
+    fn open(_: Settings, _: Endpoint) -> Result<Self> {
+        Ok(Told::new(|| ErrorKind::CursorExpired, false))
     }
-    async fn scopes(&self, _: &Cx, _: Job<'_>) -> Result<Vec<Scope>> {
+    async fn scopes(&self, _: &Context, _: Job<'_>) -> Result<Vec<Scope>> {
         self.fail()
     }
-    async fn page(&self, _: &Cx, _: Ask<'_, ()>) -> Result<Page<()>> {
+    async fn page(&self, _: &Context, _: PageRequest<'_, ()>) -> Result<Page<()>> {
         self.fail()
     }
-    async fn not_ready(&self, _: &Cx) -> Option<Box<str>> {
+    async fn not_ready(&self, _: &Context) -> Option<Box<str>> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         self.starts.load(Ordering::SeqCst).then(|| "it starts".into())
     }
-    async fn check(&self, _: &Cx) -> Result<Checked> {
+    async fn check(&self, _: &Context) -> Result<CheckReport> {
         self.fail()
     }
 }
 
 struct Nothing;
 
-impl Stored for Nothing {
+impl StoredKeys for Nothing {
     fn undelivered<'a>(
         &'a self,
         _: &'a [&'a str],
@@ -73,12 +73,12 @@ impl Stored for Nothing {
     }
 }
 
-fn ask<'a>(scope: &'a Scope, parts: Option<&'a dyn Parts>) -> RawAsk<'a> {
-    RawAsk { scope, since: None, full: true, mark: None, cursor: None, stored: &Nothing, parts }
+fn ask<'a>(scope: &'a Scope, parts: Option<&'a dyn Parts>) -> RawPageRequest<'a> {
+    RawPageRequest { scope, since: None, full: true, mark: None, cursor: None, stored: &Nothing, parts }
 }
 
-fn cx() -> Cx {
-    Cx::new(Arc::new(Activity::without_waits()))
+fn cx() -> Context {
+    Context::new(Arc::new(RunStats::without_waits()))
 }
 
 fn body() -> Excerpt {
@@ -88,39 +88,39 @@ fn body() -> Excerpt {
 /// What a tool that is starting does to a good request makes it say so; everything else is what it is.
 #[tokio::test]
 async fn a_tool_is_asked_whether_it_starts_after_what_a_starting_one_does() {
-    type Fails = fn() -> Kind;
+    type Fails = fn() -> ErrorKind;
     let doubtful: [Fails; 7] = [
-        || Kind::Unauthorized(body()),
-        || Kind::Forbidden(body()),
-        || Kind::Elsewhere("a web page".into()),
-        || Kind::Refused { status: 404, body: body() },
-        || Kind::Vendor { status: 500, body: body() },
-        || Kind::Vendor { status: 502, body: body() },
-        || Kind::Vendor { status: 503, body: body() },
+        || ErrorKind::Unauthorized(body()),
+        || ErrorKind::Forbidden(body()),
+        || ErrorKind::NotAnApi("a web page".into()),
+        || ErrorKind::Refused { status: 404, body: body() },
+        || ErrorKind::Vendor { status: 500, body: body() },
+        || ErrorKind::Vendor { status: 502, body: body() },
+        || ErrorKind::Vendor { status: 503, body: body() },
     ];
     let plain: [Fails; 7] = [
-        || Kind::Refused { status: 400, body: body() },
-        || Kind::Throttled(None),
-        || Kind::Network("the connection was refused".into()),
-        || Kind::too_large(7),
-        || Kind::CursorExpired,
-        || Kind::Shape { path: ".".into(), reason: "odd".into() },
-        || Kind::Settings("odd".into()),
+        || ErrorKind::Refused { status: 400, body: body() },
+        || ErrorKind::Throttled(None),
+        || ErrorKind::Network("the connection was refused".into()),
+        || ErrorKind::too_large(7),
+        || ErrorKind::CursorExpired,
+        || ErrorKind::UnexpectedBody { path: ".".into(), reason: "odd".into() },
+        || ErrorKind::Settings("odd".into()),
     ];
     let scope = Scope::account("list");
     for (fails, doubtful) in doubtful.map(|fails| (fails, true)).into_iter().chain(plain.map(|fails| (fails, false))) {
         for starts in [true, false] {
             let errors: [Error; 3] = [
-                Source::page(&Told::new(fails, starts), &cx(), ask(&scope, None)).await.expect_err("it fails"),
-                Source::scopes(&Told::new(fails, starts), &cx(), Job::Discover).await.expect_err("it fails"),
-                Source::check(&Told::new(fails, starts), &cx()).await.expect_err("it fails"),
+                DynConnector::page(&Told::new(fails, starts), &cx(), ask(&scope, None)).await.expect_err("it fails"),
+                DynConnector::scopes(&Told::new(fails, starts), &cx(), Job::Discover).await.expect_err("it fails"),
+                DynConnector::check(&Told::new(fails, starts), &cx()).await.expect_err("it fails"),
             ];
             for error in errors {
-                let expected = if doubtful && starts { Kind::Pending("it starts".into()) } else { fails() };
+                let expected = if doubtful && starts { ErrorKind::Pending("it starts".into()) } else { fails() };
                 assert_eq!((&*error.doing, error.kind.to_string()), ("reading a list", expected.to_string()));
             }
             let tool = Told::new(fails, starts);
-            let _ = Source::page(&tool, &cx(), ask(&scope, None)).await;
+            let _ = DynConnector::page(&tool, &cx(), ask(&scope, None)).await;
             assert_eq!(tool.counts(), (1, usize::from(doubtful)), "{:?}", fails());
         }
     }
@@ -128,16 +128,16 @@ async fn a_tool_is_asked_whether_it_starts_after_what_a_starting_one_does() {
 
 #[tokio::test]
 async fn a_tool_that_starts_is_left_alone_for_the_rest_of_the_operation() {
-    let (tool, scope, first) = (Told::new(|| Kind::Vendor { status: 503, body: body() }, true), Scope::account("list"), cx());
+    let (tool, scope, first) = (Told::new(|| ErrorKind::Vendor { status: 503, body: body() }, true), Scope::account("list"), cx());
     for _ in 0..3 {
-        let error = Source::page(&tool, &first, ask(&scope, None)).await.expect_err("it starts");
-        assert!(matches!(&error.kind, Kind::Pending(why) if &**why == "it starts"), "{error}");
+        let error = DynConnector::page(&tool, &first, ask(&scope, None)).await.expect_err("it starts");
+        assert!(matches!(&error.kind, ErrorKind::Pending(why) if &**why == "it starts"), "{error}");
         assert_eq!(tool.counts(), (1, 1));
     }
     // The next operation asks anew.
     tool.starts.store(false, Ordering::SeqCst);
-    let error = Source::page(&tool, &cx(), ask(&scope, None)).await.expect_err("it fails");
-    assert!(matches!(error.kind, Kind::Vendor { status: 503, .. }), "{error}");
+    let error = DynConnector::page(&tool, &cx(), ask(&scope, None)).await.expect_err("it fails");
+    assert!(matches!(error.kind, ErrorKind::Vendor { status: 503, .. }), "{error}");
     assert_eq!(tool.counts(), (2, 2));
 }
 
@@ -151,13 +151,13 @@ impl Connector for Odd {
     type Settings = Settings;
     type Cursor = ();
 
-    fn open(_: Settings, _: Link) -> Result<Self> {
+    fn open(_: Settings, _: Endpoint) -> Result<Self> {
         Ok(Odd { count: 0 })
     }
-    async fn scopes(&self, _: &Cx, _: Job<'_>) -> Result<Vec<Scope>> {
+    async fn scopes(&self, _: &Context, _: Job<'_>) -> Result<Vec<Scope>> {
         Ok(Vec::new())
     }
-    async fn page(&self, _: &Cx, ask: Ask<'_, ()>) -> Result<Page<()>> {
+    async fn page(&self, _: &Context, ask: PageRequest<'_, ()>) -> Result<Page<()>> {
         let raw = r#"{"id":"a","cookie":"hush"}"#;
         let reject = || Reject { key: None, path: "cookie".into(), reason: "is \"hush\"".into(), raw: raw.into() };
         let rejects = |count| Decoded { rejects: (0..count).map(|_| reject()).collect(), ..Decoded::default() };
@@ -167,8 +167,8 @@ impl Connector for Odd {
         }
         Ok(Page::new(rejects(self.count - first), None, Next::FULL))
     }
-    async fn check(&self, _: &Cx) -> Result<Checked> {
-        Ok(Checked::default())
+    async fn check(&self, _: &Context) -> Result<CheckReport> {
+        Ok(CheckReport::default())
     }
 }
 
@@ -188,25 +188,25 @@ async fn a_page_of_more_than_ten_thousand_unreadable_items_is_too_large_in_parts
     for in_parts in [false, true] {
         let taken = Taken::default();
         let parts = in_parts.then_some(&taken as &dyn Parts);
-        let page = Source::page(&Odd { count: 10_000 }, &cx(), ask(&scope, parts)).await.expect("a page");
+        let page = DynConnector::page(&Odd { count: 10_000 }, &cx(), ask(&scope, parts)).await.expect("a page");
         let rejects = [taken.0.into_inner().expect("a lock"), page.rejects].concat();
         assert_eq!(rejects.len(), 10_000);
         assert!(rejects.iter().all(|reject| &*reject.raw == r#"{"id":"a"}"# && !reject.reason.contains("hush")));
         let taken = Taken::default();
         let parts = in_parts.then_some(&taken as &dyn Parts);
-        let error = Source::page(&Odd { count: 10_001 }, &cx(), ask(&scope, parts)).await.expect_err("too many");
-        assert!(matches!(error.kind, Kind::TooLarge { limit: 10_000, .. }), "{error}");
+        let error = DynConnector::page(&Odd { count: 10_001 }, &cx(), ask(&scope, parts)).await.expect_err("too many");
+        assert!(matches!(error.kind, ErrorKind::TooLarge { limit: 10_000, .. }), "{error}");
         assert_eq!(error.to_string(), "the answer has more than 10000 items that cannot be read while reading list");
     }
 }
 
 #[test]
 fn an_entry_opens_what_its_settings_say() {
-    let link = Link {
+    let link = Endpoint {
         location: Location::parse("http://127.0.0.1:1", false).expect("a location"),
         options: HttpOptions::default(),
         limiters: Arc::new(Limiters::default()),
     };
-    assert!(Entry::of::<Odd>().open(serde_json::json!({}), link.clone()).is_ok());
-    assert!(Entry::of::<Told>().open(serde_json::json!(7), link).is_err());
+    assert!(Registration::of::<Odd>().open(serde_json::json!({}), link.clone()).is_ok());
+    assert!(Registration::of::<Told>().open(serde_json::json!(7), link).is_err());
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::{
-    kit::{Loose, or_default},
+    kit::{Scalar, or_default},
     prelude::*,
 };
 
@@ -72,7 +72,7 @@ fn lineage(project: &str, component: &Component, vulnerability: &str) -> Option<
 }
 
 /// What a row becomes.
-pub(super) fn finding(wire: Wire, place: &Place<'_>, cx: &Cx) -> Result<Item, String> {
+pub(super) fn finding(wire: Wire, place: &Place<'_>, cx: &Context) -> Result<Item, String> {
     let Wire { component, vulnerability, analysis, attribution, matrix } = wire;
     let (analysis, attribution) = (analysis.unwrap_or_default(), attribution.unwrap_or_default());
     let id = vulnerability.vuln_id.as_str();
@@ -84,16 +84,16 @@ pub(super) fn finding(wire: Wire, place: &Place<'_>, cx: &Cx) -> Result<Item, St
     let severity = vulnerability.severity(cvss.as_ref(), cx);
     let state = analysis.state(cx);
     let Ids { cve, other: identifiers, .. } = vulnerability.ids();
-    let parts = [&vulnerability.title, &vulnerability.subtitle, &vulnerability.description].map(Loose::text);
+    let parts = [&vulnerability.title, &vulnerability.subtitle, &vulnerability.description].map(Scalar::text);
     let analyst = analysis.detail.text().map(|detail| format!("Analysis: {detail}"));
-    let references = [&vulnerability.references, &attribution.reference_url].into_iter().filter_map(Loose::text);
+    let references = [&vulnerability.references, &attribution.reference_url].into_iter().filter_map(Scalar::text);
     Ok(Item::Finding(Box::new(Finding {
-        rule: text::keep(id),
+        rule: text::clean(id),
         lineage: lineage(place.project, &component, id),
-        title: text::line(&format!("{package}{separator}{version} affected by {id}")),
+        title: text::single_line(&format!("{package}{separator}{version} affected by {id}")),
         description: text::paragraphs(parts.into_iter().chain([analyst.as_deref()])),
         severity,
-        vendor_severity: Some(text::line(vulnerability.severity_word())),
+        vendor_severity: Some(text::single_line(vulnerability.severity_word())),
         state,
         vendor_state: Some(analysis.words()),
         cwe: vulnerability.cwes(),
@@ -102,12 +102,12 @@ pub(super) fn finding(wire: Wire, place: &Place<'_>, cx: &Cx) -> Result<Item, St
         cvss,
         epss_score: vulnerability.epss_score.number(),
         exploited: vulnerability.is_kev,
-        component_name: text::keep(&name),
-        component_version: text::keep(version),
+        component_name: text::clean(&name),
+        component_version: text::clean(version),
         component_purl: component.purl.text().and_then(text::purl),
         url: place.link(component.uuid.text(), vulnerability.uuid.text()),
-        asset_key: component.uuid.text().and_then(text::keep),
-        remediation: vulnerability.recommendation.text().and_then(text::keep),
+        asset_key: component.uuid.text().and_then(text::clean),
+        remediation: vulnerability.recommendation.text().and_then(text::clean),
         reference_urls: text::links_of(references),
         tags: tags(&component, &vulnerability, &analysis, &attribution),
         vendor_first_seen: attribution.at(),
@@ -133,7 +133,7 @@ impl Vulnerability {
     }
 
     /// The severity; where none is assigned, the one that the score stands for.
-    fn severity(&self, cvss: Option<&Cvss>, cx: &Cx) -> Severity {
+    fn severity(&self, cvss: Option<&Cvss>, cx: &Context) -> Severity {
         if self.is_unassigned() {
             return cvss.map_or(Severity::Unknown, Cvss::severity);
         }
@@ -159,7 +159,7 @@ impl Analysis {
         self.state.text().unwrap_or("NOT_SET")
     }
 
-    fn state(&self, cx: &Cx) -> State {
+    fn state(&self, cx: &Context) -> State {
         match self.word().to_ascii_uppercase().as_str() {
             "FALSE_POSITIVE" | "NOT_AFFECTED" => State::FalsePositive,
             "RESOLVED" => State::Fixed,
@@ -171,7 +171,7 @@ impl Analysis {
 
     /// The state in the vendor's words.
     fn words(&self) -> Box<str> {
-        text::line(&format!("{}{}", self.word(), if self.is_suppressed { ", suppressed" } else { "" }))
+        text::single_line(&format!("{}{}", self.word(), if self.is_suppressed { ", suppressed" } else { "" }))
     }
 
     /// Whether a person found it exploitable, and it is open.
@@ -195,8 +195,10 @@ fn tags(component: &Component, vulnerability: &Vulnerability, analysis: &Analysi
     tags.extend(vulnerability.is_unassigned().then(|| "unassigned".into()));
     tags.extend(analysis.is_verified().then(|| "verified".into()));
     let says = |tag: &&str| !tag.eq_ignore_ascii_case("none");
-    tags.extend([&attribution.analyzer_identity, &component.scope].into_iter().filter_map(Loose::text).filter(says).map(text::line));
-    tags.extend(component.latest_version.text().map(|latest| format!("latest version {}", text::line(latest)).into()));
+    tags.extend(
+        [&attribution.analyzer_identity, &component.scope].into_iter().filter_map(Scalar::text).filter(says).map(text::single_line),
+    );
+    tags.extend(component.latest_version.text().map(|latest| format!("latest version {}", text::single_line(latest)).into()));
     tags
 }
 
@@ -226,58 +228,58 @@ pub(super) struct Wire {
 #[serde(rename_all = "camelCase")]
 struct Component {
     #[serde(default)]
-    uuid: Loose,
+    uuid: Scalar,
     #[serde(default)]
-    name: Loose,
+    name: Scalar,
     #[serde(default)]
-    group: Loose,
+    group: Scalar,
     #[serde(default)]
-    version: Loose,
+    version: Scalar,
     #[serde(default)]
-    purl: Loose,
+    purl: Scalar,
     #[serde(default)]
-    scope: Loose,
+    scope: Scalar,
     #[serde(default)]
-    latest_version: Loose,
+    latest_version: Scalar,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Vulnerability {
     #[serde(default)]
-    uuid: Loose,
+    uuid: Scalar,
     vuln_id: String,
     #[serde(default)]
-    title: Loose,
+    title: Scalar,
     #[serde(default)]
-    subtitle: Loose,
+    subtitle: Scalar,
     #[serde(default)]
-    description: Loose,
+    description: Scalar,
     #[serde(default)]
-    recommendation: Loose,
+    recommendation: Scalar,
     #[serde(default)]
-    references: Loose,
+    references: Scalar,
     #[serde(default)]
-    severity: Loose,
+    severity: Scalar,
     #[serde(default)]
-    cvss_v2_base_score: Loose,
+    cvss_v2_base_score: Scalar,
     #[serde(default)]
-    cvss_v3_base_score: Loose,
+    cvss_v3_base_score: Scalar,
     #[serde(default)]
-    cvss_v4_base_score: Loose,
+    cvss_v4_base_score: Scalar,
     #[serde(default)]
-    cvss_v4_score: Loose,
+    cvss_v4_score: Scalar,
     #[serde(default)]
-    cvss_v2_vector: Loose,
+    cvss_v2_vector: Scalar,
     #[serde(default)]
-    cvss_v3_vector: Loose,
+    cvss_v3_vector: Scalar,
     #[serde(default)]
-    cvss_v4_vector: Loose,
+    cvss_v4_vector: Scalar,
     #[serde(default)]
-    epss_score: Loose,
+    epss_score: Scalar,
     is_kev: Option<bool>,
     #[serde(default)]
-    cwe_id: Loose,
+    cwe_id: Scalar,
     #[serde(default, deserialize_with = "or_default")]
     cwes: Vec<Weakness>,
     #[serde(default, deserialize_with = "or_default")]
@@ -288,23 +290,23 @@ struct Vulnerability {
 #[serde(rename_all = "camelCase")]
 struct Weakness {
     #[serde(default)]
-    cwe_id: Loose,
+    cwe_id: Scalar,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Alias {
-    cve_id: Loose,
-    ghsa_id: Loose,
-    sonatype_id: Loose,
-    osv_id: Loose,
-    snyk_id: Loose,
-    vuln_db_id: Loose,
+    cve_id: Scalar,
+    ghsa_id: Scalar,
+    sonatype_id: Scalar,
+    osv_id: Scalar,
+    snyk_id: Scalar,
+    vuln_db_id: Scalar,
 }
 
 impl Alias {
     fn ids(&self) -> impl Iterator<Item = &str> {
-        [&self.cve_id, &self.ghsa_id, &self.sonatype_id, &self.osv_id, &self.snyk_id, &self.vuln_db_id].into_iter().filter_map(Loose::text)
+        [&self.cve_id, &self.ghsa_id, &self.sonatype_id, &self.osv_id, &self.snyk_id, &self.vuln_db_id].into_iter().filter_map(Scalar::text)
     }
 }
 
@@ -312,20 +314,20 @@ impl Alias {
 #[serde(rename_all = "camelCase")]
 struct Analysis {
     #[serde(default)]
-    state: Loose,
+    state: Scalar,
     #[serde(default, deserialize_with = "or_default")]
     is_suppressed: bool,
     #[serde(default)]
-    detail: Loose,
+    detail: Scalar,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Attribution {
     #[serde(default)]
-    analyzer_identity: Loose,
+    analyzer_identity: Scalar,
     #[serde(default)]
-    attributed_on: Loose,
+    attributed_on: Scalar,
     #[serde(default)]
-    reference_url: Loose,
+    reference_url: Scalar,
 }

@@ -13,7 +13,7 @@ pub(super) struct Server {
 
 impl Server {
     /// Asks for the version and, where the user does not name it, whether the web interface is at the same address.
-    pub(super) async fn meet(http: &Http, frontend: Option<&str>, cx: &Cx) -> Result<Server> {
+    pub(super) async fn probe_server(http: &Http, frontend: Option<&str>, cx: &Context) -> Result<Server> {
         let version = optional(http.get("/api/version", &[]).anonymous().send::<Version>(cx).await)?;
         let version = version.and_then(|answer| number(&answer.body.version));
         let frontend = match frontend {
@@ -39,7 +39,11 @@ fn optional<T>(answer: Result<T>) -> Result<Option<T>> {
     match answer {
         Ok(answer) => Ok(Some(answer)),
         Err(error) => match error.kind {
-            Kind::Refused { .. } | Kind::Elsewhere(_) | Kind::Shape { .. } | Kind::Unauthorized(_) | Kind::Forbidden(_) => Ok(None),
+            ErrorKind::Refused { .. }
+            | ErrorKind::NotAnApi(_)
+            | ErrorKind::UnexpectedBody { .. }
+            | ErrorKind::Unauthorized(_)
+            | ErrorKind::Forbidden(_) => Ok(None),
             _ => Err(error),
         },
     }
@@ -53,19 +57,19 @@ fn number(version: &str) -> Option<(u32, u32)> {
 
 /// Why the server is not up yet. Version 4 tells at `/health/ready`; version 5 does so at another port, and a proxy or servlet
 /// container that does not reach the API yet says so to every call.
-pub(super) async fn not_ready(http: &Http, cx: &Cx) -> Option<Box<str>> {
-    if let Ok(answer) = http.get("/health/ready", &[]).anonymous().also(503).send::<Health>(cx).await
+pub(super) async fn not_ready(http: &Http, cx: &Context) -> Option<Box<str>> {
+    if let Ok(answer) = http.get("/health/ready", &[]).anonymous().accept_status(503).send::<Health>(cx).await
         && answer.body.status.eq_ignore_ascii_case("down")
     {
         let down = answer.body.checks.iter().filter(|check| check.status.eq_ignore_ascii_case("down"));
         let down = down.map(|check| check.name.as_str()).collect::<Vec<_>>().join(", ");
         return Some(
-            format!("Dependency-Track starts, or waits for what it needs ({}): it is asked again later", text::line(&down)).into(),
+            format!("Dependency-Track starts, or waits for what it needs ({}): it is asked again later", text::single_line(&down)).into(),
         );
     }
     let version = http.get("/api/version", &[]).anonymous().send::<Version>(cx).await;
     match version.err()?.kind {
-        Kind::Vendor { status: status @ 502..=504, .. } => Some(
+        ErrorKind::Vendor { status: status @ 502..=504, .. } => Some(
             format!("GET /api/version is answered with {status}: Dependency-Track starts, or the proxy in front does not reach it").into(),
         ),
         _ => None,

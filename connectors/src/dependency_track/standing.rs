@@ -7,7 +7,7 @@
 use jiff::Timestamp;
 
 use super::{Cursor, DependencyTrack, PORTFOLIO};
-use crate::{kit::Loose, prelude::*};
+use crate::{kit::Scalar, prelude::*};
 
 /// Longest wait for an analysis, in milliseconds: one of a BOM without components is never dated.
 const LONGEST_ANALYSIS: i64 = 3_600_000;
@@ -27,9 +27,9 @@ pub(super) struct Standing {
 #[serde(rename_all = "camelCase")]
 struct Project {
     #[serde(default)]
-    last_bom_import: Loose,
+    last_bom_import: Scalar,
     #[serde(default)]
-    last_vulnerability_analysis: Loose,
+    last_vulnerability_analysis: Scalar,
     #[serde(default)]
     metrics: Option<Metrics>,
 }
@@ -39,14 +39,14 @@ struct Project {
 #[serde(rename_all = "camelCase")]
 struct Metrics {
     #[serde(default)]
-    findings_total: Loose,
+    findings_total: Scalar,
     #[serde(default)]
-    suppressed: Loose,
+    suppressed: Scalar,
 }
 
 impl Standing {
     fn of(project: &Project, now: Timestamp) -> Self {
-        let time = |member: &Loose| member.whole().or_else(|| text::time(member.text()?).map(Timestamp::as_millisecond));
+        let time = |member: &Scalar| member.whole().or_else(|| text::time(member.text()?).map(Timestamp::as_millisecond));
         let (import, analysis) = (time(&project.last_bom_import), time(&project.last_vulnerability_analysis));
         let analysed = analysis >= import;
         let recent = import.is_some_and(|import| now.as_millisecond().saturating_sub(import) < LONGEST_ANALYSIS);
@@ -55,17 +55,17 @@ impl Standing {
 }
 
 impl DependencyTrack {
-    pub(super) async fn standing(&self, cx: &Cx, project: &str) -> Result<Standing> {
+    pub(super) async fn standing(&self, cx: &Context, project: &str) -> Result<Standing> {
         Ok(Standing::of(&self.project(cx, project).await?, cx.now()))
     }
 
-    async fn project(&self, cx: &Cx, project: &str) -> Result<Project> {
+    async fn project(&self, cx: &Context, project: &str) -> Result<Project> {
         let answer = self.http.get("/api/v1/project/{}", &[project]).send(cx).await;
         Ok(answer.map_err(|error| error.if_forbidden(PORTFOLIO))?.body)
     }
 
     /// The end of a project's list: whether it is proof, and whether an import explains that it is another list now.
-    pub(super) async fn end(&self, cx: &Cx, key: &str, cursor: &Cursor, before: Standing, mark: Option<&str>) -> Result<Next<Cursor>> {
+    pub(super) async fn end(&self, cx: &Context, key: &str, cursor: &Cursor, before: Standing, mark: Option<&str>) -> Result<Next<Cursor>> {
         let project = self.project(cx, key).await?;
         let after = Standing::of(&project, cx.now());
         if before.pending || after.pending || after.import != before.import {
@@ -91,7 +91,7 @@ impl DependencyTrack {
 impl Metrics {
     /// Whether so many rows can be all findings that the server counts.
     fn covered_by(&self, rows: u64) -> bool {
-        let counted = |member: &Loose| member.whole().and_then(|count| u64::try_from(count).ok());
+        let counted = |member: &Scalar| member.whole().and_then(|count| u64::try_from(count).ok());
         counted(&self.findings_total).is_some_and(|open| open + counted(&self.suppressed).unwrap_or(0) <= rows)
     }
 }
@@ -115,7 +115,7 @@ mod tests {
             // By a clock that is ahead of the server's.
             (Some(now + minute), None, false, true),
         ] {
-            let member = |time: Option<i64>| Loose(time.map(|time| time.to_string()));
+            let member = |time: Option<i64>| Scalar(time.map(|time| time.to_string()));
             let project = Project { last_bom_import: member(import), last_vulnerability_analysis: member(analysis), metrics: None };
             let standing = Standing::of(&project, Timestamp::from_millisecond(now).expect("a time"));
             assert_eq!(standing, Standing { import, analysed, pending }, "{import:?} {analysis:?}");

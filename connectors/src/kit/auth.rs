@@ -9,9 +9,9 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::{
-    Error, Kind, Result,
+    Error, ErrorKind, Result,
     kit::{
-        Cx, Secret,
+        Context, Secret,
         oauth::{Grant, Tokens},
     },
 };
@@ -50,7 +50,7 @@ impl Auth {
     }
 
     /// Adds the credential to a request's headers.
-    pub(crate) async fn apply(&self, cx: &Cx, client: &reqwest::Client, headers: &mut HeaderMap) -> Result<()> {
+    pub(crate) async fn apply(&self, cx: &Context, client: &reqwest::Client, headers: &mut HeaderMap) -> Result<()> {
         let (name, value) = match self {
             Auth::None => return Ok(()),
             Auth::Bearer(secret) => (AUTHORIZATION, format!("Bearer {}", secret.expose())),
@@ -61,7 +61,7 @@ impl Auth {
             Auth::OAuth(tokens) => (AUTHORIZATION, format!("Bearer {}", tokens.get(cx, client).await?.expose())),
         };
         let mut value = HeaderValue::from_str(value.trim()).map_err(|_| {
-            Error::new("preparing the request", Kind::Settings("the secret holds characters that no header can carry".into()))
+            Error::new("preparing the request", ErrorKind::Settings("the secret holds characters that no header can carry".into()))
         })?;
         value.set_sensitive(true);
         headers.insert(name, value);

@@ -1,8 +1,8 @@
 //! AWS: the SDK puts requests together, signs them and names the errors; sending, budget, retries, caps and decoding are the
 //! kit's.
 //!
-//! The SDK gets this program's HTTP client as its own ([`Wire`]); its retries, timeouts and log lines are off. An interceptor
-//! ([`Tap`]) takes the body of a good answer away before the SDK reads it, as one odd value would lose it the whole page. A
+//! The SDK gets this program's HTTP client as its own ([`HttpBridge`]); its retries, timeouts and log lines are off. An interceptor
+//! ([`BodyCapture`]) takes the body of a good answer away before the SDK reads it, as one odd value would lose it the whole page. A
 //! role is assumed here, ahead of the request: the failure of an SDK credentials provider looks like a broken network.
 
 mod bridge;
@@ -33,8 +33,8 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 use tracing::{instrument::WithSubscriber, subscriber::NoSubscriber};
 
-pub(crate) use bridge::Tap;
-use bridge::{Wire, plain};
+pub(crate) use bridge::BodyCapture;
+use bridge::{HttpBridge, plain};
 
 use super::{
     auth::fingerprint,
@@ -42,8 +42,8 @@ use super::{
     redact::redact,
 };
 use crate::{
-    Error, Excerpt, Kind, Meta, Result,
-    kit::{Auth, Cx, Http, Link, Location, Secret},
+    Error, ErrorKind, Excerpt, Meta, Result,
+    kit::{Auth, Context, Endpoint, Http, Location, Secret},
     model::text,
 };
 
@@ -88,8 +88,8 @@ impl Aws {
     /// does not name it. STS is asked at AWS's own endpoint of that region; on loopback, where tests are, at the location.
     ///
     /// # Errors
-    /// `Kind::Settings` when the region is not known, or `location` and `region` do not agree.
-    pub(crate) fn open(service: &str, meta: &'static Meta, mut link: Link, keys: Keys, region: Option<&str>) -> Result<Self> {
+    /// `ErrorKind::Settings` when the region is not known, or `location` and `region` do not agree.
+    pub(crate) fn open(service: &str, meta: &'static Meta, mut link: Endpoint, keys: Keys, region: Option<&str>) -> Result<Self> {
         let (location, region) = endpoint(service, &link.location, region)?;
         link.location = location.clone();
         let role_arn = keys.role_arn.filter(|arn| !arn.trim().is_empty());
@@ -102,7 +102,7 @@ impl Aws {
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(region.to_string()))
             .endpoint_url(location.to_string())
-            .http_client(Wire(http.clone()))
+            .http_client(HttpBridge(http.clone()))
             .credentials_provider(SharedCredentialsProvider::new(current.clone()))
             .identity_cache(IdentityCache::no_cache())
             .retry_config(RetryConfig::disabled())
@@ -144,8 +144,8 @@ impl Aws {
     /// anew for each attempt and has to carry the tap: `client.op().customize().interceptor(tap).send()`.
     ///
     /// # Errors
-    /// See [`Kind`].
-    pub(crate) async fn send<T, O, E, F>(&self, cx: &Cx, doing: &str, operation: impl Fn(Tap) -> F + Sync) -> Result<T>
+    /// See [`ErrorKind`].
+    pub(crate) async fn send<T, O, E, F>(&self, cx: &Context, doing: &str, operation: impl Fn(BodyCapture) -> F + Sync) -> Result<T>
     where
         T: DeserializeOwned + Send,
         O: Send,
@@ -163,7 +163,7 @@ impl Aws {
         answer.map(|answer| answer.body).map_err(|error| error.rewritten(|text| self.without_secrets(text)))
     }
 
-    async fn once<O, E, F>(&self, cx: &Cx, doing: &str, operation: impl Fn(Tap) -> F + Sync) -> Result<Received>
+    async fn once<O, E, F>(&self, cx: &Context, doing: &str, operation: impl Fn(BodyCapture) -> F + Sync) -> Result<Received>
     where
         O: Send,
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
@@ -172,13 +172,13 @@ impl Aws {
         cx.sends(&self.secrets());
         self.assume(cx).await?;
         cx.sends(&self.secrets());
-        let tap = Tap::default();
+        let tap = BodyCapture::default();
         let started = Instant::now();
         let sent = quietly(operation(tap.clone())).await;
         let Some((headers, body)) = tap.take() else {
             let error = sent.err().map(|error| self.failure(cx, doing, &error));
-            let error = error.unwrap_or_else(|| Error::new(doing, Kind::Network("no answer was seen".into())));
-            if let (Some(role), Kind::Unauthorized(_)) = (&self.role, &error.kind) {
+            let error = error.unwrap_or_else(|| Error::new(doing, ErrorKind::Network("no answer was seen".into())));
+            if let (Some(role), ErrorKind::Unauthorized(_)) = (&self.role, &error.kind) {
                 *role.until.lock().await = None;
             }
             return Err(error);
@@ -191,7 +191,7 @@ impl Aws {
     }
 
     /// Makes the role's credentials the current ones, unless they are.
-    async fn assume(&self, cx: &Cx) -> Result<()> {
+    async fn assume(&self, cx: &Context) -> Result<()> {
         let Some(role) = &self.role else { return Ok(()) };
         let mut until = role.until.lock().await;
         if until.is_some_and(|until| Instant::now() < until) {
@@ -202,7 +202,7 @@ impl Aws {
         let request = role.sts.assume_role().role_arn(&role.arn).role_session_name("tributary").duration_seconds(ROLE_SECONDS);
         let answer = quietly(request.set_external_id(role.external_id.clone()).send()).await.map_err(|error| {
             let error = self.failure(cx, doing, &error);
-            if !matches!(error.kind, Kind::Forbidden(_)) {
+            if !matches!(error.kind, ErrorKind::Forbidden(_)) {
                 return error;
             }
             error.with_hint(
@@ -210,7 +210,8 @@ impl Aws {
                  `external_id`",
             )
         })?;
-        let shape = || Error::new(doing, Kind::Shape { path: "Credentials".into(), reason: "no credentials in the answer".into() });
+        let shape =
+            || Error::new(doing, ErrorKind::UnexpectedBody { path: "Credentials".into(), reason: "no credentials in the answer".into() });
         let granted = answer.credentials().ok_or_else(shape)?;
         let token = Some(granted.session_token().to_owned());
         self.current.set(Credentials::new(granted.access_key_id(), granted.secret_access_key(), token, None, "role"));
@@ -219,7 +220,7 @@ impl Aws {
     }
 
     /// What an error of the SDK is in our words.
-    fn failure<E>(&self, cx: &Cx, doing: &str, error: &SdkError<E, HttpResponse>) -> Error
+    fn failure<E>(&self, cx: &Context, doing: &str, error: &SdkError<E, HttpResponse>) -> Error
     where
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     {
@@ -234,18 +235,18 @@ impl Aws {
         let status = StatusCode::from_u16(answer.status().as_u16()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let error = Error::new(doing, kind(status, code, &headers, body));
         match (&error.kind, theirs) {
-            (Kind::Unauthorized(_), Some(theirs)) if skew(ours, theirs).abs() >= SKEW_MINUTES => {
+            (ErrorKind::Unauthorized(_), Some(theirs)) if skew(ours, theirs).abs() >= SKEW_MINUTES => {
                 let minutes = skew(ours, theirs);
                 let way = if minutes < 0 { "behind" } else { "ahead of" };
                 error.with_hint(format!("the local clock is {} min off ({way} AWS's): set it right, AWS accepts at most 5", minutes.abs()))
             }
-            (Kind::Unauthorized(_), _) => error.with_hint(advice(code)),
+            (ErrorKind::Unauthorized(_), _) => error.with_hint(advice(code)),
             _ => error,
         }
     }
 
     /// Why there was no answer: what our own client said, where it came that far.
-    fn unanswered(&self, error: &(dyn std::error::Error + 'static)) -> Kind {
+    fn unanswered(&self, error: &(dyn std::error::Error + 'static)) -> ErrorKind {
         let mut text = error.to_string();
         let mut cause = error.source();
         while let Some(error) = cause {
@@ -255,7 +256,7 @@ impl Aws {
             text = format!("{text}: {error}");
             cause = error.source();
         }
-        Kind::Network(self.excerpt(&text).to_string().into())
+        ErrorKind::Network(self.excerpt(&text).to_string().into())
     }
 
     /// The beginning of a text without credentials.
@@ -330,7 +331,7 @@ fn skew(ours: Timestamp, theirs: Timestamp) -> i64 {
 }
 
 /// What an AWS error means: its name tells more than its status.
-fn kind(status: StatusCode, code: &str, headers: &HeaderMap, body: Excerpt) -> Kind {
+fn kind(status: StatusCode, code: &str, headers: &HeaderMap, body: Excerpt) -> ErrorKind {
     match code {
         "Throttling"
         | "ThrottlingException"
@@ -340,9 +341,9 @@ fn kind(status: StatusCode, code: &str, headers: &HeaderMap, body: Excerpt) -> K
         | "TooManyRequestsException"
         | "LimitExceededException"
         | "RequestLimitExceeded"
-        | "SlowDown" => Kind::Throttled(retry_after(headers)),
+        | "SlowDown" => ErrorKind::Throttled(retry_after(headers)),
         "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" | "InvalidAccessException" | "OptInRequired" => {
-            Kind::Forbidden(body)
+            ErrorKind::Forbidden(body)
         }
         "UnrecognizedClientException"
         | "InvalidClientTokenId"
@@ -358,7 +359,7 @@ fn kind(status: StatusCode, code: &str, headers: &HeaderMap, body: Excerpt) -> K
         | "ExpiredTokenException"
         | "InvalidToken"
         | "RequestExpired"
-        | "RequestTimeTooSkewed" => Kind::Unauthorized(body),
+        | "RequestTimeTooSkewed" => ErrorKind::Unauthorized(body),
         _ => refusal(status, headers, body),
     }
 }
@@ -378,7 +379,7 @@ fn advice(code: &str) -> &'static str {
 
 /// The endpoint and region that a location and a `region` field stand for.
 fn endpoint(service: &str, location: &Location, given: Option<&str>) -> Result<(Location, Box<str>)> {
-    let wrong = |what: String| Error::new("reading `location`", Kind::Settings(what.into()));
+    let wrong = |what: String| Error::new("reading `location`", ErrorKind::Settings(what.into()));
     let given = given.map(str::trim).filter(|region| !region.is_empty());
     if let Some(region) = given.filter(|region| !is_region(region)) {
         return Err(wrong(format!("`region` is {}, which is no AWS region such as us-east-1", Excerpt::new(region))));

@@ -110,7 +110,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
-    use crate::Kind;
+    use crate::ErrorKind;
 
     fn cache(limit: usize) -> Cache<String> {
         Cache::new(limit, String::len)
@@ -190,7 +190,7 @@ mod tests {
     #[tokio::test]
     async fn what_failed_is_fetched_again() {
         let cache = cache(1_000);
-        let failed = || Error::new("asking", Kind::PagingLoop).with_hint("a hint");
+        let failed = || Error::new("asking", ErrorKind::PagingLoop).with_hint("a hint");
         let told = cache.get_or_fetch("", "a", async { Err(failed()) }).await.expect_err("it failed");
         assert_eq!((told.to_string(), told.hint()), (failed().to_string(), Some("a hint")));
         assert_eq!(cache.get_or_fetch("", "a", async { Ok("1".to_owned()) }).await.expect("a value").as_str(), "1");

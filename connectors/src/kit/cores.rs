@@ -13,7 +13,7 @@ const PARTS_A_CORE: usize = 4;
 type Part<T, R> = Mutex<(Vec<T>, Vec<R>)>;
 
 /// What `work` makes of each thing, in their order. What it logs stands in the caller's span.
-pub fn on_all_cores<T: Send, R: Send>(things: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
+pub fn par_map<T: Send, R: Send>(things: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
     let (count, cores) = (things.len(), rayon::current_num_threads());
     let length = TOGETHER.max(count.div_ceil(PARTS_A_CORE * cores));
     let mut things = things.into_iter();
@@ -43,7 +43,7 @@ mod tests {
     #[test]
     fn what_is_made_of_many_things_keeps_their_order() {
         let number = 20 * TOGETHER + 1;
-        let made = on_all_cores((0..number).collect(), |thing| (2 * thing, std::thread::current().id()));
+        let made = par_map((0..number).collect(), |thing| (2 * thing, std::thread::current().id()));
         assert!(made.iter().map(|(twice, _)| *twice).eq((0..number).map(|thing| 2 * thing)));
         // Never the caller's own thread, which may have other tasks: at most one thread a core.
         let threads: HashSet<_> = made.iter().map(|(_, thread)| *thread).collect();

@@ -14,7 +14,7 @@ use std::{
 use jiff::Timestamp;
 
 use super::{Secret, redact::redact};
-use crate::{Kind, model::text};
+use crate::{ErrorKind, model::text};
 
 /// Warnings of one operation that are kept.
 const MOST_WARNINGS: usize = 50;
@@ -25,7 +25,7 @@ const LAST_TRIES: u32 = 4;
 
 /// What one operation has done on the wire so far; shared by all its scopes and by whoever shows progress.
 #[derive(Debug, Default)]
-pub struct Activity {
+pub struct RunStats {
     requests: AtomicU64,
     retries: AtomicU64,
     waited_ms: AtomicU64,
@@ -48,21 +48,21 @@ pub struct Activity {
     connection: Arc<str>,
 }
 
-impl Activity {
+impl RunStats {
     /// What a connection of this name does.
     pub fn of(connection: &str) -> Self {
-        Activity { connection: connection.into(), ..Activity::default() }
+        RunStats { connection: connection.into(), ..RunStats::default() }
     }
 
     /// For tests: waits are counted, but not waited.
     #[must_use]
     pub fn skipping_waits(self) -> Self {
-        Activity { skips_waits: true, ..self }
+        RunStats { skips_waits: true, ..self }
     }
 
     /// For tests: an activity whose waits are counted, but not waited.
     pub fn without_waits() -> Self {
-        Activity::default().skipping_waits()
+        RunStats::default().skipping_waits()
     }
 
     /// Requests sent in this operation, repeated ones included.
@@ -115,18 +115,18 @@ struct Unanswered {
 
 /// The context of one walk over a scope (or of a check).
 #[derive(Debug, Default)]
-pub struct Cx {
-    activity: Arc<Activity>,
+pub struct Context {
+    activity: Arc<RunStats>,
     vendor_clock: OnceLock<Timestamp>,
     incomplete: OnceLock<String>,
     explained: OnceLock<String>,
     another_part: AtomicBool,
 }
 
-impl Cx {
+impl Context {
     /// A context whose counters go to `activity`.
-    pub fn new(activity: Arc<Activity>) -> Self {
-        Cx { activity, ..Cx::default() }
+    pub fn new(activity: Arc<RunStats>) -> Self {
+        Context { activity, ..Context::default() }
     }
 
     /// The vendor's clock at the first answer of this walk (its `Date` header).
@@ -168,7 +168,7 @@ impl Cx {
         self.another_part.store(true, Ordering::Relaxed);
     }
 
-    /// Whether [`Cx::another_part`] was noted since this was last asked; for the engine.
+    /// Whether [`Context::another_part`] was noted since this was last asked; for the engine.
     pub fn took_another_part(&self) -> bool {
         self.another_part.swap(false, Ordering::Relaxed)
     }
@@ -199,7 +199,7 @@ impl Cx {
 
     /// Notes a word that the vendor's documentation does not know, and answers what it is taken for.
     pub fn unknown<T>(&self, what: &str, word: &str, taken_for: T) -> T {
-        self.warn(format!("unknown {what} `{}`", text::line(word)));
+        self.warn(format!("unknown {what} `{}`", text::single_line(word)));
         taken_for
     }
 
@@ -234,16 +234,18 @@ impl Cx {
     /// Notes what came of an attempt: whether the host is silent. Any answer but the one that somebody in front of the tool gives
     /// in its place (5xx) ends that; one that asks to slow down changes nothing. Nor does what is asked without the credential:
     /// a tool that tells its version may still fail in all else, and is asked for that after each failure.
-    pub(crate) fn heard(&self, host: &str, anonymous: bool, error: Option<&Kind>) -> bool {
+    pub(crate) fn heard(&self, host: &str, anonymous: bool, error: Option<&ErrorKind>) -> bool {
         let mut hosts = self.activity.unanswered.lock().unwrap_or_else(PoisonError::into_inner);
         match error {
-            Some(kind @ (Kind::Network(_) | Kind::Vendor { .. })) => {
+            Some(kind @ (ErrorKind::Network(_) | ErrorKind::Vendor { .. })) => {
                 let host = hosts.entry(host.into()).or_default();
                 host.attempts = host.attempts.saturating_add(1);
                 host.last = kind.to_string();
                 host.attempts >= SILENT
             }
-            error if anonymous || matches!(error, Some(Kind::Throttled(_))) => hosts.get(host).is_some_and(|host| host.attempts >= SILENT),
+            error if anonymous || matches!(error, Some(ErrorKind::Throttled(_))) => {
+                hosts.get(host).is_some_and(|host| host.attempts >= SILENT)
+            }
             _ => {
                 hosts.remove(host);
                 false
@@ -275,14 +277,14 @@ impl Cx {
     }
 
     /// Counts an attempt for the metrics: what came of it, after how long, and on whose behalf.
-    pub(crate) fn measured(&self, connector: &'static str, error: Option<&Kind>, took: Duration) {
+    pub(crate) fn measured(&self, connector: &'static str, error: Option<&ErrorKind>, took: Duration) {
         let code = match error {
             None => "200".into(),
-            Some(Kind::Unauthorized(_)) => "401".into(),
-            Some(Kind::Forbidden(_)) => "403".into(),
-            Some(Kind::Throttled(_)) => "429".into(),
-            Some(Kind::Vendor { status, .. } | Kind::Refused { status, .. }) => Cow::Owned(status.to_string()),
-            Some(Kind::Network(_) | Kind::Tls(_)) => "none".into(),
+            Some(ErrorKind::Unauthorized(_)) => "401".into(),
+            Some(ErrorKind::Forbidden(_)) => "403".into(),
+            Some(ErrorKind::Throttled(_)) => "429".into(),
+            Some(ErrorKind::Vendor { status, .. } | ErrorKind::Refused { status, .. }) => Cow::Owned(status.to_string()),
+            Some(ErrorKind::Network(_) | ErrorKind::Tls(_)) => "none".into(),
             // An answer that could not be used.
             Some(_) => Cow::Borrowed("unusable"),
         };
@@ -292,12 +294,12 @@ impl Cx {
     }
 
     /// Counts a request that is sent again.
-    pub(crate) fn tries_again(&self, error: &Kind) {
+    pub(crate) fn tries_again(&self, error: &ErrorKind) {
         let reason = match error {
-            Kind::Throttled(_) => "throttled",
-            Kind::Network(_) => "network",
-            Kind::Vendor { .. } => "vendor",
-            Kind::Unauthorized(_) => "credential",
+            ErrorKind::Throttled(_) => "throttled",
+            ErrorKind::Network(_) => "network",
+            ErrorKind::Vendor { .. } => "vendor",
+            ErrorKind::Unauthorized(_) => "credential",
             _ => "answer",
         };
         let connection = Arc::clone(&self.activity.connection);

@@ -21,8 +21,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json, value::RawValue};
 
 use crate::{
-    Error, Excerpt, Kind, Result,
-    kit::{Cx, Http, mend::whereabouts},
+    Error, ErrorKind, Excerpt, Result,
+    kit::{Context, Http, mend::whereabouts},
 };
 
 /// Fields that a server knows, by type; an argument counts as `field.argument`.
@@ -85,7 +85,7 @@ pub fn fit(document: &str, name: &str, fields: &Fields) -> String {
 ///
 /// # Errors
 /// As [`send`].
-pub async fn introspect(http: &Http, cx: &Cx, route: &'static str, types: &[&str]) -> Result<Option<Fields>> {
+pub async fn introspect(http: &Http, cx: &Context, route: &'static str, types: &[&str]) -> Result<Option<Fields>> {
     let of = |kind: &&str| format!("  {kind}: __type(name: \"{kind}\") {{ fields(includeDeprecated: true) {{ name args {{ name }} }} }}\n");
     let query = format!("query Introspection {{\n{}}}", types.iter().map(of).collect::<String>());
     let operation = Operation { query, variables: json!({}), name: "Introspection" };
@@ -106,8 +106,8 @@ pub async fn introspect(http: &Http, cx: &Cx, route: &'static str, types: &[&str
 }
 
 /// Only a refusal that names introspection is one: after a passing failure the same server must not be taken for an older one.
-fn refuses_introspection(kind: &Kind) -> bool {
-    let (Kind::Refused { body, .. } | Kind::Forbidden(body)) = kind else { return false };
+fn refuses_introspection(kind: &ErrorKind) -> bool {
+    let (ErrorKind::Refused { body, .. } | ErrorKind::Forbidden(body)) = kind else { return false };
     let text = body.to_string().to_lowercase();
     text.contains("introspect") || text.contains("__type")
 }
@@ -115,12 +115,12 @@ fn refuses_introspection(kind: &Kind) -> bool {
 /// Sends an operation and returns the value of its one root field; `None` when that is null.
 ///
 /// # Errors
-/// Besides those of the transport: `Kind::Elsewhere` when nothing is at the endpoint, `Kind::Forbidden` or
-/// `Kind::Unauthorized` when the answer's `errors` speak of it, else `Kind::Refused` when there are any, and `Kind::Shape`
+/// Besides those of the transport: `ErrorKind::NotAnApi` when nothing is at the endpoint, `ErrorKind::Forbidden` or
+/// `ErrorKind::Unauthorized` when the answer's `errors` speak of it, else `ErrorKind::Refused` when there are any, and `ErrorKind::UnexpectedBody`
 /// when there is no `data`. Data beside errors is half an answer and never returned.
 pub async fn send<V: Serialize, T: DeserializeOwned>(
     http: &Http,
-    cx: &Cx,
+    cx: &Context,
     route: &'static str,
     operation: &Operation<V>,
 ) -> Result<Option<T>> {
@@ -131,22 +131,22 @@ pub async fn send<V: Serialize, T: DeserializeOwned>(
 /// Sends an operation and returns its root fields by name.
 async fn send_many<V: Serialize, T: DeserializeOwned>(
     http: &Http,
-    cx: &Cx,
+    cx: &Context,
     route: &'static str,
     operation: &Operation<V>,
 ) -> Result<HashMap<String, Option<T>>> {
     let fail = |kind| Error::new(format!("reading {} through POST {route}", operation.name), kind);
     let Envelope { data, errors } = match http.post(route, &[], operation).send::<Envelope>(cx).await {
         Ok(answer) => answer.body,
-        Err(Error { kind: Kind::Refused { status: status @ (404 | 405), .. }, .. }) => {
-            return Err(fail(Kind::Elsewhere(format!("status {status} where the GraphQL endpoint should be").into())));
+        Err(Error { kind: ErrorKind::Refused { status: status @ (404 | 405), .. }, .. }) => {
+            return Err(fail(ErrorKind::NotAnApi(format!("status {status} where the GraphQL endpoint should be").into())));
         }
         Err(error) => return Err(error),
     };
     if let Some(errors) = errors.filter(|errors| !errors.is_empty()) {
         return Err(fail(refusal(&errors, |text| http.excerpt(text.as_bytes()))));
     }
-    let shape = |path: &str, reason: String| fail(Kind::Shape { path: path.into(), reason: reason.into() });
+    let shape = |path: &str, reason: String| fail(ErrorKind::UnexpectedBody { path: path.into(), reason: reason.into() });
     let data = data.ok_or_else(|| shape("data", "neither data nor errors in the answer".to_owned()))?;
     serde_json::from_str(data.get()).map_err(|error| {
         let (path, reason) = whereabouts(data.get(), &error);
@@ -155,17 +155,17 @@ async fn send_many<V: Serialize, T: DeserializeOwned>(
 }
 
 /// What the `errors` of an answer mean. There is no standard: message, code and classification are searched for known words.
-fn refusal(errors: &[Value], excerpt: impl Fn(&str) -> Excerpt) -> Kind {
+fn refusal(errors: &[Value], excerpt: impl Fn(&str) -> Excerpt) -> ErrorKind {
     let told = |error: &Value| error["message"].as_str().unwrap_or("an error without a message").to_owned();
     let text = excerpt(&errors.iter().take(3).map(told).collect::<Vec<_>>().join("; "));
     let words = errors.iter().map(|error| format!("{} {}", told(error), error["extensions"])).collect::<String>().to_lowercase();
     let says = |known: &[&str]| known.iter().any(|word| words.contains(word));
     if says(&["unauthenticated", "not authenticated"]) {
-        Kind::Unauthorized(text)
+        ErrorKind::Unauthorized(text)
     } else if says(&["unauthorized", "unauthorised", "forbidden", "permission", "not authorized", "access denied"]) {
-        Kind::Forbidden(text)
+        ErrorKind::Forbidden(text)
     } else {
-        Kind::Refused { status: 200, body: text }
+        ErrorKind::Refused { status: 200, body: text }
     }
 }
 
@@ -232,10 +232,10 @@ mod tests {
 
     #[test]
     fn only_a_refusal_that_names_introspection_is_one() {
-        let refused = |text: &str| Kind::Refused { status: 200, body: Excerpt::new(text) };
+        let refused = |text: &str| ErrorKind::Refused { status: 200, body: Excerpt::new(text) };
         assert!(refuses_introspection(&refused("Introspection has been disabled for this request")));
         assert!(refuses_introspection(&refused("Field '__type' in type 'Query' is undefined")));
         assert!(!refuses_introspection(&refused("Internal error")));
-        assert!(!refuses_introspection(&Kind::Network("introspection timed out".into())));
+        assert!(!refuses_introspection(&ErrorKind::Network("introspection timed out".into())));
     }
 }

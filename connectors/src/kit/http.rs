@@ -26,8 +26,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use url::Url;
 
 use crate::{
-    Error, Excerpt, Kind, Meta, Result,
-    kit::{Auth, Cx, Limiters, Location, limit::Limit, redact::redact},
+    Error, ErrorKind, Excerpt, Meta, Result,
+    kit::{Auth, Context, Limiters, Location, limit::Limit, redact::redact},
 };
 
 use answer::{remaining, shown, time_in};
@@ -58,7 +58,7 @@ pub struct HttpOptions {
 
 /// What a connector gets to reach its tool.
 #[derive(Clone, Debug)]
-pub struct Link {
+pub struct Endpoint {
     /// Where the tool is.
     pub location: Location,
     /// The connection's options.
@@ -67,20 +67,20 @@ pub struct Link {
     pub limiters: Arc<Limiters>,
 }
 
-impl Link {
+impl Endpoint {
     /// A client for the location, under the limits that `meta` states.
     ///
     /// # Errors
-    /// `Kind::Settings` when the CA file or the proxy cannot be used.
+    /// `ErrorKind::Settings` when the CA file or the proxy cannot be used.
     pub fn http(self, meta: &'static Meta, auth: Auth) -> Result<Http> {
         let identity = auth.identity();
         self.http_as(meta, auth, &identity)
     }
 
-    /// Like [`Link::http`] for a connector that signs by itself; `identity` names the credential's budget.
+    /// Like [`Endpoint::http`] for a connector that signs by itself; `identity` names the credential's budget.
     ///
     /// # Errors
-    /// As [`Link::http`].
+    /// As [`Endpoint::http`].
     pub fn http_as(self, meta: &'static Meta, auth: Auth, identity: &str) -> Result<Http> {
         self.http_by(meta, auth, identity, Resolver::system())
     }
@@ -94,7 +94,7 @@ impl Link {
             location: self.location,
             auth,
             limit,
-            standing: Standing::default(),
+            standing: CredentialState::default(),
             body_limit: meta.body_limit,
             expiry_header: meta.expiry_header,
             connector: meta.id,
@@ -115,7 +115,7 @@ struct Inner {
     host: Box<str>,
     auth: Auth,
     limit: Arc<Limit>,
-    standing: Standing,
+    standing: CredentialState,
     body_limit: usize,
     expiry_header: Option<&'static str>,
     /// The connector's id, for metrics.
@@ -126,18 +126,21 @@ struct Inner {
 
 /// What the tool has made of the credential so far. Until it has accepted it once, requests go one by one.
 #[derive(Debug, Default)]
-pub(crate) struct Standing {
+pub(crate) struct CredentialState {
     accepted: AtomicBool,
     first: tokio::sync::Mutex<()>,
     refusals: AtomicU32,
 }
 
-impl Standing {
+impl CredentialState {
     /// Leave to send; what is returned is held until the answer is there.
-    async fn leave(&self, doing: &str) -> Result<Option<tokio::sync::MutexGuard<'_, ()>>> {
+    async fn permit(&self, doing: &str) -> Result<Option<tokio::sync::MutexGuard<'_, ()>>> {
         let alone = if self.accepted.load(Ordering::Relaxed) { None } else { Some(self.first.lock().await) };
         if self.refusals.load(Ordering::Relaxed) >= REFUSALS {
-            return Err(Error::new(doing, Kind::Unauthorized(Excerpt::new("it was refused before in this run, so it was not sent again"))));
+            return Err(Error::new(
+                doing,
+                ErrorKind::Unauthorized(Excerpt::new("it was refused before in this run, so it was not sent again")),
+            ));
         }
         Ok(alone)
     }
@@ -168,13 +171,13 @@ impl Http {
     /// A GET of a link that the vendor gave, which must lead to the same origin, below the location.
     ///
     /// # Errors
-    /// `Kind::Shape` when it leads elsewhere or is no link: then no request is built.
+    /// `ErrorKind::UnexpectedBody` when it leads elsewhere or is no link: then no request is built.
     pub fn follow(&self, route: &'static str, link: &str) -> Result<Request<'_>> {
         let base = self.0.location.url();
         let wrong = |reason: String| {
             Error::new(
                 format!("following the link to the next page of {route}"),
-                Kind::Shape { path: "next".into(), reason: reason.into() },
+                ErrorKind::UnexpectedBody { path: "next".into(), reason: reason.into() },
             )
         };
         let url = base.join(link).map_err(|error| wrong(error.to_string()))?;
@@ -205,14 +208,14 @@ impl Http {
     /// The last error.
     pub(crate) async fn ask<'a, T: DeserializeOwned>(
         &self,
-        cx: &Cx,
-        standing: Option<&Standing>,
+        cx: &Context,
+        standing: Option<&CredentialState>,
         attempt: &mut (dyn FnMut() -> Attempt<'a> + Send),
-    ) -> Result<Answer<T>> {
+    ) -> Result<Response<T>> {
         for time in 1.. {
             let Received { doing, headers, text } = self.attempts(cx, standing, attempt).await?;
             match serde_json::from_str(&text) {
-                Ok(body) => return Ok(Answer { body, headers }),
+                Ok(body) => return Ok(Response { body, headers }),
                 Err(error) => self.asks_again(cx, time, Error::new(doing, self.shape(&headers, &text, &error))).await?,
             }
         }
@@ -220,27 +223,29 @@ impl Http {
     }
 
     /// What a good answer is that does not have the expected form.
-    fn shape(&self, headers: &HeaderMap, text: &str, error: &serde_json::Error) -> Kind {
+    fn shape(&self, headers: &HeaderMap, text: &str, error: &serde_json::Error) -> ErrorKind {
         answer::shape(headers, text, error, self.0.quotes.then(|| self.excerpt(text.as_bytes())))
     }
 
     /// What a good status brought: a text, of JSON only what is whole and bounded.
     ///
     /// # Errors
-    /// `Kind::Elsewhere` for a web page, `Kind::Shape` for what is no JSON, `Kind::TooLarge`.
-    pub(crate) fn receive(&self, cx: &Cx, doing: &str, headers: HeaderMap, body: Bytes, form: Form) -> Result<Received> {
+    /// `ErrorKind::NotAnApi` for a web page, `ErrorKind::UnexpectedBody` for what is no JSON, `ErrorKind::TooLarge`.
+    pub(crate) fn receive(&self, cx: &Context, doing: &str, headers: HeaderMap, body: Bytes, form: Form) -> Result<Received> {
         let fail = |kind| Error::new(doing, kind);
         let Text { text, odd } = read(body, self.0.body_limit).map_err(fail)?;
         match form {
             Form::Json => {
                 body::is_whole(&text).map_err(|error| fail(self.shape(&headers, &text, &error)))?;
                 if !body::is_bounded(&text) {
-                    return Err(fail(Kind::TooLarge { limit: body::MOST_IN_A_LIST, unit: "items in one list" }));
+                    return Err(fail(ErrorKind::TooLarge { limit: body::MOST_IN_A_LIST, unit: "items in one list" }));
                 }
             }
-            Form::Plain if is_page(text.as_bytes()) => return Err(fail(Kind::Elsewhere("a web page came instead of plain text".into()))),
+            Form::Plain if is_page(text.as_bytes()) => {
+                return Err(fail(ErrorKind::NotAnApi("a web page came instead of plain text".into())));
+            }
             Form::Plain if text.trim().is_empty() => {
-                return Err(fail(Kind::Shape { path: ".".into(), reason: "no text came".into() }));
+                return Err(fail(ErrorKind::UnexpectedBody { path: ".".into(), reason: "no text came".into() }));
             }
             Form::Plain => {}
         }
@@ -251,7 +256,7 @@ impl Http {
     }
 
     /// The credential's standing, for what is asked with it.
-    pub(crate) fn standing(&self) -> &Standing {
+    pub(crate) fn standing(&self) -> &CredentialState {
         &self.0.standing
     }
 
@@ -293,9 +298,9 @@ pub(crate) struct Received {
 pub(crate) async fn receive(doing: &str, mut answer: reqwest::Response, limit: usize) -> Result<(StatusCode, HeaderMap, Bytes)> {
     let head: usize = answer.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     if head > HEADERS {
-        return Err(Error::new(format!("{doing} (its headers)"), Kind::too_large(HEADERS)));
+        return Err(Error::new(format!("{doing} (its headers)"), ErrorKind::too_large(HEADERS)));
     }
-    let too_large = || Error::new(doing, Kind::too_large(limit));
+    let too_large = || Error::new(doing, ErrorKind::too_large(limit));
     if answer.content_length().is_some_and(|length| length > limit as u64) {
         return Err(too_large());
     }
@@ -326,14 +331,14 @@ pub struct Request<'a> {
 
 /// What came back, decoded.
 #[derive(Debug)]
-pub struct Answer<T> {
+pub struct Response<T> {
     /// The decoded body.
     pub body: T,
     /// The headers of the answer.
     pub headers: HeaderMap,
 }
 
-impl<T> Answer<T> {
+impl<T> Response<T> {
     /// A header that holds a number.
     pub fn count(&self, name: &str) -> Option<u64> {
         self.headers.get(name)?.to_str().ok()?.trim().parse().ok()
@@ -366,7 +371,7 @@ impl Request<'_> {
 
     /// Takes an answer with this status, too, for a good one (409 that names the job under way).
     #[must_use]
-    pub fn also(mut self, status: u16) -> Self {
+    pub fn accept_status(mut self, status: u16) -> Self {
         self.also = Some(status);
         self
     }
@@ -375,26 +380,26 @@ impl Request<'_> {
     /// or a log-in page must never be taken for "nothing there".
     ///
     /// # Errors
-    /// See [`Kind`].
-    pub async fn send<T: DeserializeOwned>(self, cx: &Cx) -> Result<Answer<T>> {
+    /// See [`ErrorKind`].
+    pub async fn send<T: DeserializeOwned>(self, cx: &Context) -> Result<Response<T>> {
         self.http.ask(cx, self.standing(), &mut || Box::pin(self.once(cx, Form::Json))).await
     }
 
     /// Like [`Request::send`], for the few answers that are plain text. A web page is none.
     ///
     /// # Errors
-    /// See [`Kind`].
-    pub async fn text(self, cx: &Cx) -> Result<Answer<String>> {
+    /// See [`ErrorKind`].
+    pub async fn text(self, cx: &Context) -> Result<Response<String>> {
         let received = self.http.attempts(cx, self.standing(), &mut || Box::pin(self.once(cx, Form::Plain))).await?;
-        Ok(Answer { body: self.http.without_secrets(received.text.trim()), headers: received.headers })
+        Ok(Response { body: self.http.without_secrets(received.text.trim()), headers: received.headers })
     }
 
-    fn standing(&self) -> Option<&Standing> {
+    fn standing(&self) -> Option<&CredentialState> {
         (!self.anonymous).then_some(&self.http.0.standing)
     }
 
     /// One request: the text of a success.
-    async fn once(&self, cx: &Cx, form: Form) -> Result<Received> {
+    async fn once(&self, cx: &Context, form: Form) -> Result<Received> {
         let doing = format!("reading {} {}", self.method, self.route);
         let inner = &self.http.0;
         let mut request = reqwest::Request::new(self.method.clone(), self.url.clone());

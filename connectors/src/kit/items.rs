@@ -8,12 +8,12 @@ mod tests;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use super::{mend, on_all_cores};
+use super::{mend, par_map};
 use crate::{Excerpt, Item, Mended, Reject};
 
-pub use kept::strip;
-pub(crate) use kept::{retain, without_values};
-pub use scalar::{Loose, count, count_if_any, or_default};
+pub use kept::drop_members;
+pub(crate) use kept::{keep_members, without_values};
+pub use scalar::{Scalar, count, count_if_any, or_default};
 
 /// What was made of a page's raw items.
 #[derive(Debug, Default)]
@@ -50,7 +50,7 @@ where
     K: DeserializeOwned,
 {
     let mut decoded = Decoded { items: Vec::with_capacity(raws.len()), ..Decoded::default() };
-    for (one, mut mended) in on_all_cores(raws, |raw| item(raw, cut, &map, &key)) {
+    for (one, mut mended) in par_map(raws, |raw| item(raw, cut, &map, &key)) {
         match one {
             Ok(item) => decoded.items.push(item),
             Err(reject) => decoded.rejects.push(*reject),
@@ -100,7 +100,7 @@ fn item<W: DeserializeOwned, K: DeserializeOwned>(
     match map(wire) {
         Ok(mut item) => {
             if let Item::Finding(finding) = &mut item {
-                finding.raw = if cut.is_empty() { Some(raw) } else { RawValue::from_string(strip(raw.get(), cut)).ok() };
+                finding.raw = if cut.is_empty() { Some(raw) } else { RawValue::from_string(drop_members(raw.get(), cut)).ok() };
             }
             (Ok(item), told.into_iter().map(|(path, reason)| mended(own.as_deref(), &path, &reason)).collect())
         }
@@ -116,7 +116,7 @@ fn reject(raw: &RawValue, cut: &[&str], key: Option<String>, (path, reason): (St
         key: key.map(Into::into),
         path: path.into(),
         reason: Excerpt::new(&reason).to_string().into(),
-        raw: strip(raw.get(), cut).into(),
+        raw: drop_members(raw.get(), cut).into(),
     })
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use url::{Host, Url};
 
-use crate::{Error, Kind, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// The address of a tool: http(s), without user info, query or fragment, without a trailing slash.
 #[derive(Clone, PartialEq, Eq)]
@@ -17,9 +17,9 @@ impl Location {
     /// Reads what a user typed. A missing scheme means https. Plain http is accepted on loopback, or with `allow_http`.
     ///
     /// # Errors
-    /// `Kind::Settings` that says what is wrong and how to mend it.
+    /// `ErrorKind::Settings` that says what is wrong and how to mend it.
     pub fn parse(text: &str, allow_http: bool) -> Result<Self> {
-        let wrong = |why: String| Error::new("reading `location`", Kind::Settings(why.into()));
+        let wrong = |why: String| Error::new("reading `location`", ErrorKind::Settings(why.into()));
         let text = text.trim();
         let text = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };
         let mut url = Url::parse(&text).map_err(|error| wrong(format!("`location` is no URL: {error}")))?;

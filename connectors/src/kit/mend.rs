@@ -8,9 +8,9 @@ use std::{fmt::Write, ops::Range};
 use serde::de::DeserializeOwned;
 
 /// Members left out of one item at most.
-const MOST: usize = 8;
+const MAX_MEMBERS_LEFT_OUT: usize = 8;
 /// Attempts to read one item at most: a member may take several (null, absent, the object that it is required in).
-const MOST_TRIES: usize = 4 * MOST;
+const MAX_TRIES: usize = 4 * MAX_MEMBERS_LEFT_OUT;
 /// Bytes of a path that is told at most.
 const LONGEST_PATH: usize = 200;
 
@@ -102,7 +102,9 @@ impl Mending {
         let required = |left: &Told| reason.strip_prefix("missing field `").and_then(|rest| rest.split('`').next()) == Some(&*left.0);
         let first = if path.is_empty() { self.told.iter().find(|left| required(left)).cloned().unwrap_or(first) } else { first };
         self.tries += 1;
-        let Some(node) = nodes.last().filter(|_| self.told.len() < MOST && self.tries <= MOST_TRIES) else { return Err(first) };
+        let Some(node) = nodes.last().filter(|_| self.told.len() < MAX_MEMBERS_LEFT_OUT && self.tries <= MAX_TRIES) else {
+            return Err(first);
+        };
         change = self.apply(node, change);
         self.now = Some(Attempt { first, path, change, reason });
         Ok(())

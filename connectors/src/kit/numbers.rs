@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 /// A set of numbers (the chunks of an export) as runs, in order: `[[1,20],[23,23]]` in a cursor.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Numbers(Vec<(u64, u64)>);
+pub struct RangeSet(Vec<(u64, u64)>);
 
-impl Numbers {
+impl RangeSet {
     /// Adds a number.
     pub fn insert(&mut self, number: u64) {
         let at = self.0.partition_point(|(_, last)| *last < number);
@@ -24,7 +24,7 @@ impl Numbers {
     }
 
     /// The least number of this set that is not in the other.
-    pub fn first_not_in(&self, other: &Numbers) -> Option<u64> {
+    pub fn first_not_in(&self, other: &RangeSet) -> Option<u64> {
         self.0.iter().find_map(|&(first, last)| {
             let within = other.0.get(other.0.partition_point(|(_, end)| *end < first));
             match within {
@@ -35,7 +35,7 @@ impl Numbers {
     }
 
     /// The numbers of this set that are not in the other.
-    pub fn without(&self, other: &Numbers) -> Numbers {
+    pub fn without(&self, other: &RangeSet) -> RangeSet {
         let mut left = Vec::new();
         for &(first, last) in &self.0 {
             let mut from = Some(first);
@@ -45,7 +45,7 @@ impl Numbers {
             }
             left.extend(from.filter(|from| *from <= last).map(|from| (from, last)));
         }
-        Numbers(left)
+        RangeSet(left)
     }
 
     /// Whether there are none.
@@ -59,9 +59,9 @@ impl Numbers {
     }
 }
 
-impl FromIterator<u64> for Numbers {
+impl FromIterator<u64> for RangeSet {
     fn from_iter<I: IntoIterator<Item = u64>>(numbers: I) -> Self {
-        let mut set = Numbers::default();
+        let mut set = RangeSet::default();
         numbers.into_iter().for_each(|number| set.insert(number));
         set
     }
@@ -73,15 +73,15 @@ mod tests {
 
     #[test]
     fn numbers_in_any_order_become_runs() {
-        let set: Numbers = [3, 1, 2, 9, 7, 8, 2, 20].into_iter().collect();
+        let set: RangeSet = [3, 1, 2, 9, 7, 8, 2, 20].into_iter().collect();
         assert_eq!(serde_json::to_string(&set).expect("plain data"), "[[1,3],[7,9],[20,20]]");
         assert_eq!(set.count(), 7);
-        assert_eq!(serde_json::from_str::<Numbers>("[[1,3],[7,9],[20,20]]").expect("a set"), set);
+        assert_eq!(serde_json::from_str::<RangeSet>("[[1,3],[7,9],[20,20]]").expect("a set"), set);
     }
 
     #[test]
     fn what_is_taken_away_is_no_longer_there() {
-        let all: Numbers = (1..=9).chain([12, 13]).collect();
+        let all: RangeSet = (1..=9).chain([12, 13]).collect();
         for (away, left) in [
             (&[][..], "[[1,9],[12,13]]"),
             (&[1, 5, 6, 9, 10, 11, 12, 13], "[[2,4],[7,8]]"),
@@ -96,16 +96,16 @@ mod tests {
 
     #[test]
     fn what_is_left_comes_in_order() {
-        let all: Numbers = (1..=5).chain([8, 9, 12]).collect();
-        let mut done = Numbers::default();
+        let all: RangeSet = (1..=5).chain([8, 9, 12]).collect();
+        let mut done = RangeSet::default();
         let mut order = Vec::new();
         while let Some(number) = all.first_not_in(&done) {
             order.push(number);
             done.insert(number);
         }
         assert_eq!(order, [1, 2, 3, 4, 5, 8, 9, 12]);
-        let others: Numbers = [0, 2, 4, 9].into_iter().collect();
+        let others: RangeSet = [0, 2, 4, 9].into_iter().collect();
         assert_eq!(all.first_not_in(&others), Some(1));
-        assert_eq!(Numbers::default().first_not_in(&all), None);
+        assert_eq!(RangeSet::default().first_not_in(&all), None);
     }
 }

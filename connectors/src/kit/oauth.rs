@@ -11,8 +11,8 @@ use tokio::{sync::Mutex, time::Instant};
 use url::Url;
 
 use crate::{
-    Error, Excerpt, Kind, Result,
-    kit::{Cx, Loose, Secret, http, redact::redact},
+    Error, ErrorKind, Excerpt, Result,
+    kit::{Context, Scalar, Secret, http, redact::redact},
 };
 
 /// What is being done when an error says so: tells a connector that the token was refused, not the API's answer.
@@ -20,7 +20,7 @@ pub(crate) const FETCHING: &str = "fetching an access token";
 /// Of its life, how much a token is used: a request under way must not outlive it.
 const USED: f64 = 0.8;
 /// Life of a token whose answer does not tell.
-const LIFE: Duration = Duration::from_secs(300);
+const DEFAULT_TOKEN_LIFE: Duration = Duration::from_secs(300);
 /// Largest answer of a token endpoint.
 const LARGEST: usize = 1 << 20;
 /// How many of the last tokens are cut out of what is shown: an answer may name one that was replaced meanwhile.
@@ -93,7 +93,7 @@ impl Tokens {
     }
 
     /// A token that lives.
-    pub(crate) async fn get(&self, cx: &Cx, client: &reqwest::Client) -> Result<Secret> {
+    pub(crate) async fn get(&self, cx: &Context, client: &reqwest::Client) -> Result<Secret> {
         // The lock is held over the request on purpose: whoever waits for it finds the fresh token.
         let mut kept = self.kept.lock().await;
         if let Some(token) = &kept.token
@@ -108,7 +108,7 @@ impl Tokens {
         // Not used, and yet nothing to be shown.
         granted.refresh_token.text().inspect(|token| self.remember(&Secret::new(token)));
         let told = granted.expires_in.number().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        let until = asked + told.unwrap_or(LIFE).min(Duration::from_secs(7 * 86_400)).mul_f64(USED);
+        let until = asked + told.unwrap_or(DEFAULT_TOKEN_LIFE).min(Duration::from_secs(7 * 86_400)).mul_f64(USED);
         kept.token = Some(Token { secret: granted.access_token.clone(), fetched: Instant::now(), until });
         Ok(granted.access_token)
     }
@@ -140,7 +140,7 @@ impl Tokens {
         minted.push(token.clone());
     }
 
-    async fn fetch(&self, cx: &Cx, client: &reqwest::Client) -> Result<Granted> {
+    async fn fetch(&self, cx: &Context, client: &reqwest::Client) -> Result<Granted> {
         let request = client.post(self.url.clone()).header("accept", "application/json").form(&self.grant.form());
         let answer = request.send().await.map_err(|error| http::network(FETCHING, error))?;
         let (status, headers, body) = http::receive(FETCHING, answer, LARGEST).await?;
@@ -153,7 +153,7 @@ impl Tokens {
             cx.warn(format!("the answer with the access token {what}"));
         }
         // The body is never shown: a token may be in it.
-        let shape = |reason: &str| Error::new(FETCHING, Kind::Shape { path: "access_token".into(), reason: reason.into() });
+        let shape = |reason: &str| Error::new(FETCHING, ErrorKind::UnexpectedBody { path: "access_token".into(), reason: reason.into() });
         match serde_json::from_str::<Granted>(&text) {
             Ok(granted) if granted.access_token.expose().trim().is_empty() => Err(shape("the token is empty")),
             Ok(granted) if granted.access_token.expose().contains(char::REPLACEMENT_CHARACTER) => {
@@ -161,14 +161,14 @@ impl Tokens {
             }
             Ok(granted) => Ok(granted),
             Err(_) if http::is_page(text.as_bytes()) => {
-                Err(Error::new(FETCHING, Kind::Elsewhere("a web page came instead of an access token".into())))
+                Err(Error::new(FETCHING, ErrorKind::NotAnApi("a web page came instead of an access token".into())))
             }
             Err(_) => Err(shape("no token in the answer")),
         }
     }
 
     /// The endpoint's own words for a refusal: 400 and 401 are about the credential, anything else is what it is elsewhere.
-    fn refusal(&self, status: StatusCode, headers: &HeaderMap, text: &str) -> Kind {
+    fn refusal(&self, status: StatusCode, headers: &HeaderMap, text: &str) -> ErrorKind {
         let told = match serde_json::from_str::<Refusal>(text) {
             Ok(Refusal { error: Some(error), error_description: Some(description) }) => [error, ": ".into(), description].concat(),
             Ok(Refusal { error: Some(told), .. } | Refusal { error_description: Some(told), .. }) => told,
@@ -176,7 +176,7 @@ impl Tokens {
         };
         let told = Excerpt::new(&redact(&told, self.grant.parts().1));
         match status.as_u16() {
-            status @ (400 | 401) => Kind::Unauthorized(Excerpt::new(&format!("status {status} from the token endpoint, {told}"))),
+            status @ (400 | 401) => ErrorKind::Unauthorized(Excerpt::new(&format!("status {status} from the token endpoint, {told}"))),
             _ => http::refusal(status, headers, told),
         }
     }
@@ -186,9 +186,9 @@ impl Tokens {
 struct Granted {
     access_token: Secret,
     #[serde(default)]
-    refresh_token: Loose,
+    refresh_token: Scalar,
     #[serde(default)]
-    expires_in: Loose,
+    expires_in: Scalar,
 }
 
 #[derive(Deserialize)]
@@ -218,8 +218,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        Activity, Meta, Result,
-        kit::{Auth, Http, HttpOptions, Limiters, Link, Location},
+        Meta, Result, RunStats,
+        kit::{Auth, Endpoint, Http, HttpOptions, Limiters, Location},
     };
 
     static META: Meta = Meta { id: "x", ..Meta::DEFAULT };
@@ -260,7 +260,7 @@ mod tests {
         });
         let location = serve(Router::new().route("/token", token).route("/api", api)).await;
         let auth = auth(location.join("/token", &[]));
-        let link = Link { location, options: HttpOptions::default(), limiters: Arc::new(Limiters::default()) };
+        let link = Endpoint { location, options: HttpOptions::default(), limiters: Arc::new(Limiters::default()) };
         link.http(&META, auth).expect("a client")
     }
 
@@ -272,7 +272,7 @@ mod tests {
         let calls: Vec<_> = (0..16)
             .map(|_| {
                 let http = http.clone();
-                tokio::spawn(async move { http.get("/api", &[]).send::<Value>(&Cx::default()).await.map(drop) })
+                tokio::spawn(async move { http.get("/api", &[]).send::<Value>(&Context::default()).await.map(drop) })
             })
             .collect();
         for call in calls {
@@ -296,7 +296,7 @@ mod tests {
     async fn a_token_that_lives_shorter_than_the_sync_is_renewed_before_its_end() {
         let tool = Arc::new(Tool { life: 0.5, ..Tool::default() });
         let http = start(&tool, client).await;
-        let cx = Cx::default();
+        let cx = Context::default();
         for number in 1..=3 {
             http.get("/api", &[]).send::<Value>(&cx).await.expect("an answer");
             http.get("/api", &[]).send::<Value>(&cx).await.expect("an answer");
@@ -309,8 +309,8 @@ mod tests {
     async fn a_refused_token_is_renewed_once_and_no_more() {
         let tool = Arc::new(Tool { life: 3600.0, oldest: AtomicUsize::new(usize::MAX), ..Tool::default() });
         let http = start(&tool, client).await;
-        let error = http.get("/api", &[]).send::<Value>(&Cx::default()).await.expect_err("refused");
-        assert!(matches!(error.kind, Kind::Unauthorized(_)), "{error:?}");
+        let error = http.get("/api", &[]).send::<Value>(&Context::default()).await.expect_err("refused");
+        assert!(matches!(error.kind, ErrorKind::Unauthorized(_)), "{error:?}");
         assert!(tool.granted.load(Ordering::SeqCst) <= 2);
     }
 
@@ -319,14 +319,14 @@ mod tests {
         let tool = Arc::new(Tool { life: 0.0, ..Tool::default() });
         let http = start(&tool, |url| Auth::refresh_token(url, "app", Secret::new("a+b%/="))).await;
         for _ in 0..2 {
-            http.get("/api", &[]).send::<Value>(&Cx::default()).await.expect("an answer");
+            http.get("/api", &[]).send::<Value>(&Context::default()).await.expect("an answer");
         }
         let form = [("client_id", "app"), ("grant_type", "refresh_token"), ("refresh_token", "a+b%/=")];
         let form: BTreeMap<_, _> = form.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         assert_eq!(*tool.forms.lock().expect("a lock"), [form.clone(), form]);
 
         let tool = Arc::new(Tool::default());
-        start(&tool, client).await.get("/api", &[]).send::<Value>(&Cx::default()).await.expect("an answer");
+        start(&tool, client).await.get("/api", &[]).send::<Value>(&Context::default()).await.expect("an answer");
         let form = [("client_id", "id"), ("client_secret", "hush"), ("grant_type", "client_credentials")];
         assert_eq!(*tool.forms.lock().expect("a lock"), [form.map(|(name, value)| (name.to_owned(), value.to_owned())).into()]);
     }
@@ -334,8 +334,8 @@ mod tests {
     /// What a token endpoint that answers so grants, with the warnings.
     async fn granted(body: Vec<u8>) -> (Result<Secret>, Vec<String>) {
         let location = serve(Router::new().fallback(move || std::future::ready(body))).await;
-        let activity = Arc::new(Activity::default());
-        let cx = Cx::new(Arc::clone(&activity));
+        let activity = Arc::new(RunStats::default());
+        let cx = Context::new(Arc::clone(&activity));
         let tokens = Tokens::new(location.join("/token", &[]), Grant::ClientCredentials { id: "app".into(), secret: Secret::new("hush") });
         (tokens.get(&cx, &reqwest::Client::new()).await, activity.warnings())
     }
@@ -366,7 +366,7 @@ mod tests {
         }
         // A token that lost a character is none: it would be refused, and its owner blamed.
         let (token, _) = granted(b"{\"access_token\":\"t0k\xe9n\"}".to_vec()).await;
-        assert!(matches!(token.expect_err("no token").kind, Kind::Shape { .. }));
+        assert!(matches!(token.expect_err("no token").kind, ErrorKind::UnexpectedBody { .. }));
     }
 
     #[tokio::test]
@@ -375,7 +375,7 @@ mod tests {
             let (status, body) = (StatusCode::from_u16(status).expect("a status"), body.to_owned());
             let location = serve(Router::new().fallback(move || std::future::ready((status, body)))).await;
             let tokens = Tokens::new(location.join("/token", &[]), Grant::RefreshToken { id: "app".into(), token: Secret::new("s3cr3t") });
-            let result: Result<Secret> = tokens.get(&Cx::default(), &reqwest::Client::new()).await;
+            let result: Result<Secret> = tokens.get(&Context::default(), &reqwest::Client::new()).await;
             result.expect_err("no token")
         }
         let error = ask(400, r#"{"error":"invalid_grant","error_description":"Invalid refresh token s3cr3t"}"#).await;
@@ -384,15 +384,15 @@ mod tests {
             error.kind.to_string(),
             "the credential was refused (status 400 from the token endpoint, invalid_grant: Invalid refresh token …)"
         );
-        assert!(matches!(ask(401, r#"{"error":"invalid_client"}"#).await.kind, Kind::Unauthorized(_)));
+        assert!(matches!(ask(401, r#"{"error":"invalid_client"}"#).await.kind, ErrorKind::Unauthorized(_)));
         let realm = ask(404, r#"{"error":"Realm does not exist"}"#).await.kind;
         assert_eq!(realm.to_string(), "the request was refused with status 404: Realm does not exist");
-        assert!(matches!(ask(429, "").await.kind, Kind::Throttled(None)));
-        assert!(matches!(ask(503, "").await.kind, Kind::Vendor { status: 503, .. }));
-        assert!(matches!(ask(200, "<html>").await.kind, Kind::Elsewhere(_)));
+        assert!(matches!(ask(429, "").await.kind, ErrorKind::Throttled(None)));
+        assert!(matches!(ask(503, "").await.kind, ErrorKind::Vendor { status: 503, .. }));
+        assert!(matches!(ask(200, "<html>").await.kind, ErrorKind::NotAnApi(_)));
         for body in ["{}", r#"{"access_token":""}"#, r#"{"access_token":["s3cr3t"]}"#, ""] {
             let error = ask(200, body).await;
-            assert!(matches!(error.kind, Kind::Shape { .. }) && !error.kind.to_string().contains("s3cr3t"), "{body}");
+            assert!(matches!(error.kind, ErrorKind::UnexpectedBody { .. }) && !error.kind.to_string().contains("s3cr3t"), "{body}");
         }
     }
 }

@@ -20,7 +20,7 @@ impl Ids {
             let text = text.as_ref().trim();
             let (cves, cwes) = (cves(text), cwes(text));
             if cves.is_empty() && cwes.is_empty() && !text.is_empty() && !says_none(text) {
-                add(&mut ids.other, super::text::line(text));
+                add(&mut ids.other, super::text::single_line(text));
             }
             cves.into_iter().for_each(|id| add(&mut ids.cve, id));
             cwes.into_iter().for_each(|id| add(&mut ids.cwe, id));

@@ -8,7 +8,7 @@ const LONGEST: usize = 64 << 10;
 
 /// Text for the store: trimmed, without NUL, its lines ended by `\n`, at most 64 KiB with a mark where it was cut. `None` when
 /// nothing is left.
-pub fn keep(text: &str) -> Option<Box<str>> {
+pub fn clean(text: &str) -> Option<Box<str>> {
     let text = &*with_line_feeds(text.trim());
     if text.is_empty() {
         return None;
@@ -30,7 +30,7 @@ fn with_line_feeds(text: &str) -> Cow<'_, str> {
 }
 
 /// Like [`keep`], on one line: for titles and names.
-pub fn line(text: &str) -> Box<str> {
+pub fn single_line(text: &str) -> Box<str> {
     let text = &*with_line_feeds(text);
     if text.contains(|c: char| c.is_control()) || text.len() > 1000 {
         let mut line = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(1000).collect::<String>();
@@ -154,38 +154,38 @@ pub fn visible<'a>(text: &'a str, plain: &[char]) -> Cow<'a, str> {
 /// Each of these as one line, in order, without repeats and what is empty: for tags and other lists of short texts.
 pub fn distinct<S: AsRef<str>>(texts: impl IntoIterator<Item = S>) -> Vec<Box<str>> {
     let mut known = std::collections::HashSet::new();
-    texts.into_iter().map(|text| line(text.as_ref())).filter(|text| !text.is_empty() && known.insert(text.clone())).collect()
+    texts.into_iter().map(|text| single_line(text.as_ref())).filter(|text| !text.is_empty() && known.insert(text.clone())).collect()
 }
 
 /// What there is of these parts, as paragraphs.
 pub fn paragraphs<S: AsRef<str>>(parts: impl IntoIterator<Item = Option<S>>) -> Option<Box<str>> {
     let parts: Vec<S> = parts.into_iter().flatten().filter(|part| !part.as_ref().trim().is_empty()).collect();
-    keep(&parts.iter().map(|part| part.as_ref().trim_matches('\n')).collect::<Vec<_>>().join("\n\n"))
+    clean(&parts.iter().map(|part| part.as_ref().trim_matches('\n')).collect::<Vec<_>>().join("\n\n"))
 }
 
 /// Elements that a tree may be made of where it is walked on the stack of whoever asks.
-const FEW: usize = 100;
+const MAX_ELEMENTS_ON_STACK: usize = 100;
 /// Elements above which a text is no longer taken for something that a person laid out.
-const MANY: usize = 5000;
+const MAX_ELEMENTS: usize = 5000;
 /// Enough to walk a tree of so many elements that are all inside of each other. What is not touched takes no memory.
-const STACK: usize = 64 << 20;
+const STACK_BYTES: usize = 64 << 20;
 
 /// HTML as Markdown; text that is no HTML comes back as it is.
 pub fn from_html(html: &str) -> Option<Box<str>> {
     if !html.contains(['<', '&']) {
-        return keep(html);
+        return clean(html);
     }
     // The converter calls itself for each element in an element, and a stack that overflows ends the process.
     let elements = html.as_bytes().windows(2).filter(|two| two[0] == b'<' && two[1].is_ascii_alphabetic()).count();
     let markdown = match elements {
-        0..FEW => Some(convert(html)),
-        FEW..MANY => std::thread::scope(|scope| {
-            let walk = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, || convert(html));
+        0..MAX_ELEMENTS_ON_STACK => Some(convert(html)),
+        MAX_ELEMENTS_ON_STACK..MAX_ELEMENTS => std::thread::scope(|scope| {
+            let walk = std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, || convert(html));
             walk.ok()?.join().ok()
         }),
         _ => None,
     };
-    keep(&markdown.unwrap_or_else(|| without_tags(html)))
+    clean(&markdown.unwrap_or_else(|| without_tags(html)))
 }
 
 fn convert(html: &str) -> String {
@@ -280,7 +280,7 @@ fn is_plausible(time: &Timestamp) -> bool {
 /// A package URL, when it is one.
 pub fn purl(text: &str) -> Option<Box<str>> {
     text.parse::<packageurl::PackageUrl<'_>>().ok()?;
-    keep(text)
+    clean(text)
 }
 
 /// The package URL of a package by its full name, which holds the namespace in some ecosystems (`@babel/core`, `org.acme:app`).
@@ -367,8 +367,8 @@ mod tests {
 
     #[test]
     fn lines_end_in_one_way_whatever_the_vendor_writes() {
-        assert_eq!(keep("a\r\nb\rc\n\r\n").as_deref(), Some("a\nb\nc"));
-        assert_eq!(&*line("a\r\nb"), "a b");
+        assert_eq!(clean("a\r\nb\rc\n\r\n").as_deref(), Some("a\nb\nc"));
+        assert_eq!(&*single_line("a\r\nb"), "a b");
         assert_eq!(from_html("<p>a</p>\r\n<p>b</p>").as_deref(), Some("a\n\nb"));
     }
 
@@ -418,8 +418,8 @@ mod tests {
 
     #[test]
     fn long_text_is_cut_with_a_mark() {
-        let kept = keep(&"é".repeat(40_000)).expect("text");
+        let kept = clean(&"é".repeat(40_000)).expect("text");
         assert!(kept.len() < LONGEST + 16 && kept.ends_with("… [cut]"));
-        assert_eq!(keep("a\0b").as_deref(), Some("ab"));
+        assert_eq!(clean("a\0b").as_deref(), Some("ab"));
     }
 }

@@ -2,10 +2,10 @@
 
 use serde::de::IgnoredAny;
 
-use crate::{kit::Loose, prelude::*};
+use crate::{kit::Scalar, prelude::*};
 
 /// The finding on a target whose page is at `page`.
-pub(super) fn finding(wire: Wire, target: &str, page: Option<Box<str>>, cx: &Cx) -> Result<Item, String> {
+pub(super) fn finding(wire: Wire, target: &str, page: Option<Box<str>>, cx: &Context) -> Result<Item, String> {
     let id = wire.id.text().ok_or("the finding has no id")?;
     let definition = wire.definition.unwrap_or_default();
     let cvss = Cvss::read("3.0", wire.cvss_vector.as_deref(), wire.cvss_score.number());
@@ -42,19 +42,19 @@ pub(super) fn finding(wire: Wire, target: &str, page: Option<Box<str>>, cx: &Cx)
     let notes = notes.into_iter().filter_map(|(what, value)| Some(format!("{what} {}", value.filter(|value| !value.is_empty())?)));
     let retest = (small == "retesting" || wire.retesting == Some(true)).then(|| "retesting".to_owned());
     Ok(Item::Finding(Box::new(Finding {
-        title: text::line(&title),
-        description: definition.desc.as_deref().and_then(text::keep),
+        title: text::single_line(&title),
+        description: definition.desc.as_deref().and_then(text::clean),
         severity,
-        vendor_severity: wire.severity.text().map(text::line),
+        vendor_severity: wire.severity.text().map(text::single_line),
         state,
-        vendor_state: wire.state.as_deref().map(text::line),
+        vendor_state: wire.state.as_deref().map(text::single_line),
         cwe: definition.cwe.map(Cwe::ids).unwrap_or_default(),
-        rule: definition.id.as_deref().and_then(text::keep),
+        rule: definition.id.as_deref().and_then(text::clean),
         cvss,
-        endpoint: wire.url.as_deref().and_then(text::keep),
+        endpoint: wire.url.as_deref().and_then(text::clean),
         asset_key: Some(target.into()),
         // Markdown with HTML's line breaks in it.
-        remediation: wire.fix.as_deref().and_then(|fix| text::keep(&fix.replace("<br>", "\n").replace("<br/>", "\n"))),
+        remediation: wire.fix.as_deref().and_then(|fix| text::clean(&fix.replace("<br>", "\n").replace("<br/>", "\n"))),
         tags: text::distinct(labels.chain(notes).chain(retest)),
         url: page,
         vendor_last_seen: wire.last_found.as_deref().and_then(text::time),
@@ -69,7 +69,7 @@ pub(super) fn unique(target: &str, id: &str) -> String {
 
 #[derive(Deserialize)]
 pub(super) struct Key {
-    pub(super) id: Loose,
+    pub(super) id: Scalar,
 }
 
 /// A label or a team.
@@ -87,7 +87,7 @@ pub(super) fn sorted(all: Vec<Named>) -> Vec<String> {
 
 #[derive(Deserialize)]
 pub(super) struct Wire {
-    id: Loose,
+    id: Scalar,
     target: Option<Scanned>,
     labels: Option<Vec<Named>>,
     definition: Option<Definition>,
@@ -99,9 +99,9 @@ pub(super) struct Wire {
     state: Option<String>,
     retesting: Option<bool>,
     #[serde(default)]
-    severity: Loose,
+    severity: Scalar,
     #[serde(default)]
-    cvss_score: Loose,
+    cvss_score: Scalar,
     cvss_vector: Option<String>,
     last_found: Option<String>,
 }
@@ -123,8 +123,8 @@ struct Definition {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Cwe {
-    Many(Vec<Loose>),
-    One(Loose),
+    Many(Vec<Scalar>),
+    One(Scalar),
     Other(IgnoredAny),
 }
 
@@ -136,7 +136,7 @@ impl Cwe {
             Cwe::Other(_) => Vec::new(),
         };
         let id =
-            |one: &Loose| one.whole().map_or_else(|| ids::cwes(one.text().unwrap_or_default()), |id| ids::cwe(id).into_iter().collect());
+            |one: &Scalar| one.whole().map_or_else(|| ids::cwes(one.text().unwrap_or_default()), |id| ids::cwe(id).into_iter().collect());
         let mut found: Vec<Box<str>> = all.iter().flat_map(id).collect();
         found.sort_unstable();
         found.dedup();

@@ -5,7 +5,7 @@ use super::{
     lists::Names,
     wire::{Fix, Leak, Place, Project, Repository, Rule, Told, Wire},
 };
-use crate::{kit::Loose, prelude::*};
+use crate::{kit::Scalar, prelude::*};
 
 impl Product {
     /// The key of a finding: Code and AI detection count in one row.
@@ -18,7 +18,7 @@ impl Product {
     }
 
     /// Key and record of a finding. One of a project that is not listed is kept as it is: nobody can tell the project's id.
-    fn place(self, id: &Loose, repository: Option<&Repository>, names: &Names) -> Result<(String, Result<Box<str>, Item>), String> {
+    fn place(self, id: &Scalar, repository: Option<&Repository>, names: &Names) -> Result<(String, Result<Box<str>, Item>), String> {
         let key = self.key(id.text().ok_or("it has no id")?);
         let name = repository.and_then(|repository| repository.name.as_deref()).ok_or("it names no repository")?;
         let record = names.find(name).map(Box::from);
@@ -29,7 +29,7 @@ impl Product {
 impl Project {
     pub(super) fn record(self) -> Result<Item, String> {
         let key = self.id.text().ok_or("it has no id")?;
-        let name = text::line(self.name.as_deref().unwrap_or(key));
+        let name = text::single_line(self.name.as_deref().unwrap_or(key));
         let branch = self.primary_branch.or(self.default_branch);
         let branch = branch.map(|branch| branch.strip_prefix("refs/heads/").unwrap_or(&branch).to_owned());
         let attributes = attributes([("tags", Some(self.tags.0.join(", "))), ("branch", branch)]);
@@ -57,7 +57,7 @@ impl Said {
 }
 
 impl Wire {
-    pub(super) fn finding(mut self, product: Product, names: &Names, cx: &Cx) -> Result<Item, String> {
+    pub(super) fn finding(mut self, product: Product, names: &Names, cx: &Context) -> Result<Item, String> {
         let (key, record) = match product.place(&self.id, self.repository.as_ref(), names)? {
             (key, Ok(record)) => (key, record),
             (_, Err(skipped)) => return Ok(skipped),
@@ -76,10 +76,10 @@ impl Wire {
         let severity = self.severity.as_deref();
         let base = Finding {
             lineage,
-            rule: said.rule.as_deref().and_then(text::keep),
-            branch: self.branch.as_deref().and_then(text::keep),
+            rule: said.rule.as_deref().and_then(text::clean),
+            branch: self.branch.as_deref().and_then(text::clean),
             severity: severity.map_or(Severity::Unknown, |word| severity_of(word, cx)),
-            vendor_severity: severity.map(text::line),
+            vendor_severity: severity.map(text::single_line),
             state,
             vendor_state,
             cwe,
@@ -111,8 +111,8 @@ impl Wire {
     fn tags(&self, rule: &Rule) -> Vec<Box<str>> {
         let confidence = self.confidence.as_deref().or(rule.confidence.as_deref());
         let mut tags: Vec<Box<str>> = Vec::new();
-        tags.extend(self.categories.0.iter().chain(&rule.owasp_names.0).map(|tag| text::line(tag)));
-        tags.extend(confidence.map(|confidence| text::line(&format!("confidence: {confidence}"))));
+        tags.extend(self.categories.0.iter().chain(&rule.owasp_names.0).map(|tag| text::single_line(tag)));
+        tags.extend(confidence.map(|confidence| text::single_line(&format!("confidence: {confidence}"))));
         tags
     }
 
@@ -125,9 +125,10 @@ impl Wire {
         let ids = Ids::of(self.vulnerability_identifier.filter(|id| !placeholder(id)));
         let named = ids.cve.first().or(ids.other.first()).map(|id| &**id);
         let about = named.or(said.class.as_deref()).or(said.short()).unwrap_or("a weakness");
-        let title = text::line(&format!("{package}{}{}: {about}", if version.is_some() { "@" } else { "" }, version.unwrap_or_default()));
-        base.tags.extend(self.reachability.map(|word| text::line(&format!("reachability: {word}"))));
-        base.tags.extend(dependency.transitivity.map(|word| text::line(&format!("transitivity: {word}"))));
+        let title =
+            text::single_line(&format!("{package}{}{}: {about}", if version.is_some() { "@" } else { "" }, version.unwrap_or_default()));
+        base.tags.extend(self.reachability.map(|word| text::single_line(&format!("reachability: {word}"))));
+        base.tags.extend(dependency.transitivity.map(|word| text::single_line(&format!("transitivity: {word}"))));
         base.tags.extend(self.is_malicious.filter(|malicious| *malicious).map(|_| "malicious".into()));
         let upgrade = |fix: &Fix| Some(format!("Upgrade {} to {}.", fix.package.as_deref()?, fix.version.as_deref()?));
         let fixes = self.fix_recommendations;
@@ -143,9 +144,9 @@ impl Wire {
             identifiers: ids.other,
             epss_score: self.epss_score.and_then(|epss| epss.score.number()),
             fix_available: fixes.as_ref().map(|fixes| !fixes.is_empty()),
-            fixed_version: text::keep(&own.collect::<Vec<_>>().join(", ")),
-            component_name: dependency.package.as_deref().and_then(text::keep),
-            component_version: version.and_then(text::keep),
+            fixed_version: text::clean(&own.collect::<Vec<_>>().join(", ")),
+            component_name: dependency.package.as_deref().and_then(text::clean),
+            component_version: version.and_then(text::clean),
             component_purl: dependency.ecosystem.as_deref().and_then(|ecosystem| purl(ecosystem, package, version)),
             file_path,
             line_start,
@@ -160,7 +161,7 @@ impl Wire {
     fn in_code(self, said: Said, base: Finding) -> Finding {
         let (file_path, line_start, line_end) = self.location.map(Place::read).unwrap_or_default();
         Finding {
-            title: text::line(said.short().or(said.class.as_deref()).unwrap_or("finding without a rule")),
+            title: text::single_line(said.short().or(said.class.as_deref()).unwrap_or("finding without a rule")),
             description: text::paragraphs([said.message, self.ai_impact, said.explained.summary, said.explained.explanation]),
             file_path,
             line_start,
@@ -190,7 +191,7 @@ impl Wire {
     }
 
     /// The state in our words, and in the vendor's. Where the status is left out, the two older members say the same.
-    fn state(&self, cx: &Cx) -> (State, Option<Box<str>>) {
+    fn state(&self, cx: &Context) -> (State, Option<Box<str>>) {
         let small = |word: &Option<String>| word.as_deref().map(|word| word.trim().to_ascii_lowercase());
         let (told, older, triage, reason) =
             (small(&self.status), small(&self.state), small(&self.triage_state), small(&self.triage_reason));
@@ -214,12 +215,12 @@ impl Wire {
             },
             Some(other) => cx.unknown("status", other, State::Open),
         };
-        (state, status.map(|status| text::line(&[Some(status), reason].into_iter().flatten().collect::<Vec<_>>().join(", "))))
+        (state, status.map(|status| text::single_line(&[Some(status), reason].into_iter().flatten().collect::<Vec<_>>().join(", "))))
     }
 }
 
 impl Leak {
-    pub(super) fn finding(self, names: &Names, cx: &Cx) -> Result<Item, String> {
+    pub(super) fn finding(self, names: &Names, cx: &Context) -> Result<Item, String> {
         let (key, record) = match Product::Secrets.place(&self.id, self.repository.as_ref(), names)? {
             (key, Ok(record)) => (key, record),
             (_, Err(skipped)) => return Ok(skipped),
@@ -236,7 +237,7 @@ impl Leak {
             Some("PROVISIONALLY_IGNORED") => State::Suppressed,
             Some(other) => cx.unknown("status", other, State::Open),
         };
-        let kind = text::line(self.kind.as_deref().unwrap_or("unknown"));
+        let kind = text::single_line(self.kind.as_deref().unwrap_or("unknown"));
         let place = self.finding_path.unwrap_or_default();
         let line = place.rsplit_once(':').and_then(|(path, line)| Some((path, line.parse::<i64>().ok()?)));
         let (path, line) = line.map_or((place.as_str(), None), |(path, line)| (path, lines(Some(line), None).0));
@@ -248,7 +249,7 @@ impl Leak {
             Some("NO_VALIDATOR") => "Whether it is valid cannot be tried.",
             _ => "Whether it is valid is not known.",
         };
-        let tag = |name: &str, word: &str| text::line(&format!("{name}: {}", word.to_ascii_lowercase().replace('_', " ")));
+        let tag = |name: &str, word: &str| text::single_line(&format!("{name}: {}", word.to_ascii_lowercase().replace('_', " ")));
         let visibility = self.repository.and_then(|repository| repository.visibility);
         let mut tags: Vec<Box<str>> = Vec::new();
         tags.extend(visibility.map(|word| tag("visibility", word.strip_prefix("REPOSITORY_VISIBILITY_").unwrap_or(&word))));
@@ -257,16 +258,16 @@ impl Leak {
         tags.extend(validation.filter(|word| *word == "CONFIRMED_VALID").map(|_| "live".into()));
         let severity = self.severity.as_deref();
         Ok(Item::Finding(Box::new(Finding {
-            rule: self.rule_hash_id.as_deref().and_then(text::keep),
-            branch: self.branch.as_deref().and_then(text::keep),
-            title: text::line(&format!("{kind} secret in {}", if path.is_empty() { "an unknown file" } else { path })),
+            rule: self.rule_hash_id.as_deref().and_then(text::clean),
+            branch: self.branch.as_deref().and_then(text::clean),
+            title: text::single_line(&format!("{kind} secret in {}", if path.is_empty() { "an unknown file" } else { path })),
             description: Some(format!("A secret of type {kind}. {validated}").into()),
             severity: severity.map_or(Severity::Unknown, |word| severity_of(word, cx)),
-            vendor_severity: severity.map(text::line),
+            vendor_severity: severity.map(text::single_line),
             state,
-            vendor_state: status.map(text::line),
+            vendor_state: status.map(text::single_line),
             cwe: vec!["CWE-798".into()],
-            file_path: text::keep(path),
+            file_path: text::clean(path),
             line_start: line,
             line_end: line,
             remediation: Some("Revoke the secret at its issuer, issue a new one, and keep that out of the code.".into()),
@@ -284,12 +285,12 @@ impl Place {
     fn read(self) -> (Option<Box<str>>, Option<u32>, Option<u32>) {
         let first = self.line.whole().or(self.start_line.whole());
         let (start, end) = lines(first, self.end_line.whole());
-        (self.file_path.or(self.path).as_deref().and_then(text::keep), start, end.or(start))
+        (self.file_path.or(self.path).as_deref().and_then(text::clean), start, end.or(start))
     }
 }
 
 /// The words of findings, and those of their rules, of which the specification says: low is INFO, medium WARNING, high ERROR.
-fn severity_of(word: &str, cx: &Cx) -> Severity {
+fn severity_of(word: &str, cx: &Context) -> Severity {
     let small = word.trim().to_ascii_lowercase();
     match small.strip_prefix("severity_").unwrap_or(&small) {
         "info" => Severity::Low,
@@ -300,7 +301,7 @@ fn severity_of(word: &str, cx: &Cx) -> Severity {
 /// Path and line that a link into a repository's pages names: `…/blob/COMMIT/PATH#L7`.
 fn in_repository(link: &str) -> (Option<Box<str>>, Option<u32>, Option<u32>) {
     let (page, anchor) = link.split_once('#').unwrap_or((link, ""));
-    let path = page.split_once("/blob/").and_then(|(_, rest)| rest.split_once('/')).and_then(|(_, path)| text::keep(path));
+    let path = page.split_once("/blob/").and_then(|(_, rest)| rest.split_once('/')).and_then(|(_, path)| text::clean(path));
     let digits: String = anchor.trim_start_matches('L').chars().take_while(char::is_ascii_digit).collect();
     let line = lines(digits.parse().ok().filter(|_| path.is_some()), None).0;
     (path, line, line)

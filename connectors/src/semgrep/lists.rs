@@ -57,22 +57,22 @@ impl Part {
 
 impl Semgrep {
     /// The one deployment of the token.
-    pub(super) async fn deployment(&self, cx: &Cx) -> Result<&Deployment> {
+    pub(super) async fn deployment(&self, cx: &Context) -> Result<&Deployment> {
         let ask = || async {
-            let found = self.http.get("/api/v1/deployments", &[]).send::<Deployments>(cx).await.map_err(|error| told(error, None))?;
+            let found = self.http.get("/api/v1/deployments", &[]).send::<Deployments>(cx).await.map_err(|error| with_hint(error, None))?;
             let wanted = |deployment: &Deployment| self.slug.as_deref().is_none_or(|slug| slug == deployment.slug);
             let (seen, none) = (found.body.deployments.len(), "finding the deployment of the token");
             found.body.deployments.into_iter().find(wanted).ok_or_else(|| match (&self.slug, seen) {
-                (Some(slug), 1..) => Error::new(none, Kind::Settings(format!("the token is not of the deployment `{slug}`").into()))
+                (Some(slug), 1..) => Error::new(none, ErrorKind::Settings(format!("the token is not of the deployment `{slug}`").into()))
                     .with_hint("correct `deployment_slug` or leave it out; the slug is in Settings > Deployment > Identifiers"),
-                _ => Error::new(none, Kind::Forbidden(Excerpt::new("the token sees no deployment"))).with_hint(TOKEN),
+                _ => Error::new(none, ErrorKind::Forbidden(Excerpt::new("the token sees no deployment"))).with_hint(TOKEN),
             })
         };
         self.deployment.get_or_try_init(ask).await
     }
 
     /// Where a finding's project is found by its name. A list of projects is small, and needed before the first finding.
-    pub(super) async fn names(&self, cx: &Cx) -> Result<&Names> {
+    pub(super) async fn names(&self, cx: &Context) -> Result<&Names> {
         let ask = || async {
             let (mut names, mut before) = (Names::default(), Vec::new());
             for page in 0.. {
@@ -83,11 +83,11 @@ impl Semgrep {
                 let page: Vec<(Option<String>, Option<String>)> =
                     projects.iter().filter_map(|raw| Some(entry::<Named>(raw)?.parts())).collect();
                 if page == before {
-                    return Err(Error::new("reading GET /api/v1/deployments/{}/projects", Kind::PagingLoop));
+                    return Err(Error::new("reading GET /api/v1/deployments/{}/projects", ErrorKind::PagingLoop));
                 }
                 before.clone_from(&page);
                 for (name, id) in page.into_iter().filter_map(|(name, id)| name.zip(id)) {
-                    let title = text::line(&name);
+                    let title = text::single_line(&name);
                     if names.add(name, id.into()) {
                         cx.warn(format!("two projects are called `{title}`: the findings of both go to one"));
                     }
@@ -98,13 +98,20 @@ impl Semgrep {
         self.names.get_or_try_init(ask).await
     }
 
-    pub(super) async fn projects(&self, cx: &Cx, page: usize) -> Result<Vec<Box<RawValue>>> {
+    pub(super) async fn projects(&self, cx: &Context, page: usize) -> Result<Vec<Box<RawValue>>> {
         let request = self.http.get("/api/v1/deployments/{}/projects", &[&self.deployment(cx).await?.slug]);
         let answer = request.query("page", Some(page)).query("page_size", Some(PROJECTS)).send::<Projects>(cx).await;
-        Ok(answer.map_err(|error| told(error, None))?.body.projects)
+        Ok(answer.map_err(|error| with_hint(error, None))?.body.projects)
     }
 
-    pub(super) async fn findings(&self, cx: &Cx, product: Product, size: usize, page: usize, part: Part) -> Result<Vec<Box<RawValue>>> {
+    pub(super) async fn findings(
+        &self,
+        cx: &Context,
+        product: Product,
+        size: usize,
+        page: usize,
+        part: Part,
+    ) -> Result<Vec<Box<RawValue>>> {
         let request = self.http.get("/api/v1/deployments/{}/findings", &[&self.deployment(cx).await?.slug]);
         let branch = match self.branches {
             Branches::All => None,
@@ -117,17 +124,17 @@ impl Semgrep {
             .query("severities", part.severity.and_then(|index| SEVERITIES.get(index)))
             .query("status", part.status.and_then(|index| STATUSES.get(index)));
         let answer = request.query("page", Some(page)).query("page_size", Some(size)).send::<Findings>(cx).await;
-        Ok(answer.map_err(|error| told(error, Some(product)))?.body.findings)
+        Ok(answer.map_err(|error| with_hint(error, Some(product)))?.body.findings)
     }
 
-    pub(super) async fn secrets(&self, cx: &Cx, size: usize, after: &str) -> Result<Secrets> {
+    pub(super) async fn secrets(&self, cx: &Context, size: usize, after: &str) -> Result<Secrets> {
         let request = self.http.get("/api/v1/deployments/{}/secrets", &[self.deployment(cx).await?.id()]);
         match request.query("limit", Some(size)).query("cursor", Some(after)).send::<Secrets>(cx).await {
             Ok(answer) => Ok(answer.body),
-            Err(error) if !after.is_empty() && matches!(error.kind, Kind::Refused { status: 400 | 410, .. }) => {
-                Err(Error::new(error.doing, Kind::CursorExpired))
+            Err(error) if !after.is_empty() && matches!(error.kind, ErrorKind::Refused { status: 400 | 410, .. }) => {
+                Err(Error::new(error.doing, ErrorKind::CursorExpired))
             }
-            Err(error) => Err(told(error, Some(Product::Secrets))),
+            Err(error) => Err(with_hint(error, Some(Product::Secrets))),
         }
     }
 }
@@ -135,14 +142,15 @@ impl Semgrep {
 pub(super) const TOKEN: &str = "use an API token that has the scope Web API: an admin makes one in Settings > Tokens > API tokens; Agent (CI) and CLI tokens do not do";
 
 /// Semgrep answers 404 where the token lacks the scope Web API.
-fn told(mut error: Error, product: Option<Product>) -> Error {
-    if let Kind::Refused { status: 404, body } = &error.kind {
-        error.kind = Kind::Forbidden(Excerpt::new(&format!("status 404, as Semgrep answers tokens without the scope Web API; {body}")));
+fn with_hint(mut error: Error, product: Option<Product>) -> Error {
+    if let ErrorKind::Refused { status: 404, body } = &error.kind {
+        error.kind =
+            ErrorKind::Forbidden(Excerpt::new(&format!("status 404, as Semgrep answers tokens without the scope Web API; {body}")));
     }
     match (&error.kind, product.map(Product::list)) {
-        (Kind::Unauthorized(_), _) => error.with_hint(TOKEN),
-        (Kind::Forbidden(_), None) => error.with_hint(format!("{TOKEN}. The API needs the Team or Enterprise plan")),
-        (Kind::Forbidden(_) | Kind::Refused { .. }, Some(list)) => {
+        (ErrorKind::Unauthorized(_), _) => error.with_hint(TOKEN),
+        (ErrorKind::Forbidden(_), None) => error.with_hint(format!("{TOKEN}. The API needs the Team or Enterprise plan")),
+        (ErrorKind::Forbidden(_) | ErrorKind::Refused { .. }, Some(list)) => {
             error.with_hint(format!("{TOKEN}. If the plan, or this server, does not have it, leave `{list}` out of `products`"))
         }
         _ => error,

@@ -2,7 +2,7 @@
 
 use super::Product;
 use crate::{
-    kit::{Loose, or_default},
+    kit::{Scalar, or_default},
     prelude::*,
 };
 
@@ -13,7 +13,7 @@ pub(super) struct Deployments {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Deployment {
-    pub(super) id: Loose,
+    pub(super) id: Scalar,
     pub(super) slug: String,
     pub(super) name: Option<String>,
 }
@@ -38,12 +38,12 @@ pub(super) struct Findings {
 pub(super) struct Secrets {
     pub(super) findings: Vec<Box<RawValue>>,
     #[serde(default)]
-    pub(super) cursor: Loose,
+    pub(super) cursor: Scalar,
 }
 
 #[derive(Deserialize)]
 pub(super) struct Key {
-    pub(super) id: Loose,
+    pub(super) id: Scalar,
 }
 
 impl Key {
@@ -54,7 +54,7 @@ impl Key {
 
 #[derive(Deserialize)]
 pub(super) struct Project {
-    pub(super) id: Loose,
+    pub(super) id: Scalar,
     pub(super) name: Option<String>,
     pub(super) url: Option<String>,
     #[serde(default, deserialize_with = "or_default")]
@@ -66,8 +66,8 @@ pub(super) struct Project {
 /// As much of a project as its findings need.
 #[derive(Deserialize)]
 pub(super) struct Named {
-    pub(super) id: Loose,
-    pub(super) name: Loose,
+    pub(super) id: Scalar,
+    pub(super) name: Scalar,
 }
 
 impl Named {
@@ -84,8 +84,8 @@ pub(super) struct Texts(pub(super) Vec<String>);
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Words {
-    Many(Vec<Loose>),
-    One(Loose),
+    Many(Vec<Scalar>),
+    One(Scalar),
 }
 
 impl From<Words> for Texts {
@@ -103,7 +103,7 @@ impl From<Words> for Texts {
 /// A finding of Code, Supply Chain or AI detection.
 #[derive(Deserialize)]
 pub(super) struct Wire {
-    pub(super) id: Loose,
+    pub(super) id: Scalar,
     pub(super) match_based_id: Option<String>,
     #[serde(rename = "ref")]
     pub(super) branch: Option<String>,
@@ -147,11 +147,11 @@ pub(super) struct Place {
     pub(super) file_path: Option<String>,
     pub(super) path: Option<String>,
     #[serde(default)]
-    pub(super) line: Loose,
+    pub(super) line: Scalar,
     #[serde(default)]
-    pub(super) start_line: Loose,
+    pub(super) start_line: Scalar,
     #[serde(default)]
-    pub(super) end_line: Loose,
+    pub(super) end_line: Scalar,
 }
 
 #[derive(Default, Deserialize)]
@@ -211,14 +211,14 @@ pub(super) struct Usage {
 #[derive(Deserialize)]
 pub(super) struct Epss {
     #[serde(default)]
-    pub(super) score: Loose,
+    pub(super) score: Scalar,
 }
 
 /// A finding of Secrets.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Leak {
-    pub(super) id: Loose,
+    pub(super) id: Scalar,
     #[serde(rename = "type")]
     pub(super) kind: Option<String>,
     pub(super) finding_path: Option<String>,

@@ -16,7 +16,7 @@ use crate::prelude::*;
 
 /// What is known around the issues of a page.
 #[derive(Default)]
-pub(super) struct Around {
+pub(super) struct PageContext {
     /// Address of the web interface.
     pub(super) app: Option<Box<str>>,
     /// Whether license issues are stored.
@@ -28,7 +28,7 @@ pub(super) struct Around {
     pub(super) ignores: HashMap<String, Arc<Ignores>>,
 }
 
-impl Around {
+impl PageContext {
     /// What V1 tells of how a problem is fixed.
     fn fix(&self, project: &str, problem: &str) -> Option<&Fix> {
         self.fixes.get(project)?.get(&problem.to_ascii_lowercase())
@@ -44,7 +44,7 @@ impl Around {
     }
 }
 
-pub(super) fn finding(issue: Issue, org: &Scope, around: &Around, cx: &Cx) -> Item {
+pub(super) fn finding(issue: Issue, org: &Scope, around: &PageContext, cx: &Context) -> Item {
     let Issue { id, attributes: about, relationships } = issue;
     let item = relationships.scan_item.data;
     let project = around.projects.get(&item.id).and_then(|project| project.as_ref().as_ref()).map(|project| &project.attributes);
@@ -72,22 +72,22 @@ pub(super) fn finding(issue: Issue, org: &Scope, around: &Around, cx: &Cx) -> It
     let resolved_at = about.resolution.as_ref().and_then(|resolution| text::time(resolution.resolved_at.as_deref()?));
     let resolved_at = resolved_at.filter(|_| state == State::Fixed);
     Item::Finding(Box::new(Finding {
-        rule: rule.and_then(text::keep),
-        branch: project.and_then(|project| text::keep(project.target_reference.as_deref()?)),
+        rule: rule.and_then(text::clean),
+        branch: project.and_then(|project| text::clean(project.target_reference.as_deref()?)),
         title: title(&about, package),
         description: description(&about, fix, ignore),
         severity,
-        vendor_severity: Some(text::line(level)),
+        vendor_severity: Some(text::single_line(level)),
         state,
-        vendor_state: Some(text::line(word.as_deref().unwrap_or(&about.status))),
+        vendor_state: Some(text::single_line(word.as_deref().unwrap_or(&about.status))),
         exploited: exploited(&about),
         fix_available: places.fix_available(fixed_in),
         cvss: cvss(about.severities.as_deref().unwrap_or_default()),
-        component_name: package.and_then(|package| text::keep(package.package_name.as_deref()?)),
-        component_version: version.and_then(text::keep),
+        component_name: package.and_then(|package| text::clean(package.package_name.as_deref()?)),
+        component_version: version.and_then(text::clean),
         component_purl: package.and_then(|package| purl(project_kind, package.package_name.as_deref()?, version, rule.unwrap_or_default())),
-        fixed_version: first_fixed(fixed_in, version.unwrap_or_default()).and_then(text::keep),
-        file_path: file(source, project, category).and_then(text::keep),
+        fixed_version: first_fixed(fixed_in, version.unwrap_or_default()).and_then(text::clean),
+        file_path: file(source, project, category).and_then(text::clean),
         line_start,
         line_end,
         asset_key: Some(item.id.as_str().into()),
@@ -106,7 +106,7 @@ pub(super) fn finding(issue: Issue, org: &Scope, around: &Around, cx: &Cx) -> It
 }
 
 /// What sort of weakness it is; `None` for a license issue where those are not stored.
-fn category(kind: &str, project_kind: &str, licenses: bool, cx: &Cx) -> Option<Category> {
+fn category(kind: &str, project_kind: &str, licenses: bool, cx: &Context) -> Option<Category> {
     let system_package = package_kind(project_kind).is_some_and(|kind| matches!(kind, "deb" | "apk" | "rpm"));
     Some(match kind.to_ascii_lowercase().as_str() {
         "package_vulnerability" if system_package || matches!(project_kind, "dockerfile" | "linux") => Category::Container,
@@ -121,7 +121,7 @@ fn category(kind: &str, project_kind: &str, licenses: bool, cx: &Cx) -> Option<C
 }
 
 /// The state, and the vendor's words for it where they are not its status alone. `ignore` is the kind of the ignore in force.
-fn state(about: &IssueAttributes, ignore: Option<&str>, cx: &Cx) -> (State, Option<String>) {
+fn state(about: &IssueAttributes, ignore: Option<&str>, cx: &Context) -> (State, Option<String>) {
     match (about.status.to_ascii_lowercase().as_str(), about.ignored) {
         ("resolved", _) => {
             let how = about.resolution.as_ref().and_then(|resolution| resolution.kind.as_deref());
@@ -165,9 +165,9 @@ fn file<'a>(source: Option<&'a SourceLocation>, project: Option<&'a ProjectAttri
 fn title(about: &IssueAttributes, package: Option<&Dependency>) -> Box<str> {
     match package {
         Some(package) if matches!(about.kind.as_str(), "package_vulnerability" | "license") => {
-            text::line(&[&*about.title, " in ", &package.to_string()].concat())
+            text::single_line(&[&*about.title, " in ", &package.to_string()].concat())
         }
-        _ => text::line(&about.title),
+        _ => text::single_line(&about.title),
     }
 }
 
@@ -224,7 +224,7 @@ struct Tags(Vec<Box<str>>);
 impl Tags {
     fn add(&mut self, tag: &str) {
         const MOST: usize = 50;
-        let tag = text::line(tag);
+        let tag = text::single_line(tag);
         if !tag.is_empty() && !self.0.contains(&tag) && self.0.len() < MOST {
             self.0.push(tag);
         }
@@ -232,7 +232,7 @@ impl Tags {
 }
 
 fn tags(about: &IssueAttributes, project: Option<&ProjectAttributes>, places: &Places<'_>) -> Vec<Box<str>> {
-    let mut tags = Tags(vec![text::line(&about.kind)]);
+    let mut tags = Tags(vec![text::single_line(&about.kind)]);
     tags.add(project.and_then(|project| project.origin.as_deref()).unwrap_or_default());
     project.iter().flat_map(|project| project.tags()).for_each(|text| tags.add(&text));
     let words = places.standing.iter().filter_map(|coordinate| coordinate.reachability.as_deref());
@@ -391,7 +391,7 @@ fn remediation(package: Option<&Dependency>, fixed_in: &[String], coordinates: &
     for remedy in remedies {
         lines.extend(remedy.description.as_deref().filter(|line| !lines.contains(line)));
     }
-    text::keep(&lines.join("\n"))
+    text::clean(&lines.join("\n"))
 }
 
 /// Deep link to the cloud issues of an organization, which has pages for neither one issue nor one environment.

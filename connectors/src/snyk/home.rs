@@ -3,7 +3,7 @@
 use crate::kit::Location;
 
 /// Where the API is, from what people paste: the web interface, the API V1, a path.
-pub(super) fn home(location: &Location) -> (Location, Option<String>) {
+pub(super) fn resolve_api_url(location: &Location) -> (Location, Option<String>) {
     let host = location.host().to_owned();
     let path = location.url().path().trim_end_matches('/').to_owned();
     let right = match host.strip_prefix("app.") {
@@ -33,7 +33,7 @@ mod tests {
             ("https://app.snykgov.io", "https://api.snykgov.io", true),
             ("https://api.acme.snyk.io/rest/", "https://api.acme.snyk.io", false),
         ] {
-            let (location, note) = home(&Location::parse(text, false).expect("a location"));
+            let (location, note) = resolve_api_url(&Location::parse(text, false).expect("a location"));
             assert_eq!((&*location.to_string(), note.is_some()), (api, noted), "{text}: {note:?}");
         }
     }

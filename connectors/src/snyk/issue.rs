@@ -9,20 +9,20 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::{
     LIMIT, Snyk,
-    finding::{Around, finding},
-    told,
-    wire::{Issue, Key, Listing, Peek, Project},
+    finding::{PageContext, finding},
+    wire::{Issue, ItemKey, Key, Listing, Project},
+    with_hint,
 };
 use crate::{kit::entry, prelude::*};
 
 /// Projects that V1 is asked about at once.
-const AT_ONCE: usize = 4;
+const MAX_CONCURRENT_REQUESTS: usize = 4;
 
 impl Snyk {
     /// Issues as findings, with what their projects and V1 say of them.
-    pub(super) async fn read(&self, cx: &Cx, org: &Scope, data: Vec<Box<RawValue>>) -> Result<Decoded> {
+    pub(super) async fn read(&self, cx: &Context, org: &Scope, data: Vec<Box<RawValue>>) -> Result<Decoded> {
         let mut wanted: BTreeMap<String, (bool, bool)> = BTreeMap::new();
-        for peek in data.iter().filter_map(|raw| entry::<Peek>(raw)) {
+        for peek in data.iter().filter_map(|raw| entry::<ItemKey>(raw)) {
             let item = peek.relationships.scan_item.data;
             if item.kind != "project" {
                 continue;
@@ -32,7 +32,7 @@ impl Snyk {
             *fixes |= open && peek.attributes.kind == "package_vulnerability";
             *ignores |= open && peek.attributes.ignored;
         }
-        let mut around = Around { app: self.app.clone(), licenses: self.licenses, ..Around::default() };
+        let mut around = PageContext { app: self.app.clone(), licenses: self.licenses, ..PageContext::default() };
         around.projects = self.about_projects(cx, &org.key, wanted.keys()).await?;
         let told: Vec<_> = stream::iter(wanted)
             .map(|(project, (fixes, ignores))| async move {
@@ -40,7 +40,7 @@ impl Snyk {
                 let ignores = if ignores { Some(self.v1.ignores(&self.http, cx, &org.key, &project).await?) } else { None };
                 Ok::<_, Error>((project, fixes, ignores))
             })
-            .buffer_unordered(AT_ONCE)
+            .buffer_unordered(MAX_CONCURRENT_REQUESTS)
             .try_collect()
             .await?;
         for (project, fixes, ignores) in told {
@@ -52,7 +52,7 @@ impl Snyk {
 
     async fn about_projects(
         &self,
-        cx: &Cx,
+        cx: &Context,
         org: &str,
         ids: impl Iterator<Item = &String>,
     ) -> Result<HashMap<String, Arc<Option<Project>>>> {
@@ -66,7 +66,7 @@ impl Snyk {
         missing.sort_unstable();
         if !missing.is_empty() {
             let request = self.rest("/rest/orgs/{}/projects", &[org]).query("limit", Some(LIMIT)).query("ids", Some(missing.join(",")));
-            let answer = request.send::<Listing>(cx).await.map_err(|error| told(error, "org.project.read"))?;
+            let answer = request.send::<Listing>(cx).await.map_err(|error| with_hint(error, "org.project.read"))?;
             let found = answer.body.data.iter().filter_map(|raw| entry::<Project>(raw));
             let mut found: HashMap<String, Project> = found.map(|project| (project.id.clone(), project)).collect();
             for id in missing {

@@ -1,23 +1,27 @@
 //! Which organizations are read.
 
 use super::{
-    Cursor, Snyk, told,
+    Cursor, Snyk,
     wire::{Org, OrgAttributes},
+    with_hint,
 };
 use crate::{Excerpt, kit::entry, prelude::*};
 
 impl Snyk {
     /// The organizations to be read: all that the token sees, or those that the settings name.
-    pub(super) async fn organizations(&self, cx: &Cx) -> Result<Vec<Org>> {
+    pub(super) async fn organizations(&self, cx: &Context) -> Result<Vec<Org>> {
         const ROUTE: &str = "/rest/orgs";
         let mut orgs: Vec<Org> = Vec::new();
         let mut cursor = Some(Cursor::default());
         while let Some(at) = cursor {
             let first = self.rest(ROUTE, &[]).query("group_id", self.group.as_ref());
-            let (data, next) = self.list(cx, first, ROUTE, &at).await.map_err(|error| told(error, "org.read"))?;
+            let (data, next) = self.list(cx, first, ROUTE, &at).await.map_err(|error| with_hint(error, "org.read"))?;
             for raw in data {
                 let org: Org = entry(&raw).ok_or_else(|| {
-                    Error::new("reading GET /rest/orgs", Kind::Shape { path: "data".into(), reason: "an organization has no id".into() })
+                    Error::new(
+                        "reading GET /rest/orgs",
+                        ErrorKind::UnexpectedBody { path: "data".into(), reason: "an organization has no id".into() },
+                    )
                 })?;
                 if !orgs.iter().any(|known| known.id == org.id) {
                     orgs.push(org);
@@ -29,7 +33,7 @@ impl Snyk {
             let what = Excerpt::new("no organization is visible to this token");
             let cure =
                 if self.group.is_some() { "check `group_id`, and that the token is a member of" } else { "make the token a member of" };
-            return Err(Error::new("reading GET /rest/orgs", Kind::Forbidden(what))
+            return Err(Error::new("reading GET /rest/orgs", ErrorKind::Forbidden(what))
                 .with_hint(format!("{cure} the organizations to be read, with the permission org.read")));
         }
         if self.orgs.is_empty() {

@@ -3,16 +3,16 @@
 use super::{
     Cursor, Part, Snyk,
     finding::{cloud_url, project_url},
-    told,
     wire::{Environment, Issue, Key, Project},
+    with_hint,
 };
 use crate::{kit::entry, prelude::*};
 
 impl Snyk {
-    pub(super) async fn project_page(&self, cx: &Cx, ask: Ask<'_, Cursor>) -> Result<Page<Cursor>> {
+    pub(super) async fn project_page(&self, cx: &Context, ask: PageRequest<'_, Cursor>) -> Result<Page<Cursor>> {
         const ROUTE: &str = "/rest/orgs/{}/projects";
         let first = self.rest(ROUTE, &[&ask.scope.key]).query("expand", Some("target"));
-        let (data, next) = self.list(cx, first, ROUTE, &ask.cursor).await.map_err(|error| told(error, "org.project.read"))?;
+        let (data, next) = self.list(cx, first, ROUTE, &ask.cursor).await.map_err(|error| with_hint(error, "org.project.read"))?;
         let next = next.unwrap_or(Cursor { part: Part::Cloud, ..Cursor::default() });
         let read = items(data, &[], |project: Project| Ok(Item::Record(self.record(project, ask.scope))), |key: Key| key.id);
         Ok(Page::new(read, None, Next::More(next)))
@@ -37,7 +37,7 @@ impl Snyk {
             ("tags", Some(tags)),
         ]);
         Record {
-            name: text::line(about.name.as_deref().unwrap_or(&id)),
+            name: text::single_line(about.name.as_deref().unwrap_or(&id)),
             url: project_url(self.app.as_deref(), &org.title, &id, None),
             key: id.into(),
             kind: "project".into(),
@@ -46,10 +46,10 @@ impl Snyk {
     }
 
     /// Cloud environments are records too, but only their issues name them.
-    pub(super) async fn environment_page(&self, cx: &Cx, ask: Ask<'_, Cursor>) -> Result<Page<Cursor>> {
+    pub(super) async fn environment_page(&self, cx: &Context, ask: PageRequest<'_, Cursor>) -> Result<Page<Cursor>> {
         const ROUTE: &str = "/rest/orgs/{}/issues";
         let first = self.rest(ROUTE, &[&ask.scope.key]).query("type", Some("cloud"));
-        let (data, next) = self.list(cx, first, ROUTE, &ask.cursor).await.map_err(|error| told(error, "org.project.snapshot.read"))?;
+        let (data, next) = self.list(cx, first, ROUTE, &ask.cursor).await.map_err(|error| with_hint(error, "org.project.snapshot.read"))?;
         let mut met = ask.cursor.environments;
         let mut records: Vec<Item> = Vec::new();
         for issue in data.iter().filter_map(|raw| entry::<Issue>(raw)) {
@@ -79,7 +79,7 @@ impl Snyk {
 
     fn environment(&self, id: &str, named: Option<&Environment>, org: &Scope) -> Item {
         Item::Record(Record {
-            name: text::line(named.and_then(|environment| environment.name.as_deref()).unwrap_or(id)),
+            name: text::single_line(named.and_then(|environment| environment.name.as_deref()).unwrap_or(id)),
             key: id.into(),
             kind: "environment".into(),
             url: cloud_url(self.app.as_deref(), &org.title),

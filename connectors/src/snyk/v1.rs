@@ -6,9 +6,9 @@ use std::{
     sync::Arc,
 };
 
-use super::told;
+use super::with_hint;
 use crate::{
-    kit::{Cache, Loose, entry},
+    kit::{Cache, Scalar, entry},
     prelude::*,
 };
 
@@ -57,7 +57,7 @@ impl V1 {
         self.ignores.forget(org);
     }
 
-    pub(super) async fn fixes(&self, http: &Http, cx: &Cx, org: &str, project: &str) -> Result<Arc<Fixes>> {
+    pub(super) async fn fixes(&self, http: &Http, cx: &Context, org: &str, project: &str) -> Result<Arc<Fixes>> {
         if let Some(none) = self.fixes.get(org, "").await {
             return Ok(none);
         }
@@ -67,7 +67,7 @@ impl V1 {
         }
     }
 
-    pub(super) async fn ignores(&self, http: &Http, cx: &Cx, org: &str, project: &str) -> Result<Arc<Ignores>> {
+    pub(super) async fn ignores(&self, http: &Http, cx: &Context, org: &str, project: &str) -> Result<Arc<Ignores>> {
         if let Some(none) = self.ignores.get(org, "").await {
             return Ok(none);
         }
@@ -80,10 +80,10 @@ impl V1 {
 
 /// V1 may be switched off (410), closed to this token, or no longer know a project: findings then go without. Where that is
 /// remembered: at the project, or at the empty key for the whole organization.
-fn without<'a>(cx: &Cx, error: Error, project: &'a str) -> Result<&'a str> {
+fn without<'a>(cx: &Context, error: Error, project: &'a str) -> Result<&'a str> {
     match &error.kind {
-        Kind::Refused { status: 404, .. } => Ok(project),
-        Kind::Refused { status: 410, .. } | Kind::Forbidden(_) => {
+        ErrorKind::Refused { status: 404, .. } => Ok(project),
+        ErrorKind::Refused { status: 410, .. } | ErrorKind::Forbidden(_) => {
             cx.warn(format!("findings go without what Snyk's API V1 tells of them: {error}"));
             Ok("")
         }
@@ -91,10 +91,10 @@ fn without<'a>(cx: &Cx, error: Error, project: &'a str) -> Result<&'a str> {
     }
 }
 
-pub(super) async fn ask_fixes(http: &Http, cx: &Cx, org: &str, project: &str) -> Result<Fixes> {
+pub(super) async fn ask_fixes(http: &Http, cx: &Context, org: &str, project: &str) -> Result<Fixes> {
     let body = serde_json::json!({ "includeDescription": true, "includeIntroducedThrough": false });
     let request = http.post("/v1/org/{}/project/{}/aggregated-issues", &[org, project], &body);
-    let answer = request.send::<Aggregated>(cx).await.map_err(|error| told(error, "org.project.snapshot.read"))?;
+    let answer = request.send::<Aggregated>(cx).await.map_err(|error| with_hint(error, "org.project.snapshot.read"))?;
     let issues = answer.body.issues.iter().filter_map(|raw| entry::<AggregatedIssue>(raw));
     let fix = |issue: AggregatedIssue| {
         let (data, info) = (issue.issue_data.unwrap_or_default(), issue.fix_info.unwrap_or_default());
@@ -109,9 +109,9 @@ pub(super) async fn ask_fixes(http: &Http, cx: &Cx, org: &str, project: &str) ->
     Ok(issues.map(fix).collect())
 }
 
-pub(super) async fn ask_ignores(http: &Http, cx: &Cx, org: &str, project: &str) -> Result<Ignores> {
+pub(super) async fn ask_ignores(http: &Http, cx: &Context, org: &str, project: &str) -> Result<Ignores> {
     let request = http.get("/v1/org/{}/project/{}/ignores", &[org, project]);
-    let answer = request.send::<HashMap<String, Box<RawValue>>>(cx).await.map_err(|error| told(error, "org.project.ignore.read"))?;
+    let answer = request.send::<HashMap<String, Box<RawValue>>>(cx).await.map_err(|error| with_hint(error, "org.project.ignore.read"))?;
     let read = |(key, raw): (String, Box<RawValue>)| {
         let entries: Vec<BTreeMap<String, WireIgnore>> = serde_json::from_str(raw.get()).ok()?;
         let all: Vec<WireIgnore> = entries.into_iter().flat_map(BTreeMap::into_values).collect();
@@ -151,7 +151,7 @@ struct IssueData {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct FixInfo {
-    fixed_in: Option<Vec<Loose>>,
+    fixed_in: Option<Vec<Scalar>>,
     nearest_fixed_in_version: Option<String>,
 }
 

@@ -1,6 +1,6 @@
 //! What Snyk's REST API sends.
 
-use crate::{kit::Loose, prelude::*};
+use crate::{kit::Scalar, prelude::*};
 
 #[derive(Deserialize)]
 pub(super) struct Listing {
@@ -126,7 +126,7 @@ pub(super) struct TargetAttributes {
 
 /// As much of an issue as says what to ask for around it.
 #[derive(Deserialize)]
-pub(super) struct Peek {
+pub(super) struct ItemKey {
     pub(super) attributes: PeekAttributes,
     pub(super) relationships: Relationships,
 }
@@ -203,10 +203,10 @@ pub(super) struct Problem {
 pub(super) struct WireSeverity {
     pub(super) source: Option<String>,
     #[serde(default)]
-    pub(super) score: Loose,
+    pub(super) score: Scalar,
     pub(super) vector: Option<String>,
     #[serde(default)]
-    pub(super) version: Loose,
+    pub(super) version: Scalar,
 }
 
 #[derive(Deserialize)]
@@ -229,7 +229,7 @@ pub(super) struct Risk {
 #[derive(Deserialize)]
 pub(super) struct RiskScore {
     #[serde(default)]
-    pub(super) value: Loose,
+    pub(super) value: Scalar,
 }
 
 #[derive(Deserialize)]
@@ -306,7 +306,7 @@ pub(super) struct Region {
 #[derive(Deserialize)]
 pub(super) struct Position {
     #[serde(default)]
-    pub(super) line: Loose,
+    pub(super) line: Scalar,
 }
 
 #[derive(Deserialize)]

@@ -8,12 +8,12 @@ use super::{
     wire::{hotspot_key, text_key},
 };
 use crate::{
-    kit::{Location, Loose},
+    kit::{Location, Scalar},
     prelude::*,
 };
 
 /// What the rows of a page have in common.
-pub(super) struct About<'a> {
+pub(super) struct PageContext<'a> {
     pub(super) location: &'a Location,
     pub(super) server: &'a Server,
     pub(super) list: List<'a>,
@@ -25,7 +25,7 @@ pub(super) struct About<'a> {
     pub(super) paths: HashMap<String, String>,
 }
 
-impl About<'_> {
+impl PageContext<'_> {
     fn link(&self, route: &str, parameters: &[(&str, Option<&str>)]) -> Box<str> {
         link(self.location, route, parameters)
     }
@@ -34,7 +34,7 @@ impl About<'_> {
     fn path(&self, component: Option<&str>) -> Option<Box<str>> {
         let component = component?;
         let own = || component.strip_prefix(self.list.project)?.strip_prefix(':');
-        self.paths.get(component).map(String::as_str).or_else(own).and_then(text::keep)
+        self.paths.get(component).map(String::as_str).or_else(own).and_then(text::clean)
     }
 }
 
@@ -45,7 +45,7 @@ pub(super) fn link(location: &Location, route: &str, parameters: &[(&str, Option
     String::from(url).into()
 }
 
-pub(super) fn issue(issue: Issue, about: &About<'_>, cx: &Cx) -> Item {
+pub(super) fn issue(issue: Issue, about: &PageContext<'_>, cx: &Context) -> Item {
     let project = about.list.project;
     if let Some((filter, reason)) = issue.left_out(about) {
         if about.list.filtered {
@@ -74,15 +74,15 @@ pub(super) fn issue(issue: Issue, about: &About<'_>, cx: &Cx) -> Item {
     Item::Finding(Box::new(Finding {
         // A server that turns its hotspots into issues keeps their keys.
         alternate_key: migrated.then(|| hotspot_key(&issue.key).into()),
-        rule: text::keep(&issue.rule),
-        branch: issue.branch.as_deref().or(about.list.named).and_then(text::keep),
+        rule: text::clean(&issue.rule),
+        branch: issue.branch.as_deref().or(about.list.named).and_then(text::clean),
         title: title(issue.message.as_deref(), rule),
         description: rule.and_then(|rule| rule.description.clone()),
         remediation: rule.and_then(|rule| rule.remediation(issue.rule_description_context_key.as_deref())),
         severity: severity_or_unknown(word, cx),
-        vendor_severity: word.and_then(text::keep),
+        vendor_severity: word.and_then(text::clean),
         state,
-        vendor_state: text::keep(&vendor_state),
+        vendor_state: text::clean(&vendor_state),
         cve,
         cwe: text::distinct(cwe),
         identifiers,
@@ -98,7 +98,7 @@ pub(super) fn issue(issue: Issue, about: &About<'_>, cx: &Cx) -> Item {
     }))
 }
 
-pub(super) fn hotspot(hotspot: Hotspot, about: &About<'_>, cx: &Cx) -> Item {
+pub(super) fn hotspot(hotspot: Hotspot, about: &PageContext<'_>, cx: &Context) -> Item {
     let project = about.list.project;
     let word = hotspot.vulnerability_probability.as_deref();
     let (status, resolution) = (capitals(hotspot.status.as_deref()), capitals(hotspot.resolution.as_deref()));
@@ -116,21 +116,21 @@ pub(super) fn hotspot(hotspot: Hotspot, about: &About<'_>, cx: &Cx) -> Item {
     let vendor_state = [hotspot.status.as_deref(), hotspot.resolution.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(" ");
     let url = about.link("/security_hotspots", &[("id", Some(project)), ("hotspots", Some(&hotspot.key)), ("branch", about.list.named)]);
     Item::Finding(Box::new(Finding {
-        rule: hotspot.rule_key.as_deref().and_then(text::keep).or_else(|| rule.and_then(|rule| rule.key.clone())),
-        branch: about.list.named.and_then(text::keep),
+        rule: hotspot.rule_key.as_deref().and_then(text::clean).or_else(|| rule.and_then(|rule| rule.key.clone())),
+        branch: about.list.named.and_then(text::clean),
         title: title(hotspot.message.as_deref(), rule),
         description: rule.and_then(|rule| rule.description.clone()),
         remediation: rule.and_then(|rule| rule.remediation(None)),
         severity: severity_or_unknown(word, cx),
-        vendor_severity: word.and_then(text::keep),
+        vendor_severity: word.and_then(text::clean),
         state,
-        vendor_state: text::keep(&vendor_state),
+        vendor_state: text::clean(&vendor_state),
         cwe: rule.map(|rule| rule.cwe.clone()).unwrap_or_default(),
         file_path: about.path(hotspot.component.as_deref()),
         line_start,
         line_end,
         reference_urls: rule.map(|rule| rule.links.clone()).unwrap_or_default(),
-        tags: ["hotspot"].into_iter().chain(hotspot.security_category.as_deref()).filter_map(text::keep).collect(),
+        tags: ["hotspot"].into_iter().chain(hotspot.security_category.as_deref()).filter_map(text::clean).collect(),
         url: Some(url),
         vendor_first_seen: hotspot.creation_date.as_deref().and_then(text::time),
         ..Finding::new(hotspot_key(&hotspot.key), project, Category::Sast)
@@ -153,7 +153,7 @@ fn category(key: &str, rule: Option<&Rule>, names_vulnerability: bool) -> Catego
 }
 
 /// Lines of the range, else the one line.
-fn lines_of(range: Option<TextRange>, line: &Loose) -> (Option<u32>, Option<u32>) {
+fn lines_of(range: Option<TextRange>, line: &Scalar) -> (Option<u32>, Option<u32>) {
     let range = range.unwrap_or_default();
     lines(range.start_line.whole().or_else(|| line.whole()), range.end_line.whole().or_else(|| line.whole()))
 }
@@ -167,11 +167,11 @@ fn severity(word: &str) -> Option<Severity> {
     }
 }
 
-fn severity_or_unknown(word: Option<&str>, cx: &Cx) -> Severity {
+fn severity_or_unknown(word: Option<&str>, cx: &Context) -> Severity {
     word.and_then(severity).unwrap_or_else(|| cx.unknown("severity", word.unwrap_or_default(), Severity::Unknown))
 }
 
-fn issue_state(issue: &Issue, cx: &Cx) -> State {
+fn issue_state(issue: &Issue, cx: &Context) -> State {
     let status = capitals(issue.issue_status.as_deref().or(issue.simple_status.as_deref()).or(issue.status.as_deref()));
     match (status.as_str(), capitals(issue.resolution.as_deref()).as_str()) {
         ("OPEN" | "REOPENED" | "CONFIRMED" | "IN_SANDBOX", _) => State::Open,
@@ -192,7 +192,7 @@ fn advisories(message: &str) -> Vec<Box<str>> {
 /// The message; a rule's name where there is none.
 fn title(message: Option<&str>, rule: Option<&Rule>) -> Box<str> {
     let name = || rule.and_then(|rule| rule.description.as_deref()?.lines().next());
-    text::line(message.filter(|message| !message.trim().is_empty()).or_else(name).unwrap_or("finding without a message"))
+    text::single_line(message.filter(|message| !message.trim().is_empty()).or_else(name).unwrap_or("finding without a message"))
 }
 
 #[derive(Deserialize)]
@@ -212,7 +212,7 @@ pub(super) struct Issue {
     simple_status: Option<String>,
     component: Option<String>,
     #[serde(default)]
-    line: Loose,
+    line: Scalar,
     text_range: Option<TextRange>,
     message: Option<String>,
     tags: Option<Vec<String>>,
@@ -225,7 +225,7 @@ pub(super) struct Issue {
 
 impl Issue {
     /// Why the issue is none of those that are read, and the name of the filter that the server then ignored.
-    fn left_out(&self, about: &About<'_>) -> Option<(&'static str, &'static str)> {
+    fn left_out(&self, about: &PageContext<'_>) -> Option<(&'static str, &'static str)> {
         match self.project.as_deref() {
             Some(other) if other != about.list.project => return Some(("components", "of another project")),
             _ if about.everything => return None,
@@ -274,8 +274,8 @@ impl Impact {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct TextRange {
-    start_line: Loose,
-    end_line: Loose,
+    start_line: Scalar,
+    end_line: Scalar,
 }
 
 #[derive(Deserialize)]
@@ -288,7 +288,7 @@ pub(super) struct Hotspot {
     status: Option<String>,
     resolution: Option<String>,
     #[serde(default)]
-    line: Loose,
+    line: Scalar,
     message: Option<String>,
     creation_date: Option<String>,
     text_range: Option<TextRange>,

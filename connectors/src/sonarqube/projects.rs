@@ -36,7 +36,7 @@ impl SonarQube {
         request.query("organization", server.organization.as_ref()).query("p", Some(page)).query("ps", Some(size))
     }
 
-    pub(super) async fn projects(&self, cx: &Cx, server: &Server, list: Projects, pages: u64) -> Result<Page<Cursor>> {
+    pub(super) async fn projects(&self, cx: &Context, server: &Server, list: Projects, pages: u64) -> Result<Page<Cursor>> {
         let page = pages + 1;
         let elsewhere = |list| Ok(Page::empty(Next::More(Cursor::Projects(list, 0))));
         let Components { paging, components } = match (self.list(server, list, page, PAGE).send(cx).await, list) {
@@ -74,7 +74,7 @@ impl SonarQube {
         let route = if server.cloud { "/project/overview" } else { "/dashboard" };
         Item::Record(Record {
             url: Some(link(self.bearer.location(), route, &[("id", Some(&project.key))])),
-            name: text::line(project.name.as_deref().unwrap_or(&project.key)),
+            name: text::single_line(project.name.as_deref().unwrap_or(&project.key)),
             key: project.key.into(),
             kind: "project".into(),
             attributes: attributes([("visibility", project.visibility), ("tags", project.tags.map(|tags| tags.join(", ")))]),
@@ -84,5 +84,5 @@ impl SonarQube {
 
 /// Whether another list of projects is worth a try.
 pub(super) fn next_list(error: &Error) -> bool {
-    matches!(error.kind, Kind::Forbidden(_) | Kind::Refused { status: 400 | 404 | 410, .. })
+    matches!(error.kind, ErrorKind::Forbidden(_) | ErrorKind::Refused { status: 400 | 404 | 410, .. })
 }

@@ -7,14 +7,14 @@ use crate::prelude::*;
 
 impl SonarQube {
     /// The texts of an issue's rule.
-    pub(super) async fn rule(&self, cx: &Cx, server: &Server, list: List<'_>, branch: Option<&str>, key: &str) -> Result<Arc<Rule>> {
+    pub(super) async fn rule(&self, cx: &Context, server: &Server, list: List<'_>, branch: Option<&str>, key: &str) -> Result<Arc<Rule>> {
         let ask = async {
             let request = self.get(server, "/api/rules/show").query("key", Some(key)).query("organization", server.organization.as_ref());
             let mut rule = match request.send::<Shown>(cx).await {
                 Ok(answer) => answer.body.read(cx),
                 // Rules of other tools are not always known as rules, and those of deleted plugins are not any more.
-                Err(error) if matches!(error.kind, Kind::Refused { .. }) => return Ok(Rule::default()),
-                Err(error) => return Err(self.hinted(error)),
+                Err(error) if matches!(error.kind, ErrorKind::Refused { .. }) => return Ok(Rule::default()),
+                Err(error) => return Err(self.with_hint(error)),
             };
             if let Some(cwe) = self.weaknesses(cx, server, list, branch, key).await? {
                 rule.cwe = cwe;
@@ -28,7 +28,7 @@ impl SonarQube {
     /// counts none, as for rules of other tools.
     async fn weaknesses(
         &self,
-        cx: &Cx,
+        cx: &Context,
         server: &Server,
         list: List<'_>,
         branch: Option<&str>,
@@ -44,21 +44,21 @@ impl SonarQube {
                 numbers.sort_unstable();
                 Ok((!numbers.is_empty()).then(|| numbers.into_iter().flatten().filter_map(ids::cwe).collect()))
             }
-            Err(error) if matches!(error.kind, Kind::Refused { .. }) => Ok(None),
-            Err(error) => Err(self.hinted(error)),
+            Err(error) if matches!(error.kind, ErrorKind::Refused { .. }) => Ok(None),
+            Err(error) => Err(self.with_hint(error)),
         }
     }
 
     /// The rule of a hotspot has its texts in the details of any hotspot that it raised.
-    pub(super) async fn hotspot_rule(&self, cx: &Cx, server: &Server, key: &str, finding: String) -> Result<Arc<Rule>> {
+    pub(super) async fn hotspot_rule(&self, cx: &Context, server: &Server, key: &str, finding: String) -> Result<Arc<Rule>> {
         let ask = async {
             let request = self.get(server, "/api/hotspots/show").query("hotspot", Some(finding));
             request.send::<Shown>(cx).await.map(|answer| answer.body.read(cx))
         };
         match self.rules.get_or_fetch("hotspot", key, ask).await {
             // This one may have vanished since it was listed: another page's may still be there, so nothing is kept.
-            Err(error) if matches!(error.kind, Kind::Refused { .. }) => Ok(Arc::default()),
-            done => done.map_err(|error| self.hinted(error)),
+            Err(error) if matches!(error.kind, ErrorKind::Refused { .. }) => Ok(Arc::default()),
+            done => done.map_err(|error| self.with_hint(error)),
         }
     }
 }
@@ -94,7 +94,7 @@ impl Rule {
         if let Some((_, fix)) = self.fixes.iter().find(|(of, _)| of.is_some() && of.as_deref() == context) {
             return Some(fix.clone());
         }
-        text::keep(&self.fixes.iter().map(|(_, fix)| &**fix).collect::<Vec<_>>().join("\n\n"))
+        text::clean(&self.fixes.iter().map(|(_, fix)| &**fix).collect::<Vec<_>>().join("\n\n"))
     }
 }
 
@@ -119,12 +119,12 @@ pub(super) struct Wire {
 struct Section {
     key: String,
     content: Option<String>,
-    context: Option<Context>,
+    context: Option<ContextText>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Context {
+struct ContextText {
     key: Option<String>,
     display_name: Option<String>,
 }
@@ -150,14 +150,14 @@ impl From<Wire> for Rule {
             // Before 9.5, and of rules that are not Sonar's: one text.
             html.extend(wire.html_desc.as_deref().or(wire.md_desc.as_deref()));
         }
-        let mut paragraphs: Vec<Box<str>> = wire.name.iter().map(|name| text::line(name)).collect();
+        let mut paragraphs: Vec<Box<str>> = wire.name.iter().map(|name| text::single_line(name)).collect();
         paragraphs.extend(html.iter().filter_map(|html| text::from_html(html)));
         let mut mends: Vec<(Option<Box<str>>, Box<str>)> = Vec::new();
         for Section { content, context, .. } in &fixes {
             let Some(fix) = content.as_deref().and_then(text::from_html) else { continue };
             let context = context.as_ref();
             let name = context.and_then(|context| context.display_name.as_deref());
-            let fix = name.map_or_else(|| fix.clone(), |name| format!("**{}**\n\n{fix}", text::line(name)).into());
+            let fix = name.map_or_else(|| fix.clone(), |name| format!("**{}**\n\n{fix}", text::single_line(name)).into());
             mends.push((context.and_then(|context| context.key.as_deref()).map(Into::into), fix));
         }
         mends.extend(wire.fix_recommendations.as_deref().and_then(text::from_html).map(|fix| (None, fix)));
@@ -168,7 +168,7 @@ impl From<Wire> for Rule {
         Rule {
             is_secret,
             key: wire.key.map(Into::into),
-            description: text::keep(&paragraphs.join("\n\n")),
+            description: text::clean(&paragraphs.join("\n\n")),
             fixes: mends,
             cwe: ids::cwes(&all),
             links: text::links(&all),
@@ -183,7 +183,7 @@ struct Shown {
 
 impl Shown {
     /// The rule's texts; one that cannot be read has none, and stops nothing.
-    fn read(&self, cx: &Cx) -> Rule {
+    fn read(&self, cx: &Context) -> Rule {
         let wire = serde_json::from_str::<Wire>(self.rule.get()).unwrap_or_else(|error| {
             cx.warn(format!("a rule's texts could not be read: {error}"));
             Wire::default()

@@ -45,27 +45,27 @@ impl SonarQube {
         if server.basic { &self.basic } else { &self.bearer }.get(route, &[])
     }
 
-    pub(super) async fn server(&self, cx: &Cx) -> Result<&Server> {
-        self.server.get_or_try_init(|| self.meet(cx)).await
+    pub(super) async fn server(&self, cx: &Context) -> Result<&Server> {
+        self.server.get_or_try_init(|| self.probe_server(cx)).await
     }
 
     /// What decides how the server is spoken to.
-    async fn meet(&self, cx: &Cx) -> Result<Server> {
+    async fn probe_server(&self, cx: &Context) -> Result<Server> {
         let mut cloud = self.is_at_cloud();
         let mut server = Server { cloud, version: None, shown: "SonarQube Cloud".into(), mqr: true, basic: false, organization: None };
         if !cloud {
             let text = self.bearer.get("/api/server/version", &[]).anonymous().text(cx).await.map_err(|error| match error.kind {
-                Kind::Elsewhere(_) | Kind::Refused { .. } => {
+                ErrorKind::NotAnApi(_) | ErrorKind::Refused { .. } => {
                     error.with_hint("`location` has to be the address at which SonarQube opens, with its context path if it has one")
                 }
                 _ => error,
             })?;
             // Until it is up it knows neither tokens nor most calls.
             if let Some(why) = self.starting(cx).await {
-                return Err(Error::new("reading GET /api/system/status", Kind::Pending(why)));
+                return Err(Error::new("reading GET /api/system/status", ErrorKind::Pending(why)));
             }
             server.version = version(&text.body);
-            server.shown = format!("SonarQube {}", text::line(&text.body));
+            server.shown = format!("SonarQube {}", text::single_line(&text.body));
             // Cloud behind another name: it says 8.0 for ever, and it alone has organizations.
             cloud = self.settings.organization.is_some() && server.version == Some((8, 0));
             server.cloud = cloud;
@@ -75,7 +75,7 @@ impl SonarQube {
                 Some(organization) => organization.clone(),
                 None => self.only_organization(cx).await?,
             };
-            server.shown = format!("SonarQube Cloud, organization {}", text::line(&organization));
+            server.shown = format!("SonarQube Cloud, organization {}", text::single_line(&organization));
             return Ok(Server { organization: Some(organization), ..server });
         }
         if self.settings.organization.is_some() {
@@ -87,8 +87,8 @@ impl SonarQube {
                 cx.warn(format!("the server's version `{}` could not be read: it is spoken to as an old one", server.shown));
                 match self.bearer.get("/api/authentication/validate", &[]).send::<Valid>(cx).await {
                     Ok(answer) => !answer.body.valid,
-                    Err(error) if matches!(error.kind, Kind::Unauthorized(_)) => true,
-                    Err(error) => return Err(self.hinted(error)),
+                    Err(error) if matches!(error.kind, ErrorKind::Unauthorized(_)) => true,
+                    Err(error) => return Err(self.with_hint(error)),
                 }
             }
         };
@@ -97,12 +97,12 @@ impl SonarQube {
                 Ok(mode) if mode == "STANDARD_EXPERIENCE" => false,
                 Ok(mode) => {
                     if mode != "MQR" {
-                        cx.warn(format!("unknown mode `{}`: read as MQR", text::line(&mode)));
+                        cx.warn(format!("unknown mode `{}`: read as MQR", text::single_line(&mode)));
                     }
                     true
                 }
-                Err(error) if matches!(error.kind, Kind::Refused { status: 404, .. }) => false,
-                Err(error) => return Err(self.hinted(error)),
+                Err(error) if matches!(error.kind, ErrorKind::Refused { status: 404, .. }) => false,
+                Err(error) => return Err(self.with_hint(error)),
             };
         Ok(server)
     }
@@ -113,7 +113,7 @@ impl SonarQube {
     }
 
     /// Why the server is not up, by its own word: every server of one's own tells, to everybody.
-    pub(super) async fn starting(&self, cx: &Cx) -> Option<Box<str>> {
+    pub(super) async fn starting(&self, cx: &Context) -> Option<Box<str>> {
         if self.is_at_cloud() {
             return None;
         }
@@ -130,7 +130,7 @@ impl SonarQube {
                 }
                 "DB_MIGRATION_RUNNING" => "SonarQube migrates its database".to_owned(),
                 "DOWN" => "SonarQube says that it is down: its log tells why".to_owned(),
-                other => format!("SonarQube says that its status is `{}`", text::line(other)),
+                other => format!("SonarQube says that its status is `{}`", text::single_line(other)),
             },
             // What every server knows, this one does not know yet.
             Err(error) if is_unknown_url(&error) => "SonarQube starts and knows no call yet".to_owned(),
@@ -140,11 +140,11 @@ impl SonarQube {
     }
 
     /// The organization of an account that has one only.
-    async fn only_organization(&self, cx: &Cx) -> Result<String> {
+    async fn only_organization(&self, cx: &Context) -> Result<String> {
         let request = self.bearer.get("/api/organizations/search", &[]).query("member", Some(true)).query("ps", Some(PAGE));
         let answer = request.send::<Organizations>(cx).await.map_err(|error| match error.kind {
-            Kind::Refused { .. } => error.with_hint(ORGANIZATION),
-            _ => self.hinted(error),
+            ErrorKind::Refused { .. } => error.with_hint(ORGANIZATION),
+            _ => self.with_hint(error),
         })?;
         let mut keys: Vec<String> = answer.body.organizations.into_iter().map(|organization| organization.key).collect();
         match (keys.pop(), keys.is_empty()) {
@@ -152,8 +152,8 @@ impl SonarQube {
             (last, _) => {
                 keys.extend(last);
                 let found = if keys.is_empty() { "none".to_owned() } else { keys.join(", ") };
-                let why = format!("SonarQube Cloud needs `organization`; this account is a member of: {}", text::line(&found));
-                Err(Error::new("choosing the organization", Kind::Settings(why.into())).with_hint(ORGANIZATION))
+                let why = format!("SonarQube Cloud needs `organization`; this account is a member of: {}", text::single_line(&found));
+                Err(Error::new("choosing the organization", ErrorKind::Settings(why.into())).with_hint(ORGANIZATION))
             }
         }
     }
@@ -167,17 +167,17 @@ impl SonarQube {
         }
     }
 
-    pub(super) fn hinted(&self, error: Error) -> Error {
+    pub(super) fn with_hint(&self, error: Error) -> Error {
         match &error.kind {
-            Kind::Unauthorized(body) if self.is_of_a_start(&body.to_string()) => Error::new(
+            ErrorKind::Unauthorized(body) if self.is_of_a_start(&body.to_string()) => Error::new(
                 error.doing,
-                Kind::Pending("SonarQube is at the end of its start and knows no token yet; if it stays so, make a new token".into()),
+                ErrorKind::Pending("SonarQube is at the end of its start and knows no token yet; if it stays so, make a new token".into()),
             ),
-            Kind::Forbidden(_) | Kind::Unauthorized(_) if self.analysis_token().is_some() => {
+            ErrorKind::Forbidden(_) | ErrorKind::Unauthorized(_) if self.analysis_token().is_some() => {
                 error.with_hint(format!("{ANALYSIS_TOKEN}; {USER_TOKEN}"))
             }
-            Kind::Forbidden(_) => error.with_hint(BROWSE),
-            Kind::Unauthorized(_) => error.with_hint(format!("the token is wrong, expired or revoked; {USER_TOKEN}")),
+            ErrorKind::Forbidden(_) => error.with_hint(BROWSE),
+            ErrorKind::Unauthorized(_) => error.with_hint(format!("the token is wrong, expired or revoked; {USER_TOKEN}")),
             _ => error,
         }
     }
@@ -195,24 +195,24 @@ impl SonarQube {
 
     pub(super) fn list_hinted(&self, server: &Server, error: Error) -> Error {
         match &error.kind {
-            Kind::Refused { status: 400 | 404, .. } if server.cloud => error.with_hint(ORGANIZATION),
-            _ => self.hinted(error),
+            ErrorKind::Refused { status: 400 | 404, .. } if server.cloud => error.with_hint(ORGANIZATION),
+            _ => self.with_hint(error),
         }
     }
 }
 
 /// When the token ends, as the server says with every answer, and a warning when that is soon.
-pub(super) fn expiry(headers: &HeaderMap, cx: &Cx) -> Option<(String, Option<String>)> {
+pub(super) fn expiry(headers: &HeaderMap, cx: &Context) -> Option<(String, Option<String>)> {
     let at = headers.get("sonarqube-authentication-token-expiration")?.to_str().ok()?;
     let date = text::time(at).or_else(|| text::time(&format!("{at}T00:00:00Z")));
     let soon = date.is_some_and(|date| date.as_second() - cx.now().as_second() < 14 * 86_400);
-    let fact = format!("the token expires on {}", text::line(at));
+    let fact = format!("the token expires on {}", text::single_line(at));
     Some((fact.clone(), soon.then(|| format!("{fact}: make a new one"))))
 }
 
 /// Whether the server does not know the call. While it starts it knows none.
 pub(super) fn is_unknown_url(error: &Error) -> bool {
-    matches!(&error.kind, Kind::Refused { status: 404, body } if body.to_string().contains("Unknown url"))
+    matches!(&error.kind, ErrorKind::Refused { status: 404, body } if body.to_string().contains("Unknown url"))
 }
 
 /// What stands before a domain that it is part of: nothing, or more labels.

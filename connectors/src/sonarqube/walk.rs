@@ -9,12 +9,12 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::{
     Cursor, List, PAGE, SonarQube, WINDOW,
-    finding::{self, About},
+    finding::{self, PageContext},
     is_retired,
     rule::Rule,
     server::Server,
     slice::{Slice, Step},
-    wire::{Key, Peek, Rows, Tree, hotspot_key},
+    wire::{ItemKey, Key, Rows, Tree, hotspot_key},
 };
 use crate::{kit::Request, prelude::*};
 
@@ -25,7 +25,7 @@ const FILES: u64 = 20;
 /// A list with so many times as many issues of other kinds is not read from the database, which does not filter by impact.
 const OTHERS: u64 = 10;
 /// Rules asked for at once.
-const AT_ONCE: usize = 8;
+const MAX_CONCURRENT_RULES: usize = 8;
 /// How far changes are read back when no analysis can bring older ones: as far as clocks differ.
 const CLOCKS: jiff::SignedDuration = jiff::SignedDuration::from_mins(5);
 
@@ -113,7 +113,7 @@ impl SonarQube {
     /// One page of issues in the order of their last change, the newest first, whatever their state.
     pub(super) async fn changes(
         &self,
-        cx: &Cx,
+        cx: &Context,
         server: &Server,
         list: List<'_>,
         mut walk: Changes,
@@ -125,7 +125,7 @@ impl SonarQube {
         let rows = self.newest(cx, server, list, walk.branch.as_deref(), page, PAGE).await?;
         let (total, count) = (rows.paging.total, rows.rows.len() as u64);
         if page == 1 && rows.rows.is_empty() {
-            self.prove(cx, server, list.project, walk.branch.as_deref()).await?;
+            self.ensure_readable(cx, server, list.project, walk.branch.as_deref()).await?;
         }
         let ended = rows.rows.is_empty()
             || rows.rows.iter().any(|raw| is_older(raw, since))
@@ -146,10 +146,10 @@ impl SonarQube {
         Ok(Page::new(read, None, next))
     }
 
-    async fn newest(&self, cx: &Cx, server: &Server, list: List<'_>, branch: Option<&str>, page: u64, size: u64) -> Result<Rows> {
+    async fn newest(&self, cx: &Context, server: &Server, list: List<'_>, branch: Option<&str>, page: u64, size: u64) -> Result<Rows> {
         let request = self.search(server, list, branch, &Slice::default()).query("s", Some("UPDATE_DATE")).query("asc", Some(false));
         let answer = request.query("p", Some(page)).query("ps", Some(size)).send::<Rows>(cx).await;
-        Ok(answer.map_err(|error| self.hinted(error))?.body)
+        Ok(answer.map_err(|error| self.with_hint(error))?.body)
     }
 
     /// What follows when more than a page has changed: mostly an analysis. Its issues carry the date at which it was sent in, and
@@ -158,7 +158,7 @@ impl SonarQube {
     #[expect(clippy::too_many_arguments, reason = "a walk's state")]
     async fn many_changes(
         &self,
-        cx: &Cx,
+        cx: &Context,
         server: &Server,
         list: List<'_>,
         mut walk: Changes,
@@ -183,7 +183,7 @@ impl SonarQube {
     /// One page of the slice at hand. The server's own order is kept, the only one in which rows have fixed places.
     pub(super) async fn slices(
         &self,
-        cx: &Cx,
+        cx: &Context,
         server: &Server,
         list: List<'_>,
         mut walk: Slices,
@@ -200,11 +200,15 @@ impl SonarQube {
                 self.has_no_hotspots(cx, server, list, branch, error).await?;
                 return quiet(None, done(Coverage::Full, None, mark));
             }
-            Err(error) => return Err(self.hinted(error)),
+            Err(error) => return Err(self.with_hint(error)),
         };
         let total = rows.paging.total;
         let declared = Some(total).filter(|_| slice.is_whole() && !(server.cloud && Server::cuts(total)));
-        if page == 1 && slice.is_whole() && rows.rows.is_empty() && self.prove(cx, server, list.project, branch).await?.need_issue_sync {
+        if page == 1
+            && slice.is_whole()
+            && rows.rows.is_empty()
+            && self.ensure_readable(cx, server, list.project, branch).await?.need_issue_sync
+        {
             cx.incomplete("the server is still indexing the project's issues");
         }
         // Or the total was wrong, and the window is full.
@@ -240,22 +244,22 @@ impl SonarQube {
     }
 
     /// Fails unless the server is up, knows the project, and still has no call for hotspots: one that starts has none either.
-    async fn has_no_hotspots(&self, cx: &Cx, server: &Server, list: List<'_>, branch: Option<&str>, error: Error) -> Result<()> {
+    async fn has_no_hotspots(&self, cx: &Context, server: &Server, list: List<'_>, branch: Option<&str>, error: Error) -> Result<()> {
         if let Some(why) = self.starting(cx).await {
-            return Err(Error::new(error.doing, Kind::Pending(why)));
+            return Err(Error::new(error.doing, ErrorKind::Pending(why)));
         }
-        self.prove(cx, server, list.project, branch).await?;
+        self.ensure_readable(cx, server, list.project, branch).await?;
         let again = self.search(server, list, branch, &Slice::default()).query("p", Some(1)).query("ps", Some(1));
         match again.send::<Rows>(cx).await {
             Err(error) if is_retired(&error) => Ok(()),
-            Err(error) => Err(self.hinted(error)),
-            Ok(_) => Err(Error::new(error.doing, Kind::Pending("SonarQube has just learnt this call: it starts".into()))),
+            Err(error) => Err(self.with_hint(error)),
+            Ok(_) => Err(Error::new(error.doing, ErrorKind::Pending("SonarQube has just learnt this call: it starts".into()))),
         }
     }
 
     /// Whether a list beyond the window is to be read from the server's database. That knows no filter by impact: with many more
     /// issues of other kinds slices are cheaper.
-    async fn is_in_database(&self, cx: &Cx, server: &Server, list: List<'_>, walk: &Slices, wanted: u64) -> Result<bool> {
+    async fn is_in_database(&self, cx: &Context, server: &Server, list: List<'_>, walk: &Slices, wanted: u64) -> Result<bool> {
         if list.hotspots || walk.no_database || !server.lists_issues() {
             return Ok(false);
         }
@@ -263,14 +267,14 @@ impl SonarQube {
             return Ok(true);
         }
         let request = self.get(server, "/api/issues/search").query("components", Some(list.project)).query("branch", walk.branch.as_ref());
-        let all = request.query("p", Some(1)).query("ps", Some(1)).send::<Rows>(cx).await.map_err(|error| self.hinted(error))?;
+        let all = request.query("p", Some(1)).query("ps", Some(1)).send::<Rows>(cx).await.map_err(|error| self.with_hint(error))?;
         Ok(all.body.paging.total <= wanted.saturating_mul(OTHERS))
     }
 
     /// One page of a whole list from the database, which says no total: it ends with an empty page.
     pub(super) async fn database(
         &self,
-        cx: &Cx,
+        cx: &Context,
         server: &Server,
         list: List<'_>,
         mut walk: Database,
@@ -287,7 +291,7 @@ impl SonarQube {
                 let slices = Slices { no_database: true, ..Slices::of(walk.branch, walk.analysed) };
                 return Ok(Page::empty(Next::More(Cursor::Slices(slices))));
             }
-            Err(error) => return Err(self.hinted(error)),
+            Err(error) => return Err(self.with_hint(error)),
         };
         if rows.rows.is_empty() {
             return Ok(Page::empty(done(Coverage::Full, walk.analysed.as_deref(), mark)));
@@ -299,9 +303,9 @@ impl SonarQube {
     }
 
     /// A page's rows as findings, with the texts of their rules.
-    async fn read(&self, cx: &Cx, server: &Server, list: List<'_>, branch: Option<&str>, mut rows: Rows) -> Result<Decoded> {
+    async fn read(&self, cx: &Context, server: &Server, list: List<'_>, branch: Option<&str>, mut rows: Rows) -> Result<Decoded> {
         let mut wanted = BTreeMap::new();
-        for row in rows.rows.iter().map(|raw| Peek::at(raw)) {
+        for row in rows.rows.iter().map(|raw| ItemKey::at(raw)) {
             if let (Some(rule), Some(key)) = (row.text_key(list.hotspots), row.key) {
                 wanted.entry(rule).or_insert(key);
             }
@@ -315,12 +319,12 @@ impl SonarQube {
                 };
                 text.map(|text| (rule, text))
             })
-            .buffer_unordered(AT_ONCE)
+            .buffer_unordered(MAX_CONCURRENT_RULES)
             .try_collect()
             .await?;
         let paths = rows.take_paths();
         let everything = self.settings.include_bugs_and_code_smells;
-        let about = About { location: self.bearer.location(), server, list, everything, texts, paths };
+        let about = PageContext { location: self.bearer.location(), server, list, everything, texts, paths };
         Ok(if list.hotspots {
             items(rows.rows, Self::META.cut, |row| Ok(finding::hotspot(row, &about, cx)), |key: Key| Some(hotspot_key(&key.key?)))
         } else {
@@ -349,7 +353,7 @@ impl SonarQube {
     }
 
     /// Cuts the slice at hand by its next step; one that does not divide it leaves it to the step after.
-    pub(super) async fn cut(&self, cx: &Cx, server: &Server, list: List<'_>, mut walk: Slices) -> Result<Page<Cursor>> {
+    pub(super) async fn cut(&self, cx: &Context, server: &Server, list: List<'_>, mut walk: Slices) -> Result<Page<Cursor>> {
         let steps = self.steps(server, list);
         let slice = walk.slices.pop().unwrap_or_default();
         let ask = |name: &str, value: &str| {
@@ -363,7 +367,7 @@ impl SonarQube {
             Some(Step::Values("resolution", _)) if slice.value("status") != Some("REVIEWED") => Vec::new(),
             Some(Step::Values(name, values)) => values.iter().map(|value| slice.with(name, value)).collect(),
             Some(Step::Facet(name)) => {
-                let answer = ask("facets", name).send::<Rows>(cx).await.map_err(|error| self.hinted(error))?.body;
+                let answer = ask("facets", name).send::<Rows>(cx).await.map_err(|error| self.with_hint(error))?.body;
                 let values: Vec<(&str, u64)> = answer.facet(name).collect();
                 let counted: u64 = values.iter().map(|(_, count)| count).sum();
                 let complete = values.len() < FACET || (!server.cloud && counted >= answer.paging.total);
@@ -373,8 +377,8 @@ impl SonarQube {
                 let mut ends = [None, None];
                 for (end, ascending) in ends.iter_mut().zip(["true", "false"]) {
                     let request = ask("s", "CREATION_DATE").query("asc", Some(ascending));
-                    let answer = request.send::<Rows>(cx).await.map_err(|error| self.hinted(error))?.body;
-                    let created = answer.rows.first().and_then(|raw| Peek::at(raw).creation_date);
+                    let answer = request.send::<Rows>(cx).await.map_err(|error| self.with_hint(error))?.body;
+                    let created = answer.rows.first().and_then(|raw| ItemKey::at(raw).creation_date);
                     *end = created.and_then(|text| text::time(&text)).map(jiff::Timestamp::as_second);
                 }
                 if let [Some(first), Some(last)] = ends { slice.halves(first, last).into_iter().flatten().collect() } else { Vec::new() }
@@ -393,7 +397,7 @@ impl SonarQube {
 
     /// Cuts a slice by files: into what is on the next few files of the project and what is left, and a slice of several files
     /// into halves. What is on no file, but on the project itself, is a part of its own.
-    async fn cut_by_files(&self, cx: &Cx, server: &Server, list: List<'_>, mut walk: Slices, slice: Slice) -> Result<Page<Cursor>> {
+    async fn cut_by_files(&self, cx: &Context, server: &Server, list: List<'_>, mut walk: Slices, slice: Slice) -> Result<Page<Cursor>> {
         (walk.cut, walk.pages) = (false, 0);
         if slice.has("files") {
             match slice.halves_of_files() {
@@ -405,12 +409,16 @@ impl SonarQube {
         let page = slice.files_read.unwrap_or(0) + 1;
         let request = self.get(server, "/api/components/tree").query("component", Some(list.project)).query("branch", walk.branch.as_ref());
         let request = request.query("qualifiers", Some("FIL,UTS")).query("p", Some(page)).query("ps", Some(FILES));
-        let tree = request.send::<Tree>(cx).await.map_err(|error| self.hinted(error))?.body;
+        let tree = request.send::<Tree>(cx).await.map_err(|error| self.with_hint(error))?.body;
         let is_last = page * FILES >= tree.paging.total;
         let (paths, odd): (Vec<String>, Vec<String>) = tree.paths().partition(|path| !path.contains(','));
         if let Some(path) = odd.first() {
             walk.left_out = true;
-            cx.warn(format!("{}: issues on a file whose path has a comma cannot be asked for: `{}`", list.project, text::line(path)));
+            cx.warn(format!(
+                "{}: issues on a file whose path has a comma cannot be asked for: `{}`",
+                list.project,
+                text::single_line(path)
+            ));
         }
         if page == 1 {
             walk.slices.push(slice.with("onComponentOnly", "true"));
@@ -426,7 +434,7 @@ impl SonarQube {
 }
 
 /// The end of a walk over slices.
-fn end_of_slices(cx: &Cx, walk: &Slices, mark: Option<&str>) -> Next<Cursor> {
+fn end_of_slices(cx: &Context, walk: &Slices, mark: Option<&str>) -> Next<Cursor> {
     if walk.left_out {
         cx.incomplete("some findings are so alike that the list cannot be cut into parts of at most 10,000");
         return Next::Done(Coverage::Delta, None);
@@ -441,5 +449,5 @@ fn narrowed(since: jiff::Timestamp) -> jiff::Timestamp {
 }
 
 fn is_older(raw: &RawValue, since: jiff::Timestamp) -> bool {
-    Peek::at(raw).update_date.and_then(|text| text::time(&text)).is_some_and(|at| at < since)
+    ItemKey::at(raw).update_date.and_then(|text| text::time(&text)).is_some_and(|at| at < since)
 }

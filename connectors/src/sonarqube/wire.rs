@@ -98,12 +98,12 @@ impl Tree {
 /// What `api/components/show` says of a project or branch.
 #[derive(Deserialize)]
 pub(super) struct Shown {
-    pub(super) component: About,
+    pub(super) component: PageContext,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct About {
+pub(super) struct PageContext {
     pub(super) analysis_date: Option<String>,
     /// Whether the search engine does not hold all of its issues yet.
     #[serde(deserialize_with = "or_default")]
@@ -120,7 +120,7 @@ pub(super) struct Tasks {
 /// What has to be known of a row before it is mapped.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Peek {
+pub(super) struct ItemKey {
     pub(super) key: Option<String>,
     pub(super) rule: Option<String>,
     pub(super) rule_key: Option<String>,
@@ -130,7 +130,7 @@ pub(super) struct Peek {
     pub(super) update_date: Option<String>,
 }
 
-impl Peek {
+impl ItemKey {
     pub(super) fn at(raw: &RawValue) -> Self {
         serde_json::from_str(raw.get()).unwrap_or_default()
     }

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use crate::{
     Item,
-    kit::{Loose, Texts, or_default},
+    kit::{Scalar, Texts, or_default},
     model::{Asset, text},
 };
 
@@ -77,20 +77,20 @@ struct Ratings {
 #[derive(Deserialize)]
 struct Rating {
     #[serde(default)]
-    score: Loose,
+    score: Scalar,
 }
 
 #[derive(Deserialize)]
 struct Tag {
     #[serde(default)]
-    key: Loose,
+    key: Scalar,
     #[serde(default)]
-    value: Loose,
+    value: Scalar,
 }
 
 pub(super) fn asset(host: Host) -> Item {
     // Order means nothing here, and a list that comes in another order has not changed.
-    let list = |list: Texts| list.sorted().into_iter().filter_map(text::keep).collect::<Vec<_>>();
+    let list = |list: Texts| list.sorted().into_iter().filter_map(text::clean).collect::<Vec<_>>();
     let network = host.network;
     let instances = host.cloud.into_iter().flat_map(|cloud| [cloud.aws, cloud.azure, cloud.gcp]).flatten();
     let names = [
@@ -109,13 +109,13 @@ pub(super) fn asset(host: Host) -> Item {
     let rating = host.ratings.and_then(|ratings| ratings.acr?.score.0);
     let single = [("network", network.network_name), ("licensed", licensed), ("asset_criticality", rating)];
     let many = [("operating_system", list(host.operating_systems)), ("system_type", list(host.system_types))];
-    let single = single.into_iter().filter_map(|(name, value)| Some((name, text::keep(&value?)?)));
+    let single = single.into_iter().filter_map(|(name, value)| Some((name, text::clean(&value?)?)));
     let tags =
         host.tags.into_iter().flatten().map(|tag| [tag.key.text().unwrap_or_default(), tag.value.text().unwrap_or_default()].join(":"));
     let ended = |time: &Option<String>| time.as_deref().and_then(text::time).is_some();
     Item::Asset(Box::new(Asset {
-        kind: kind.map_or("host".into(), |kind| text::line(kind)),
-        name: text::line(&name),
+        kind: kind.map_or("host".into(), |kind| text::single_line(kind)),
+        name: text::single_line(&name),
         identifiers: names.into_iter().flat_map(|(name, list)| list.into_iter().map(move |value| (name, value))).collect(),
         attributes: many.into_iter().flat_map(|(name, list)| list.into_iter().map(move |value| (name, value))).chain(single).collect(),
         tags: list(Texts(tags.collect())),

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     Excerpt,
-    kit::{Loose, Numbers},
+    kit::{RangeSet, Scalar},
     prelude::*,
 };
 
@@ -20,7 +20,7 @@ const HOSTS: u32 = 50;
 /// Assets per chunk of assets.
 const ROWS: u32 = 1000;
 /// Questions without news, half a minute apart, after which the rest is the next run's business (two hours).
-const PATIENCE: u32 = 240;
+const MAX_POLLS_WITHOUT_NEWS: u32 = 240;
 /// How long the vendor keeps a job's chunks.
 const KEPT: SignedDuration = SignedDuration::from_hours(24);
 /// The chunk is announced, but not ready.
@@ -62,7 +62,7 @@ pub(super) const ASSETS: Export =
 
 impl Tenable {
     /// Asks for an export, or finds the same one under way.
-    pub(super) async fn begin(&self, cx: &Cx, findings: bool, since: i64, part: Part) -> Result<Cursor> {
+    pub(super) async fn begin(&self, cx: &Context, findings: bool, since: i64, part: Part) -> Result<Cursor> {
         let (start, container, body) = if findings {
             let filters = match part {
                 Part::Found => json!({ "state": ["OPEN", "REOPENED", "FIXED"], "since": since }),
@@ -78,7 +78,7 @@ impl Tenable {
             let body = json!({ "chunk_size": ROWS, "include_open_ports": false, "filters": { "types": ["host"], "since": since } });
             (ASSETS.start, String::new(), body)
         };
-        let started = self.http.post(start, &[], &body).header("user-agent", AGENT).also(409).send::<Started>(cx).await;
+        let started = self.http.post(start, &[], &body).header("user-agent", AGENT).accept_status(409).send::<Started>(cx).await;
         let job = match started.map_err(|error| error.if_forbidden(EXPORTING))?.body {
             Started::Own { export_uuid } => export_uuid,
             Started::UnderWay { active_job_id } => active_job_id,
@@ -88,7 +88,7 @@ impl Tenable {
         Ok(Cursor { job: Some(job), container, part, ..Cursor::default() })
     }
 
-    async fn status(&self, cx: &Cx, export: &Export, job: &str) -> Result<Status> {
+    async fn status(&self, cx: &Context, export: &Export, job: &str) -> Result<Status> {
         let answer = self.get(export.status, &[job]).send::<Status>(cx).await;
         Ok(answer.map_err(|error| if is_missing(&error) { expired(error) } else { error.if_forbidden(EXPORTING) })?.body)
     }
@@ -97,7 +97,7 @@ impl Tenable {
     /// names the hosts of a chunk. Unless it is not the chunk that fails but the server, or the job is forgotten: its status tells.
     pub(super) async fn set_aside(
         &self,
-        cx: &Cx,
+        cx: &Context,
         export: &Export,
         job: &str,
         mut cursor: Cursor,
@@ -105,11 +105,11 @@ impl Tenable {
         error: Error,
     ) -> Result<Next<Cursor>> {
         match &error.kind {
-            Kind::Refused { status: NOT_READY, .. } if cursor.again && cursor.asked < PATIENCE => {
-                return later(cursor, "a chunk that it announced is not");
+            ErrorKind::Refused { status: NOT_READY, .. } if cursor.again && cursor.asked < MAX_POLLS_WITHOUT_NEWS => {
+                return retry_later(cursor, "a chunk that it announced is not");
             }
-            Kind::Refused { .. } | Kind::Shape { .. } | Kind::TooLarge { .. } => {}
-            Kind::Vendor { .. } | Kind::Network(_) | Kind::Elsewhere(_) => {}
+            ErrorKind::Refused { .. } | ErrorKind::UnexpectedBody { .. } | ErrorKind::TooLarge { .. } => {}
+            ErrorKind::Vendor { .. } | ErrorKind::Network(_) | ErrorKind::NotAnApi(_) => {}
             _ => return Err(error.if_forbidden(EXPORTING)),
         }
         let status = self.status(cx, export, job).await?;
@@ -125,7 +125,14 @@ impl Tenable {
     }
 
     /// All that was ready is settled. What else is?
-    pub(super) async fn look(&self, cx: &Cx, export: &Export, job: &str, mut cursor: Cursor, since: i64) -> Result<Next<Cursor>> {
+    pub(super) async fn poll_export(
+        &self,
+        cx: &Context,
+        export: &Export,
+        job: &str,
+        mut cursor: Cursor,
+        since: i64,
+    ) -> Result<Next<Cursor>> {
         let status = self.status(cx, export, job).await?;
         let broken = lost(&status.chunks_failed) + lost(&status.chunks_cancelled);
         let finished = match status.status.to_ascii_uppercase().as_str() {
@@ -140,18 +147,18 @@ impl Tenable {
             return Ok(Next::More(Cursor { asked: 0, ..cursor }));
         }
         if !finished {
-            return later(cursor, &status.status);
+            return retry_later(cursor, &status.status);
         }
         if !before {
-            return later(Cursor { asked: 0, ..cursor }, &status.status);
+            return retry_later(Cursor { asked: 0, ..cursor }, &status.status);
         }
         if broken == 0 && !cursor.again && !cursor.aside.is_empty() {
             let done = cursor.done.without(&cursor.aside);
-            return Ok(Next::More(Cursor { done, aside: Numbers::default(), why: None, again: true, ..cursor }));
+            return Ok(Next::More(Cursor { done, aside: RangeSet::default(), why: None, again: true, ..cursor }));
         }
         if let Some(why) = cursor.why.as_ref().filter(|_| broken == 0) {
             let what = format!("{} of its chunks cannot be read, {why}", cursor.aside.count());
-            return Err(Error::new(["exporting by ", export.start].concat(), Kind::Export(what.into())));
+            return Err(Error::new(["exporting by ", export.start].concat(), ErrorKind::ExportFailed(what.into())));
         }
         // What came of a job that lost a part of itself is stored, but says nothing about the rest.
         if broken > 0 || status.reason.as_deref().is_some_and(|reason| !reason.trim().is_empty()) {
@@ -167,35 +174,36 @@ impl Tenable {
 
 /// Whether the job or chunk is no longer there.
 fn is_missing(error: &Error) -> bool {
-    matches!(error.kind, Kind::Refused { status: 404 | 410, .. })
+    matches!(error.kind, ErrorKind::Refused { status: 404 | 410, .. })
 }
 
 /// A new job has to be asked for.
 fn expired(error: Error) -> Error {
-    Error::new(error.doing, Kind::CursorExpired)
+    Error::new(error.doing, ErrorKind::CursorExpired)
 }
 
 fn failed(export: &Export, status: &Status, broken: usize) -> Error {
     let reason = status.reason.as_deref().unwrap_or("no reason given");
     let what = Excerpt::new(&format!("{}, {broken} chunks failed or cancelled: {reason}", status.status)).to_string();
-    Error::new(["exporting by ", export.start].concat(), Kind::Export(what.into()))
+    Error::new(["exporting by ", export.start].concat(), ErrorKind::ExportFailed(what.into()))
 }
 
 /// The same question again, ever less eagerly, and not for ever.
-fn later(cursor: Cursor, word: &str) -> Result<Next<Cursor>> {
-    if cursor.asked >= PATIENCE {
+fn retry_later(cursor: Cursor, word: &str) -> Result<Next<Cursor>> {
+    if cursor.asked >= MAX_POLLS_WITHOUT_NEWS {
         let what = format!("its export is {}", Excerpt::new(word));
-        return Err(Error::new("waiting for an export", Kind::Pending(what.into())));
+        return Err(Error::new("waiting for an export", ErrorKind::Pending(what.into())));
     }
     let wait = Duration::from_secs((2 << cursor.asked.min(4)).min(30));
     Ok(Next::Wait(Cursor { asked: cursor.asked + 1, ..cursor }, wait))
 }
 
 /// The chunks that are ready.
-fn chunks(status: &Status) -> Result<Numbers> {
-    let number = |chunk: &Loose| chunk.whole().and_then(|chunk| u64::try_from(chunk).ok());
-    let all: Option<Numbers> = status.chunks_available.iter().flatten().map(number).collect();
-    let shape = || Kind::Shape { path: "chunks_available".into(), reason: "what is no number of a chunk is among them".into() };
+fn chunks(status: &Status) -> Result<RangeSet> {
+    let number = |chunk: &Scalar| chunk.whole().and_then(|chunk| u64::try_from(chunk).ok());
+    let all: Option<RangeSet> = status.chunks_available.iter().flatten().map(number).collect();
+    let shape =
+        || ErrorKind::UnexpectedBody { path: "chunks_available".into(), reason: "what is no number of a chunk is among them".into() };
     all.ok_or_else(|| Error::new("reading the status of an export", shape()))
 }
 

@@ -4,7 +4,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    kit::{Loose, Texts, or_default},
+    kit::{Scalar, Texts, or_default},
     prelude::*,
 };
 
@@ -20,9 +20,9 @@ pub(super) struct Vulnerability {
     scan: Option<ByScan>,
     severity: Option<String>,
     #[serde(default)]
-    severity_id: Loose,
+    severity_id: Scalar,
     #[serde(default)]
-    severity_default_id: Loose,
+    severity_default_id: Scalar,
     severity_modification_type: Option<String>,
     recast_reason: Option<String>,
     state: Option<String>,
@@ -59,7 +59,7 @@ fn part<T: Default + DeserializeOwned>(member: Option<Box<RawValue>>) -> Option<
 #[derive(Default, Deserialize)]
 struct KnownPlugin {
     #[serde(default)]
-    id: Loose,
+    id: Scalar,
 }
 
 #[derive(Default, Deserialize)]
@@ -78,7 +78,7 @@ struct OnAsset {
 #[derive(Default, Deserialize)]
 struct Port {
     #[serde(default)]
-    port: Loose,
+    port: Scalar,
     protocol: Option<String>,
     service: Option<String>,
 }
@@ -91,7 +91,7 @@ struct ByScan {
 #[derive(Deserialize)]
 struct Plugin {
     #[serde(default)]
-    id: Loose,
+    id: Scalar,
     name: Option<String>,
     family: Option<String>,
     synopsis: Option<String>,
@@ -108,18 +108,18 @@ struct Plugin {
     #[serde(default)]
     see_also: Texts,
     #[serde(default)]
-    cvss_base_score: Loose,
+    cvss_base_score: Scalar,
     cvss_vector: Option<Vector>,
     #[serde(default)]
-    cvss3_base_score: Loose,
+    cvss3_base_score: Scalar,
     cvss3_vector: Option<Vector>,
     #[serde(default)]
-    cvss4_base_score: Loose,
+    cvss4_base_score: Scalar,
     cvss4_vector: Option<Vector>,
     vpr: Option<Vpr>,
     vpr_v2: Option<Vpr>,
     #[serde(default)]
-    epss_score: Loose,
+    epss_score: Scalar,
     exploit_available: Option<bool>,
     exploited_by_malware: Option<bool>,
     has_patch: Option<bool>,
@@ -135,7 +135,7 @@ struct Vector {
 #[derive(Deserialize)]
 #[serde(from = "VprForm")]
 struct Vpr {
-    score: Loose,
+    score: Scalar,
     on_cisa_kev: Option<bool>,
 }
 
@@ -144,10 +144,10 @@ struct Vpr {
 enum VprForm {
     Rating {
         #[serde(default)]
-        score: Loose,
+        score: Scalar,
         on_cisa_kev: Option<bool>,
     },
-    Score(Loose),
+    Score(Scalar),
 }
 
 impl From<VprForm> for Vpr {
@@ -166,7 +166,7 @@ enum Xref {
     Pair {
         #[serde(rename = "type")]
         kind: String,
-        id: Loose,
+        id: Scalar,
     },
     Text(String),
     Other(IgnoredAny),
@@ -197,7 +197,7 @@ struct Fix {
 }
 
 /// A finding's own id; for those of old, which have none, what it stands for.
-fn key(id: Option<String>, asset: &OnAsset, plugin: &Loose, port: &Port) -> Option<String> {
+fn key(id: Option<String>, asset: &OnAsset, plugin: &Scalar, port: &Port) -> Option<String> {
     if let Some(id) = id.filter(|id| !id.is_empty()) {
         return Some(id);
     }
@@ -206,13 +206,13 @@ fn key(id: Option<String>, asset: &OnAsset, plugin: &Loose, port: &Port) -> Opti
 }
 
 /// Asset, plugin, port and protocol: the same weakness at the same place, whatever finding ids it is given.
-fn lineage(asset: &OnAsset, plugin: &Loose, port: &Port) -> Option<Box<str>> {
+fn lineage(asset: &OnAsset, plugin: &Scalar, port: &Port) -> Option<Box<str>> {
     let asset = asset.uuid.as_deref().filter(|asset| !asset.is_empty())?;
     let protocol = port.protocol.as_deref().unwrap_or_default().trim().to_ascii_uppercase();
     Some([asset, plugin.text()?, port.port.text()?, &protocol].join("/").into())
 }
 
-pub(super) fn finding(mut wire: Vulnerability, container: &str, cx: &Cx) -> Result<Item, String> {
+pub(super) fn finding(mut wire: Vulnerability, container: &str, cx: &Context) -> Result<Item, String> {
     let key = key(wire.finding_id.take(), &wire.asset, &wire.plugin.id, &wire.port).ok_or("neither `finding_id` nor asset and plugin")?;
     let word = wire.severity.as_deref().map(str::trim).filter(|word| !word.is_empty()).or(wire.severity_id.text());
     let standing = Standing::read(&wire, cx);
@@ -227,16 +227,16 @@ pub(super) fn finding(mut wire: Vulnerability, container: &str, cx: &Cx) -> Resu
     let reason = wire.recast_reason.as_ref().map(|reason| ["Reason: ", reason].concat());
     let id = plugin.id.text().unwrap_or_default();
     let page = (!id.is_empty()).then(|| ["https://www.tenable.com/plugins/nessus/", id].concat());
-    let name = plugin.name.as_deref().map(|name| text::line(&text::plain(name))).filter(|name| !name.is_empty());
+    let name = plugin.name.as_deref().map(|name| text::single_line(&text::plain(name))).filter(|name| !name.is_empty());
     let scan = wire.scan.as_ref().and_then(|scan| scan.schedule_uuid.as_deref()).filter(|scan| !scan.is_empty());
     Ok(Item::Finding(Box::new(Finding {
         lineage: lineage(asset, &plugin.id, port),
         record_sticky: true,
-        rule: text::keep(id),
+        rule: text::clean(id),
         title: name.unwrap_or_else(|| ["Plugin ", id].concat().into()),
         description: paragraphs([&plugin.synopsis, &plugin.description, &wire.output, &reason]),
         severity: severity(&wire.severity_id, word, cx),
-        vendor_severity: word.map(text::line),
+        vendor_severity: word.map(text::single_line),
         state: standing.state,
         vendor_state: Some(standing.word),
         cve: weaknesses.ids.cve,
@@ -246,10 +246,10 @@ pub(super) fn finding(mut wire: Vulnerability, container: &str, cx: &Cx) -> Resu
         epss_score: plugin.epss_score.number().map(|percent| percent / 100.0),
         exploited: weaknesses.exploited,
         fix_available: fix_available.or(plugin.has_patch.filter(|has| *has)).or(plugin.vendor_unpatched.filter(|not| *not).map(|not| !not)),
-        component_name: software.and_then(|software| text::keep(software.product.as_deref()?)).or(text::keep(product)),
-        component_version: software.and_then(|software| text::keep(software.version.as_deref()?)).or(text::keep(version)),
+        component_name: software.and_then(|software| text::clean(software.product.as_deref()?)).or(text::clean(product)),
+        component_version: software.and_then(|software| text::clean(software.version.as_deref()?)).or(text::clean(version)),
         component_purl: identifier.and_then(text::purl),
-        fixed_version: fixed.and_then(|fixed| text::keep(if fixed.starts_with("pkg:") { package_version(fixed)? } else { fixed })),
+        fixed_version: fixed.and_then(|fixed| text::clean(if fixed.starts_with("pkg:") { package_version(fixed)? } else { fixed })),
         endpoint: endpoint(asset, port),
         remediation: paragraphs([&plugin.solution, &plugin.workaround]),
         reference_urls: text::links_of(plugin.see_also.sorted().into_iter().chain(page.as_deref())),
@@ -262,7 +262,7 @@ pub(super) fn finding(mut wire: Vulnerability, container: &str, cx: &Cx) -> Resu
 }
 
 /// By the number, else by the word.
-fn severity(id: &Loose, word: Option<&str>, cx: &Cx) -> Severity {
+fn severity(id: &Scalar, word: Option<&str>, cx: &Context) -> Severity {
     match (id.whole(), word) {
         (Some(0), _) => Severity::Info,
         (Some(1), _) => Severity::Low,
@@ -284,7 +284,7 @@ struct Standing {
 }
 
 impl Standing {
-    fn read(wire: &Vulnerability, cx: &Cx) -> Self {
+    fn read(wire: &Vulnerability, cx: &Context) -> Self {
         let mut tags: Vec<Box<str>> = Vec::new();
         let accepted = match wire.severity_modification_type.as_deref().map(str::to_ascii_uppercase).as_deref() {
             None | Some("" | "NONE") => false,
@@ -297,7 +297,7 @@ impl Standing {
             }
             Some(other) => cx.unknown("change of a severity", other, false),
         };
-        let told = text::line(wire.state.as_deref().unwrap_or("OPEN"));
+        let told = text::single_line(wire.state.as_deref().unwrap_or("OPEN"));
         let open = if accepted { State::RiskAccepted } else { State::Open };
         let state = match told.to_ascii_uppercase().as_str() {
             "FIXED" => State::Fixed,
@@ -333,13 +333,13 @@ impl Weaknesses {
     fn of(plugin: &Plugin) -> Self {
         let mut exploited = [&plugin.vpr_v2, &plugin.vpr].into_iter().flatten().find_map(|vpr| vpr.on_cisa_kev);
         let mut named: Vec<String> = plugin.cve.iter().map(str::to_owned).collect();
-        let mut others: Vec<Box<str>> = plugin.bid.iter().map(|bid| ["BID:", &text::line(bid)].concat().into()).collect();
+        let mut others: Vec<Box<str>> = plugin.bid.iter().map(|bid| ["BID:", &text::single_line(bid)].concat().into()).collect();
         for (kind, id) in plugin.xrefs.iter().flatten().filter_map(Xref::parts) {
             match kind.trim().to_ascii_uppercase().as_str() {
                 kind @ ("CVE" | "CWE") if id.to_ascii_uppercase().contains(kind) => named.push(id.to_owned()),
                 kind @ ("CVE" | "CWE") => named.push([kind, "-", id.trim()].concat()),
                 "CISA-KNOWN-EXPLOITED" => exploited = Some(true),
-                _ => others.push(text::line(&[kind, ":", id].concat())),
+                _ => others.push(text::single_line(&[kind, ":", id].concat())),
             }
         }
         named.sort_unstable();
@@ -354,18 +354,18 @@ impl Weaknesses {
 fn tags(wire: &Vulnerability, mut tags: Vec<Box<str>>) -> Vec<Box<str>> {
     let (plugin, service) = (&wire.plugin, wire.port.service.as_deref().filter(|service| !service.is_empty()));
     let vpr = [&plugin.vpr, &plugin.vpr_v2].into_iter().flatten().find_map(|vpr| vpr.score.number());
-    tags.extend([&plugin.family, &wire.source].into_iter().flatten().map(|tag| text::line(tag)));
+    tags.extend([&plugin.family, &wire.source].into_iter().flatten().map(|tag| text::single_line(tag)));
     tags.extend(vpr.map(|score| format!("VPR {score}").into()));
     let notes = [(plugin.exploit_available, "exploit available"), (plugin.exploited_by_malware, "exploited by malware")];
     tags.extend(notes.into_iter().filter(|(yes, _)| *yes == Some(true)).map(|(_, note)| note.into()));
-    tags.extend(service.map(|service| ["service ", &text::line(service)].concat().into()));
+    tags.extend(service.map(|service| ["service ", &text::single_line(service)].concat().into()));
     tags
 }
 
 /// Plain texts one below the other: markup in them is what the plugin met or speaks of, not ours to read.
 fn paragraphs<const N: usize>(parts: [&Option<String>; N]) -> Option<Box<str>> {
     let parts = parts.into_iter().flatten().map(|part| part.trim());
-    text::keep(&parts.filter(|part| !part.is_empty() && !part.eq_ignore_ascii_case("n/a")).collect::<Vec<_>>().join("\n\n"))
+    text::clean(&parts.filter(|part| !part.is_empty() && !part.eq_ignore_ascii_case("n/a")).collect::<Vec<_>>().join("\n\n"))
 }
 
 /// Product and version of a CPE name of either form.
@@ -381,10 +381,10 @@ fn package_version(purl: &str) -> Option<&str> {
 
 fn endpoint(asset: &OnAsset, port: &Port) -> Option<Box<str>> {
     let names = [&asset.fqdn, &asset.ipv4, &asset.ipv6, &asset.hostname];
-    let host = names.into_iter().find_map(|names| names.sorted().first().and_then(|host| text::keep(host)))?;
+    let host = names.into_iter().find_map(|names| names.sorted().first().and_then(|host| text::clean(host)))?;
     let Some(number) = port.port.whole().filter(|number| *number > 0) else { return Some(host) };
     let host = if host.contains(':') { ["[", &host, "]"].concat().into() } else { host };
     let protocol = port.protocol.as_deref().unwrap_or_default().to_ascii_lowercase();
     let separator = if protocol.is_empty() { "" } else { "/" };
-    Some(text::line(&format!("{host}:{number}{separator}{protocol}")))
+    Some(text::single_line(&format!("{host}:{number}{separator}{protocol}")))
 }

@@ -3,7 +3,7 @@
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
-use crate::{kit::Loose, prelude::*};
+use crate::{kit::Scalar, prelude::*};
 
 #[derive(Deserialize)]
 pub(super) struct Session {
@@ -11,7 +11,7 @@ pub(super) struct Session {
     pub(super) username: Option<String>,
     pub(super) email: Option<String>,
     #[serde(default)]
-    pub(super) permissions: Loose,
+    pub(super) permissions: Scalar,
     pub(super) enabled: Option<bool>,
 }
 
@@ -31,14 +31,14 @@ pub(super) struct Scans {
 #[derive(Deserialize)]
 pub(super) struct Scan {
     #[serde(default)]
-    pub(super) id: Loose,
+    pub(super) id: Scalar,
     pub(super) schedule_uuid: Option<String>,
     #[serde(default)]
-    pub(super) name: Loose,
+    pub(super) name: Scalar,
     #[serde(rename = "type", default)]
-    pub(super) kind: Loose,
+    pub(super) kind: Scalar,
     #[serde(default)]
-    pub(super) owner: Loose,
+    pub(super) owner: Scalar,
 }
 
 #[derive(Deserialize)]
@@ -58,12 +58,12 @@ pub(super) struct Status {
     pub(super) status: String,
     pub(super) reason: Option<String>,
     /// Numbers, each of which has to be read: a chunk that is passed over would make a part look whole.
-    pub(super) chunks_available: Option<Vec<Loose>>,
+    pub(super) chunks_available: Option<Vec<Scalar>>,
     #[serde(default)]
     pub(super) chunks_failed: Value,
     #[serde(default)]
     pub(super) chunks_cancelled: Value,
     /// Milliseconds since 1970.
     #[serde(default)]
-    pub(super) created: Loose,
+    pub(super) created: Scalar,
 }

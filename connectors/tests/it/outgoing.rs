@@ -14,8 +14,8 @@ use std::sync::{
 
 use axum::Router;
 use tributary_connectors::{
-    Activity, Cx, Meta,
-    kit::{Auth, Http, HttpOptions, Limiters, Link, Location, Secret},
+    Context, Meta, RunStats,
+    kit::{Auth, Endpoint, Http, HttpOptions, Limiters, Location, Secret},
 };
 
 static META: Meta = Meta { id: "x", body_limit: 1 << 20, ..Meta::DEFAULT };
@@ -52,16 +52,16 @@ impl Sink {
     }
 }
 
-fn link(url: &str, options: HttpOptions) -> Link {
-    Link { location: Location::parse(url, false).unwrap(), options, limiters: Arc::new(Limiters::default()) }
+fn link(url: &str, options: HttpOptions) -> Endpoint {
+    Endpoint { location: Location::parse(url, false).unwrap(), options, limiters: Arc::new(Limiters::default()) }
 }
 
 fn http(url: &str, auth: Auth) -> Http {
     link(url, HttpOptions::default()).http(&META, auth).unwrap()
 }
 
-fn cx() -> Cx {
-    Cx::new(Arc::new(Activity::without_waits()))
+fn cx() -> Context {
+    Context::new(Arc::new(RunStats::without_waits()))
 }
 
 /// Every way to prove who asks, with a secret of its own each; OAuth asks at `url/token`.

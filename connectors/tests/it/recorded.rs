@@ -16,8 +16,8 @@ use std::{collections::HashMap, fs, path::PathBuf, pin::Pin, sync::Arc};
 use axum::{Router, response::Response};
 use serde_json::Value;
 use tributary_connectors::{
-    Activity, Coverage, Cx, Entry, Item, Mended, Next, RawAsk, Reject, Scope, Stored,
-    kit::{HttpOptions, Limiters, Link, Location},
+    Context, Coverage, Item, Mended, Next, RawPageRequest, Registration, Reject, RunStats, Scope, StoredKeys,
+    kit::{Endpoint, HttpOptions, Limiters, Location},
     model::Finding,
 };
 use tributary_simulator::{Change, Fault, Faults, Oracle, Vendor, start};
@@ -46,7 +46,7 @@ impl Vendor for Canned {
 
 struct Nothing;
 
-impl Stored for Nothing {
+impl StoredKeys for Nothing {
     fn undelivered<'a>(
         &'a self,
         _: &'a [&'a str],
@@ -84,19 +84,26 @@ impl Read {
 /// Walks a scope from its first to its last page against these answers.
 async fn read(connector: &str, settings: Value, scope: &Scope, answers: Router) -> Read {
     let tool = start(Canned(answers), 0).await.unwrap();
-    let link = Link {
+    let link = Endpoint {
         location: Location::parse(&tool.url, false).unwrap(),
         options: HttpOptions::default(),
         limiters: Arc::new(Limiters::default()),
     };
-    let source = Entry::find(connector).unwrap().open(settings, link).unwrap();
-    let activity = Arc::new(Activity::without_waits());
-    let cx = Cx::new(Arc::clone(&activity));
+    let source = Registration::find(connector).unwrap().open(settings, link).unwrap();
+    let activity = Arc::new(RunStats::without_waits());
+    let cx = Context::new(Arc::clone(&activity));
     let (mut cursor, mut items, mut rejects, mut total) = (None::<Box<str>>, Vec::new(), Vec::new(), None);
     let mut mended = Vec::new();
     for _ in 0..1000 {
-        let ask =
-            RawAsk { scope, since: None, full: true, mark: None, cursor: cursor.as_deref().map(Into::into), stored: &Nothing, parts: None };
+        let ask = RawPageRequest {
+            scope,
+            since: None,
+            full: true,
+            mark: None,
+            cursor: cursor.as_deref().map(Into::into),
+            stored: &Nothing,
+            parts: None,
+        };
         let page = source.page(&cx, ask).await.unwrap();
         items.extend(page.items);
         rejects.extend(page.rejects);

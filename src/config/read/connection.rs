@@ -8,11 +8,11 @@ use toml::{
     de::{DeTable, DeValue},
 };
 use tributary_connectors::{
-    Entry, SOURCES,
+    CONNECTORS, Registration,
     kit::{HttpOptions, Location, Secret},
 };
 
-use super::{Defaults, Entry_, HTTP, Reader, nearest};
+use super::{Defaults, HTTP, KeyAndValue, Reader, nearest};
 use crate::{
     config::{
         Connection, SecretRef,
@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Whether a connector takes a field of this name.
-fn has_field(entry: &Entry, name: &str) -> bool {
+fn has_field(entry: &Registration, name: &str) -> bool {
     let schema = entry.schema();
     let properties = schema.get("properties").and_then(Value::as_object);
     properties.is_some_and(|properties| properties.contains_key(name)) || entry.meta.aliases.iter().any(|(alias, _)| *alias == name)
@@ -47,7 +47,7 @@ fn names_nothing(value: &DeValue<'_>) -> Option<String> {
 
 impl Reader<'_> {
     // long: every setting is read even after a wrong one, and all of them end in one literal
-    pub(super) fn connection(&mut self, (name, value): Entry_<'_>, defaults: &Defaults) -> Option<Connection> {
+    pub(super) fn connection(&mut self, (name, value): KeyAndValue<'_>, defaults: &Defaults) -> Option<Connection> {
         let before = self.problems.len();
         let id = name.get_ref().to_string();
         let place = format!("[connections.{id}]");
@@ -74,7 +74,7 @@ impl Reader<'_> {
         let label = self.text(table, "label").map(|(label, _)| label);
         let enabled = self.flag(table, "enabled").unwrap_or(true);
         let connector = ["connector", "vendor"].iter().find_map(|name| table.get(*name)).and_then(|value| value.get_ref().as_str());
-        let entry = connector.and_then(Entry::find);
+        let entry = connector.and_then(Registration::find);
         self.known_or(table, &connection_keys(), &place, |key| {
             let is_field = entry.is_some_and(|entry| has_field(entry, key));
             is_field.then(|| format!("put it below [connections.{id}.fields]"))
@@ -84,8 +84,8 @@ impl Reader<'_> {
             self.wrong(error_code::UNKNOWN_CONNECTOR, name.span(), format!("{place} names no connector"), "add `connector = \"…\"`");
             return None;
         };
-        let ids: Vec<&str> = SOURCES.iter().map(|entry| entry.meta.id).collect();
-        let Some(entry) = Entry::find(&connector) else {
+        let ids: Vec<&str> = CONNECTORS.iter().map(|entry| entry.meta.id).collect();
+        let Some(entry) = Registration::find(&connector) else {
             let hint =
                 nearest(&connector, &ids).map_or_else(|| format!("known: {}", ids.join(", ")), |near| format!("did you mean `{near}`?"));
             self.wrong(error_code::UNKNOWN_CONNECTOR, span, format!("unknown connector `{connector}`"), &hint);

@@ -9,19 +9,19 @@ use crate::{
     config::{
         Daemon, Problem, ServerSettings,
         secret::variable,
-        settings::{Kind, ProcessSetting, SECTIONS},
+        settings::{ErrorKind, ProcessSetting, SECTIONS},
     },
     error_code,
 };
 
 const STRICT: &str = "strict_secrets";
 
-impl Kind {
+impl ErrorKind {
     fn fits(self, value: &Value) -> bool {
         match self {
-            Kind::Text => value.is_str(),
-            Kind::Flag => value.is_bool(),
-            Kind::Number(..) => value.is_integer(),
+            ErrorKind::Text => value.is_str(),
+            ErrorKind::Flag => value.is_bool(),
+            ErrorKind::Number(..) => value.is_integer(),
         }
     }
 }
@@ -36,9 +36,9 @@ impl Reader<'_> {
             self.known(table, &known, &format!("[{section}]"));
             for ProcessSetting { key, kind, .. } in *keys {
                 match kind {
-                    Kind::Text => drop(self.text(table, key)),
-                    Kind::Flag => drop(self.flag(table, key)),
-                    Kind::Number(..) => self.number(table, key),
+                    ErrorKind::Text => drop(self.text(table, key)),
+                    ErrorKind::Flag => drop(self.flag(table, key)),
+                    ErrorKind::Number(..) => self.number(table, key),
                 }
             }
         }
@@ -97,7 +97,7 @@ fn usable(text: &str) -> String {
             table.retain(|key, value| keys.iter().any(|setting| setting.key == key && setting.kind.fits(value)));
             true
         }),
-        None => name == STRICT && Kind::Flag.fits(value),
+        None => name == STRICT && ErrorKind::Flag.fits(value),
     });
     table.to_string()
 }

@@ -31,7 +31,7 @@ struct World {
     table: Timetable,
     now: Timestamp,
     stored: BTreeMap<(String, &'static str), DueRow>,
-    running: BTreeMap<String, (Running, Timestamp)>,
+    running: BTreeMap<String, (RunningOperation, Timestamp)>,
     starts: Vec<(String, OperationKind, Trigger, Timestamp)>,
     skips: Vec<Timestamp>,
     random: u64,
@@ -88,34 +88,34 @@ impl World {
         let second = SignedDuration::from_secs(1);
         while self.now < end {
             let now = self.now;
-            let moved = self.table.notice(now);
-            self.store(moved);
+            let rescheduled = self.table.notice(now);
+            self.store(rescheduled);
             self.running.retain(|_, (_, ends)| *ends > now);
             let seen = self.running.iter().map(|(name, (running, _))| (name.clone(), running.clone())).collect();
             let tick = self.table.tick(now, &seen, &BTreeMap::new());
             self.skips.extend(tick.skips.iter().map(|_| now));
             let started = !tick.starts.is_empty();
-            self.store(tick.moved);
+            self.store(tick.rescheduled);
             for (name, kind, trigger) in tick.starts {
                 assert!(!self.running.contains_key(&name), "{name} runs twice at {now}");
                 let ends = now + self.duration();
                 let host = format!("{name}.example:443");
-                self.running.insert(name.clone(), (Running { kind, host, waits: false }, ends));
+                self.running.insert(name.clone(), (RunningOperation { kind, host, waits: false }, ends));
                 self.starts.push((name, kind, trigger, now));
             }
             let next_due = self.table.entries.iter().map(|entry| entry.due).filter(|due| *due > now).min().unwrap_or(end);
             let next_end = self.running.values().map(|(_, ends)| *ends).min().unwrap_or(end);
             // Where the gate holds something up, the next second may let it through; else only a due time or an end changes anything.
-            let gate = started || self.table.starts.len() >= STARTS;
+            let gate = started || self.table.starts.len() >= MAX_STARTS_PER_WINDOW;
             self.now = if gate { now + second } else { next_due.min(next_end).max(now + second) };
         }
         self.now = end;
     }
 
     fn assert_gate(&self) {
-        for five in self.starts.windows(STARTS + 1) {
-            let (first, last) = (five[0].3, five[STARTS].3);
-            assert!(last.duration_since(first) >= GATE, "{} starts between {first} and {last}", five.len());
+        for five in self.starts.windows(MAX_STARTS_PER_WINDOW + 1) {
+            let (first, last) = (five[0].3, five[MAX_STARTS_PER_WINDOW].3);
+            assert!(last.duration_since(first) >= START_WINDOW, "{} starts between {first} and {last}", five.len());
         }
     }
 
@@ -243,7 +243,7 @@ fn s1_what_is_due_while_it_runs_is_skipped_and_a_discover_waits_for_a_sync() {
     let config = connections(&[("c".to_owned(), line)]);
     let now = at("2026-06-01T12:00:00Z");
     let mut table = Timetable::new(config.connections.iter().map(AsRef::as_ref), &[], |_, _| Some(now), now, now, 8);
-    let running = |kind| BTreeMap::from([("c".to_owned(), Running { kind, host: "c.example:443".to_owned(), waits: false })]);
+    let running = |kind| BTreeMap::from([("c".to_owned(), RunningOperation { kind, host: "c.example:443".to_owned(), waits: false })]);
     let later = at("2026-06-01T12:30:00Z");
     let tick = table.tick(later, &running(OperationKind::Sync), &BTreeMap::new());
     assert_eq!((tick.starts.len(), &tick.skips[..]), (0, &[("c".to_owned(), OperationKind::Sync)][..]));
@@ -272,15 +272,16 @@ fn s1_waiting_for_quota_takes_no_place_and_one_host_gets_two() {
     let lines: Vec<_> = (0..12).map(|n| (format!("c{n}"), "discover = \"off\"\nsync = { every = \"1h\" }".to_owned())).collect();
     let config = connections(&lines);
     let now = at("2026-06-01T12:00:00Z");
-    let running = |waits| -> BTreeMap<String, Running> {
-        let one = |n: usize| Running { kind: OperationKind::Sync, host: format!("{n}"), waits };
+    let running = |waits| -> BTreeMap<String, RunningOperation> {
+        let one = |n: usize| RunningOperation { kind: OperationKind::Sync, host: format!("{n}"), waits };
         (100..108).map(|n| (format!("x{n}"), one(n))).collect()
     };
     let fresh = || Timetable::new(config.connections.iter().map(AsRef::as_ref), &[], |_, _| None, now, now, 8);
     assert_eq!(fresh().tick(now, &running(false), &BTreeMap::new()).starts.len(), 0, "all places are taken");
-    assert_eq!(fresh().tick(now, &running(true), &BTreeMap::new()).starts.len(), STARTS, "those that wait take none");
-    let same_host: BTreeMap<String, Running> =
-        (0..2).map(|n| (format!("x{n}"), Running { kind: OperationKind::Sync, host: "c0.example:443".to_owned(), waits: false })).collect();
+    assert_eq!(fresh().tick(now, &running(true), &BTreeMap::new()).starts.len(), MAX_STARTS_PER_WINDOW, "those that wait take none");
+    let same_host: BTreeMap<String, RunningOperation> = (0..2)
+        .map(|n| (format!("x{n}"), RunningOperation { kind: OperationKind::Sync, host: "c0.example:443".to_owned(), waits: false }))
+        .collect();
     let tick = fresh().tick(now, &same_host, &BTreeMap::new());
     assert!(tick.starts.iter().all(|(name, ..)| name != "c0"), "two work on its host already");
 }
@@ -354,8 +355,8 @@ fn an_interval_keeps_what_it_still_had_to_wait_when_the_clock_is_set_back() {
     let later = now + SignedDuration::from_hours(5);
     assert_eq!(table.notice(later), []);
     let back = later - SignedDuration::from_hours(2);
-    let moved = table.notice(back);
-    assert_eq!(moved.iter().map(|row| row.due).collect::<Vec<_>>(), [back + SignedDuration::from_hours(1)], "it had an hour to wait");
+    let rescheduled = table.notice(back);
+    assert_eq!(rescheduled.iter().map(|row| row.due).collect::<Vec<_>>(), [back + SignedDuration::from_hours(1)], "it had an hour to wait");
 }
 
 #[test]
@@ -380,5 +381,5 @@ fn three_hundred_connections_of_one_minute_keep_up_and_no_host_is_stormed() {
     for second in 0..10 {
         starts += table.tick(now + SignedDuration::from_secs(second), &BTreeMap::new(), &BTreeMap::new()).starts.len();
     }
-    assert_eq!(starts, STARTS);
+    assert_eq!(starts, MAX_STARTS_PER_WINDOW);
 }

@@ -141,7 +141,7 @@ impl Variant {
 }
 
 /// Variants that are noted of one finding; further ones are looked at and not noted.
-const MOST: usize = 16;
+const MAX_VARIANTS: usize = 16;
 
 fn rank(open: bool, severity: i64) -> i64 {
     i64::from(open) * 8 + severity
@@ -220,7 +220,7 @@ impl Merge<'_, '_> {
             read_in_full_next(self.tx, this.scope_id)?;
         }
         let lowest = others().min_by_key(|variant| variant.order()).copied();
-        match lowest.filter(|_| known.len() >= MOST && others().count() == known.len()) {
+        match lowest.filter(|_| known.len() >= MAX_VARIANTS && others().count() == known.len()) {
             Some(lowest) if lowest.order() > this.order() => {}
             Some(lowest) => {
                 forget(self.tx, before.seq, lowest.digest)?;

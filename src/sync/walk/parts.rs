@@ -5,17 +5,17 @@
 use std::{collections::VecDeque, pin::Pin};
 
 use tokio::sync::{Mutex, MutexGuard};
-use tributary_connectors::{Cx, Next, RawPage, kit::Decoded};
+use tributary_connectors::{Context, Next, RawPage, kit::Decoded};
 
 use super::{Ready, Walk};
-use crate::store::{self, Pass, Stored};
+use crate::store::{self, Pass, StoredPage};
 
-type Commit = Pin<Box<dyn Future<Output = store::Result<Stored>> + Send>>;
+type Commit = Pin<Box<dyn Future<Output = store::Result<StoredPage>> + Send>>;
 
 /// Takes the parts of a walk's pages.
 pub(super) struct Parts<'a> {
     walk: &'a Walk,
-    cx: &'a Cx,
+    cx: &'a Context,
     pass: &'a Pass,
     taken: Mutex<Taken>,
 }
@@ -30,7 +30,7 @@ pub(super) struct Taken {
     /// What each item of them is known by.
     pub(super) keys: Vec<i64>,
     /// What storing them did, so far.
-    pub(super) stored: Vec<Stored>,
+    pub(super) stored: Vec<StoredPage>,
     /// Why one could not be stored: no further one is.
     pub(super) error: Option<store::Error>,
     /// Parts that are being stored.
@@ -54,7 +54,7 @@ impl Taken {
 }
 
 impl<'a> Parts<'a> {
-    pub(super) fn new(walk: &'a Walk, cx: &'a Cx, pass: &'a Pass) -> Self {
+    pub(super) fn new(walk: &'a Walk, cx: &'a Context, pass: &'a Pass) -> Self {
         Parts { walk, cx, pass, taken: Mutex::default() }
     }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 
-async fn synced() -> Bench {
+async fn synced() -> TestApp {
     let bench = tool(DependencyTrack::new(SMALL)).await;
     assert_eq!(run(&bench, &["run", "--once"]).await.0, 0);
     bench
@@ -53,8 +53,8 @@ async fn a_name_that_nothing_has_is_told_with_the_nearest() {
         "[connections.t]",
         "[connections.tools]\nconnector = \"dependency_track\"\nlocation = \"https://x.example\"\nsecret = { env = \"X\" }\n[connections.t]",
     );
-    let key = bench.text("select key from records order by key limit 1");
-    let product = bench.text("select name from products order by name limit 1");
+    let key = bench.query_string("select key from records order by key limit 1");
+    let product = bench.query_string("select name from products order by name limit 1");
     let mistyped = |text: &str| format!("{}x", &text[..text.len() - 1]);
     let (wrong_key, wrong_product) = (mistyped(&key), mistyped(&product));
     for (command, kind, name, near) in [
@@ -92,16 +92,16 @@ async fn a_name_that_nothing_has_is_told_with_the_nearest() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_there_is_named_once_and_the_rest_is_done() {
     let bench = synced().await;
-    let key = bench.text("select key from records order by key limit 1");
+    let key = bench.query_string("select key from records order by key limit 1");
     let (code, stdout, stderr) = run(&bench, &["records", "ignore", "nope", &key, "nope"]).await;
     assert_eq!(code, 4, "{stderr}");
     assert_eq!(stderr.matches("error[E0401]: there is no record `nope`").count(), 1, "{stderr}");
     assert!(stdout.contains("ignored"), "{stdout}");
-    let id = bench.text("select id from findings limit 1");
+    let id = bench.query_string("select id from findings limit 1");
     let (code, _, stderr) = run(&bench, &["findings", "triage", "nope", &id, "--as", "wont-fix"]).await;
     assert_eq!(code, 4, "{stderr}");
     assert!(stderr.contains("error[E0401]: there is no finding `nope`") && stderr.contains("1 findings, 1 of them changed"), "{stderr}");
-    assert_eq!(bench.number("select count(*) from findings where triage = 'wont_fix'"), 1);
+    assert_eq!(bench.query_i64("select count(*) from findings where triage = 'wont_fix'"), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -23,28 +23,28 @@ use tributary_simulator::{Oracle, Running, Size, Truth};
 /// A size at which lists have several pages.
 pub(crate) const SIZE: Size = Size { records: 6, findings: 3000, seed: 7 };
 
-pub(crate) struct Bench {
+pub(crate) struct TestApp {
     pub(crate) tool: Arc<Running>,
     pub(crate) folder: TempDir,
     pub(crate) engine: Engine,
 }
 
-impl Bench {
+impl TestApp {
     pub(crate) fn new(tool: Running) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("t.db"), true).unwrap();
-        let bench = Bench { tool: Arc::new(tool), folder, engine: Engine { store, stop: CancellationToken::new() } };
+        let bench = TestApp { tool: Arc::new(tool), folder, engine: Engine { store, stop: CancellationToken::new() } };
         bench.configure("");
         bench
     }
 
     /// Another store with what a database holds, for the same tool and configuration.
-    pub(crate) fn beside(&self, database: &Path) -> Bench {
+    pub(crate) fn beside(&self, database: &Path) -> TestApp {
         let folder = tempfile::tempdir().unwrap();
         std::fs::copy(database, folder.path().join("t.db")).unwrap();
         std::fs::copy(self.config(), folder.path().join("tributary.toml")).unwrap();
         let store = Store::open(&folder.path().join("t.db"), true).unwrap();
-        Bench { tool: Arc::clone(&self.tool), folder, engine: Engine { store, stop: CancellationToken::new() } }
+        TestApp { tool: Arc::clone(&self.tool), folder, engine: Engine { store, stop: CancellationToken::new() } }
     }
 
     /// Writes the configuration, with further lines for the connection.
@@ -66,7 +66,7 @@ impl Bench {
         self.folder.path().join("tributary.toml")
     }
 
-    pub(crate) fn plan(&self) -> (Arc<dyn tributary_connectors::Source>, tributary::sync::Plan) {
+    pub(crate) fn plan(&self) -> (Arc<dyn tributary_connectors::DynConnector>, tributary::sync::Plan) {
         let config = Config::load(&[self.config()]).unwrap();
         let connection = &config.connections[0];
         (connection.open(&Arc::new(Limiters::default())).unwrap(), tributary::operation::plan(connection))
@@ -88,20 +88,20 @@ impl Bench {
     }
 
     /// What the store holds, in the oracle's words.
-    pub(crate) fn stored(&self) -> Oracle {
-        stored(&database(&self.engine.store), "t")
+    pub(crate) fn snapshot(&self) -> Oracle {
+        snapshot(&database(&self.engine.store), "t")
     }
 
     /// Fails with the first few differences, not with thousands of lines.
     pub(crate) fn assert_oracle(&self, when: &str) {
-        assert_equal(&self.stored(), &self.tool.vendor.oracle(), when);
+        assert_equal(&self.snapshot(), &self.tool.vendor.oracle(), when);
     }
 
-    pub(crate) fn number(&self, sql: &str) -> i64 {
+    pub(crate) fn query_i64(&self, sql: &str) -> i64 {
         database(&self.engine.store).query_row(sql, [], |row| row.get(0)).unwrap()
     }
 
-    pub(crate) fn text(&self, sql: &str) -> String {
+    pub(crate) fn query_string(&self, sql: &str) -> String {
         use rusqlite::OptionalExtension;
         let found = database(&self.engine.store).query_row(sql, [], |row| row.get::<_, Option<String>>(0)).optional();
         found.unwrap().flatten().unwrap_or_default()
@@ -121,7 +121,7 @@ pub(crate) fn database(store: &Store) -> rusqlite::Connection {
 }
 
 /// What a store holds of a connection, in the oracle's words.
-pub(crate) fn stored(reader: &rusqlite::Connection, connection: &str) -> Oracle {
+pub(crate) fn snapshot(reader: &rusqlite::Connection, connection: &str) -> Oracle {
     let mut records = reader.prepare("select key, name from records where state = 'good' and connection = ?1").unwrap();
     let records = records.query_map([connection], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().collect::<Result<_, _>>().unwrap();
     let mut findings = reader.prepare("select key, record_key, severity, state from findings where connection = ?1").unwrap();

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use tributary::store::{Outcome, RecordAction};
 
-use super::tool::{Bench, One, many, one};
+use super::tool::{One, TestApp, many, one};
 
 #[tokio::test]
 async fn what_an_incomplete_pass_delivered_is_not_held_any_more() {
-    let bench = Bench::new(&["r"]);
+    let bench = TestApp::new(&["r"]);
     bench.list(many(100)).await;
     let report = bench.list(many(40)).await;
     assert_eq!((report.outcome, report.closing.held), (Outcome::Held, 60));
@@ -22,7 +22,7 @@ async fn what_an_incomplete_pass_delivered_is_not_held_any_more() {
 #[tokio::test]
 async fn what_was_delivered_in_an_incomplete_or_failed_pass_was_not_absent_twice() {
     for fails in [None, Some(4)] {
-        let mut bench = Bench::new(&["r"]);
+        let mut bench = TestApp::new(&["r"]);
         bench.shifting = true;
         bench.list(many(10)).await;
         let without: Vec<One> = many(10).into_iter().filter(|one| one.key != "k3").collect();
@@ -40,7 +40,7 @@ async fn what_was_delivered_in_an_incomplete_or_failed_pass_was_not_absent_twice
 
 #[tokio::test]
 async fn a_pass_that_delivers_some_of_what_is_held_leaves_the_rest_held() {
-    let bench = Bench::new(&["r"]);
+    let bench = TestApp::new(&["r"]);
     bench.list(many(100)).await;
     let report = bench.list(many(40)).await;
     // 60 of 100 come, then it breaks.
@@ -53,7 +53,7 @@ async fn a_pass_that_delivers_some_of_what_is_held_leaves_the_rest_held() {
 #[tokio::test]
 async fn everything_at_once_has_to_be_absent_twice() {
     for (count, closed_at_once) in [(2, true), (3, false), (19, false)] {
-        let bench = Bench::new(&["r", "s"]);
+        let bench = TestApp::new(&["r", "s"]);
         let beside: Vec<One> = (0..30).map(|number| one(&format!("s{number}")).record("s")).collect();
         bench.list(many(count).into_iter().chain(beside.clone()).collect()).await;
         let first = bench.list(beside.clone()).await;
@@ -67,7 +67,7 @@ async fn everything_at_once_has_to_be_absent_twice() {
 
 #[tokio::test]
 async fn everything_that_is_delivered_in_between_begins_anew() {
-    let bench = Bench::new(&["r"]);
+    let bench = TestApp::new(&["r"]);
     bench.list(many(5)).await;
     assert_eq!(bench.list(vec![]).await.closing.absent_once, 5);
     assert_eq!(bench.delta(many(5)).await.counts.unchanged, 5);
@@ -79,19 +79,19 @@ async fn everything_that_is_delivered_in_between_begins_anew() {
 
 #[tokio::test]
 async fn everything_at_once_is_held_when_it_is_much() {
-    let bench = Bench::new(&["r"]);
+    let bench = TestApp::new(&["r"]);
     bench.list(many(40)).await;
     for _ in 0..3 {
         let report = bench.list(vec![]).await;
         assert_eq!((report.outcome, report.closing.held, report.closing.absent_once), (Outcome::Held, 40, 0));
     }
     bench.list(many(40)).await;
-    assert_eq!(bench.number("select (select count(*) from held_closes) + (select count(*) from absences)"), 0);
+    assert_eq!(bench.query_i64("select (select count(*) from held_closes) + (select count(*) from absences)"), 0);
 }
 
 #[tokio::test]
 async fn what_an_import_explains_is_closed_unasked() {
-    let bench = Bench::new(&["r", "s"]);
+    let bench = TestApp::new(&["r", "s"]);
     let named = |record: &'static str, from: usize, to: usize| {
         (from..to).map(move |number| one(&format!("{record}{number}")).record(record)).collect::<Vec<_>>()
     };
@@ -101,14 +101,14 @@ async fn what_an_import_explains_is_closed_unasked() {
     bench.tool().explained = Some("r");
     let report = bench.list(both(named("r", 60, 120), named("s", 0, 30))).await;
     assert_eq!((report.outcome, report.counts.closed, report.closing.held), (Outcome::Held, 60, 30));
-    assert_eq!(bench.number("select count(*) from findings where record_key = 's' and state = 'open'"), 60);
-    assert_eq!(bench.number("select count(*) from findings where record_key = 'r' and state = 'gone'"), 60);
+    assert_eq!(bench.query_i64("select count(*) from findings where record_key = 's' and state = 'open'"), 60);
+    assert_eq!(bench.query_i64("select count(*) from findings where record_key = 'r' and state = 'gone'"), 60);
 }
 
 /// What an explained pass of a list that can shift missed first is closed by the next one; a list that is empty explains nothing.
 #[tokio::test]
 async fn an_explanation_lasts_until_the_second_pass_and_explains_no_empty_list() {
-    let mut bench = Bench::new(&["r"]);
+    let mut bench = TestApp::new(&["r"]);
     bench.shifting = true;
     bench.list(many(60)).await;
     bench.tool().explained = Some("r");
@@ -117,7 +117,7 @@ async fn an_explanation_lasts_until_the_second_pass_and_explains_no_empty_list()
     let report = bench.sync().await;
     assert_eq!((report.closing.held, report.counts.closed), (0, 50));
 
-    let bench = Bench::new(&["r"]);
+    let bench = TestApp::new(&["r"]);
     bench.list(many(60)).await;
     bench.tool().explained = Some("r");
     assert_eq!(bench.list(vec![]).await.closing.held, 60);
@@ -127,7 +127,7 @@ async fn an_explanation_lasts_until_the_second_pass_and_explains_no_empty_list()
 #[tokio::test]
 async fn the_brake_of_an_operation_looks_at_what_is_not_explained() {
     for (r, explained, held) in [(59, true, 0), (60, false, 25), (10, true, 24)] {
-        let bench = Bench::new(&["r", "s1", "s2", "s3"]);
+        let bench = TestApp::new(&["r", "s1", "s2", "s3"]);
         let list = |record: &'static str, count: usize| (0..count).map(move |number| one(&format!("{record}{number}")).record(record));
         let all = |r: usize, s: usize| list("r", r).chain(list("s1", s)).chain(list("s2", s)).chain(list("s3", s)).collect::<Vec<_>>();
         bench.list(all(60, 20)).await;
@@ -150,25 +150,25 @@ async fn the_brake_of_an_operation_looks_at_what_is_not_explained() {
 #[tokio::test]
 async fn a_held_record_that_was_deleted_and_met_again_is_held_no_more() {
     const RECORDS: [&str; 8] = ["r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7"];
-    let bench = Bench::new(&RECORDS);
+    let bench = TestApp::new(&RECORDS);
     bench.tool().stream = true;
     bench.list(many(4).into_iter().map(|one| one.record("r0")).collect()).await;
     bench.tool().records.truncate(3);
     bench.write("update connections set discovered_at = null");
     bench.sync().await;
-    assert_eq!(bench.number("select count(*) from held_records"), 5);
-    let discover: String = bench.text("select distinct operation from held_records");
+    assert_eq!(bench.query_i64("select count(*) from held_records"), 5);
+    let discover: String = bench.query_string("select distinct operation from held_records");
     bench.act("r7", RecordAction::Delete { close: false }).await;
     bench.list(vec![one("k").record("r7"), one("l").record("r0")]).await;
     let approved = bench.engine.store.approve(discover.parse().unwrap()).await.unwrap().unwrap();
-    assert_eq!((approved.records, bench.text("select state from records where key = 'r7'")), (4, "good".to_owned()));
+    assert_eq!((approved.records, bench.query_string("select state from records where key = 'r7'")), (4, "good".to_owned()));
 }
 
 /// A hold is released by an operator, or by the tool that lists the findings again: not by what else the list holds later, nor by
 /// an import after it.
 #[tokio::test]
 async fn a_hold_stays_whatever_else_a_later_pass_lists() {
-    let bench = Bench::new(&["r"]);
+    let bench = TestApp::new(&["r"]);
     bench.list(many(100)).await;
     assert_eq!(bench.list(many(40)).await.closing.held, 60);
     let more = || (0..300).map(|number| one(&format!("more{number}")));
@@ -187,7 +187,7 @@ async fn a_hold_stays_whatever_else_a_later_pass_lists() {
 /// What is held of one list, and waits for an operator, holds nothing of another one.
 #[tokio::test]
 async fn a_hold_of_one_list_leaves_the_others_free() {
-    let bench = Bench::new(&["r", "s"]);
+    let bench = TestApp::new(&["r", "s"]);
     let both = |r: usize, s: usize| {
         let s = (0..s).map(|number| one(&format!("s{number}")).record("s"));
         many(r).into_iter().chain(s).collect::<Vec<_>>()
@@ -207,7 +207,7 @@ async fn a_hold_of_one_list_leaves_the_others_free() {
 async fn the_findings_of_a_record_that_is_not_listed_stay_in_a_stream() {
     const RECORDS: [&str; 8] = ["r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7"];
     for (left, state, held) in [(7, "missing", 0), (3, "good", 5)] {
-        let bench = Bench::new(&RECORDS);
+        let bench = TestApp::new(&RECORDS);
         bench.tool().stream = true;
         let of = |record: &'static str| (0..5).map(move |number| one(&format!("{record}-{number}")).record(record));
         let rest = || many(100).into_iter().map(|one| one.record("r0"));
@@ -217,17 +217,17 @@ async fn the_findings_of_a_record_that_is_not_listed_stay_in_a_stream() {
         for _ in 0..3 {
             bench.list(rest().collect()).await;
         }
-        assert_eq!(bench.text("select state from records where key = 'r7'"), state);
-        assert_eq!(bench.number("select count(*) from held_records"), held);
+        assert_eq!(bench.query_string("select state from records where key = 'r7'"), state);
+        assert_eq!(bench.query_i64("select count(*) from held_records"), held);
         let open = "select count(*) from findings where source_state = 'open' and record_key = ";
-        assert_eq!((bench.number(&format!("{open}'r7'")), bench.number(&format!("{open}'r1'"))), (5, 0), "{state}");
+        assert_eq!((bench.query_i64(&format!("{open}'r7'")), bench.query_i64(&format!("{open}'r1'"))), (5, 0), "{state}");
     }
 }
 
 /// A hold outlasts the time in which the record of the finding is not synced.
 #[tokio::test]
 async fn a_hold_outlasts_the_absence_of_its_record() {
-    let bench = Bench::new(&["r", "s"]);
+    let bench = TestApp::new(&["r", "s"]);
     bench.tool().stream = true;
     let all = |count: usize, more: usize| {
         let more = (0..more).map(|number| one(&format!("more{number}")).record("s"));
@@ -244,11 +244,11 @@ async fn a_hold_outlasts_the_absence_of_its_record() {
 
 #[tokio::test]
 async fn what_a_person_closed_waits_for_nobody() {
-    let bench = Bench::new(&["r"]);
+    let bench = TestApp::new(&["r"]);
     bench.list(many(100)).await;
     let report = bench.list(many(40)).await;
     bench.act("r", RecordAction::Delete { close: true }).await;
-    assert_eq!(bench.number("select (select count(*) from held_closes) + (select count(*) from absences)"), 0);
+    assert_eq!(bench.query_i64("select (select count(*) from held_closes) + (select count(*) from absences)"), 0);
     assert_eq!(bench.engine.store.approve(report.operation).await.unwrap(), None);
 }
 
@@ -256,7 +256,7 @@ async fn what_a_person_closed_waits_for_nobody() {
 #[tokio::test]
 async fn what_an_early_page_says_of_its_list_outlasts_a_break() {
     for explained in [None, Some("r")] {
-        let bench = Bench::new(&["r"]);
+        let bench = TestApp::new(&["r"]);
         bench.list(many(100)).await;
         (bench.tool().incomplete, bench.tool().explained) = (explained.is_none(), explained);
         (bench.tool().says_so_first, bench.tool().fails) = (true, Some(3));
@@ -274,7 +274,7 @@ async fn findings_of_a_missing_record_close_when_the_configuration_says_so() {
     let day = Duration::from_secs(86_400);
     for (after, days, gone) in [(None, 400, 0), (Some(30 * day), 29, 0), (Some(30 * day), 31, 25)] {
         for stream in [false, true] {
-            let mut bench = Bench::new(&["r", "s"]);
+            let mut bench = TestApp::new(&["r", "s"]);
             bench.close_missing_after = after;
             bench.tool().stream = stream;
             let of_s = (0..25).map(|number| one(&format!("s{number}")).record("s"));

@@ -2,7 +2,7 @@
 
 use tributary::store::{Decision, RecordAction};
 
-use super::tool::{Bench, One, many, one};
+use super::tool::{One, TestApp, many, one};
 
 /// Ten findings that stay, so that what vanishes is a small part of the list.
 fn others() -> Vec<One> {
@@ -13,8 +13,8 @@ fn with(more: &[One]) -> Vec<One> {
     others().into_iter().chain(more.iter().cloned()).collect()
 }
 
-async fn bench_with(items: &[One]) -> Bench {
-    let bench = Bench::new(&["r", "s"]);
+async fn bench_with(items: &[One]) -> TestApp {
+    let bench = TestApp::new(&["r", "s"]);
     bench.list(with(items)).await;
     bench.write("update finding_rows set first_seen = 1000000 where key like 'old%'");
     bench
@@ -26,12 +26,12 @@ const KEPT: &str = "open false_positive until a lab host";
 async fn a_decision_goes_with_the_lineage() {
     let bench = bench_with(&[one("old").lineage("l")]).await;
     bench.decide("old", Some(Decision::FalsePositive)).await;
-    let changed = bench.number("select updated_at from findings where key = 'old'");
+    let changed = bench.query_i64("select updated_at from findings where key = 'old'");
     bench.list(with(&[one("new").lineage("l")])).await;
     assert_eq!((bench.told("old"), bench.told("new")), ("gone false_positive until a lab host".into(), KEPT.into()));
-    assert_eq!(bench.number("select first_seen from findings where key = 'new'"), 1_000_000);
-    assert!(bench.number("select updated_at from findings where key = 'new'") > changed);
-    let events = bench.text(&format!(
+    assert_eq!(bench.query_i64("select first_seen from findings where key = 'new'"), 1_000_000);
+    assert!(bench.query_i64("select updated_at from findings where key = 'new'") > changed);
+    let events = bench.query_string(&format!(
         "select group_concat(event || ' ' || field || ' ' || coalesce(old_value, '-') || ' ' || new_value, '; ')
          from finding_events where finding_id = '{}' and operation is not null",
         bench.id("new")
@@ -51,9 +51,9 @@ async fn a_decision_does_not_go_to_another_weakness() {
         let bench = bench_with(&[stated("old", old)]).await;
         bench.decide("old", Some(Decision::FalsePositive)).await;
         bench.list(with(&[stated("new", new).title("R2")])).await;
-        assert_eq!(bench.number("select count(distinct fingerprint) from findings"), 1);
+        assert_eq!(bench.query_i64("select count(distinct fingerprint) from findings"), 1);
         assert_eq!((bench.told("new"), bench.carried("new")), ("open".into(), String::new()), "{old:?} {new:?}");
-        assert!(bench.number("select first_seen from findings where key = 'new'") > 1_000_000);
+        assert!(bench.query_i64("select first_seen from findings where key = 'new'") > 1_000_000);
     }
 }
 
@@ -128,7 +128,7 @@ async fn what_a_delta_brought_takes_it_over_when_a_full_pass_closes_the_old_one(
 
 #[tokio::test]
 async fn a_list_that_can_shift_hands_over_when_the_second_pass_closes() {
-    let mut bench = Bench::new(&["r"]);
+    let mut bench = TestApp::new(&["r"]);
     bench.shifting = true;
     bench.list(with(&[one("old").lineage("l")])).await;
     bench.decide("old", Some(Decision::FalsePositive)).await;
@@ -151,7 +151,7 @@ async fn a_decision_of_the_new_finding_stands() {
         bench.list(with(&[one("new").lineage("l")])).await;
         let kept = if taken_back { "open" } else { "open wont_fix until a lab host" };
         assert_eq!((&*bench.told("new"), &*bench.carried("new")), (kept, "old"), "who decided there was asked already");
-        assert_eq!(bench.number("select first_seen from findings where key = 'new'"), 1_000_000);
+        assert_eq!(bench.query_i64("select first_seen from findings where key = 'new'"), 1_000_000);
     }
 }
 
@@ -168,7 +168,7 @@ async fn a_decision_outlives_an_old_finding_without_one() {
 #[tokio::test]
 async fn an_approval_hands_over_and_erases_nothing() {
     let l = |number: usize, key: &str| One { lineage: Some(["a", "b", "c"][number]), ..one(&format!("{key}{number}")) };
-    let bench = Bench::new(&["r"]);
+    let bench = TestApp::new(&["r"]);
     let old: Vec<One> = (0..3).map(|number| l(number, "old")).collect();
     bench.list(many(60).into_iter().chain(old).collect()).await;
     for key in ["old0", "old1"] {
@@ -237,7 +237,7 @@ async fn what_was_closed_with_its_record_hands_over() {
     bench.decide("old", Some(Decision::FalsePositive)).await;
     bench.act("r", RecordAction::Delete { close: true }).await;
     bench.list(with(&[one("new").lineage("l")])).await;
-    assert_eq!(bench.number("select count(*) from findings where key = 'new'"), 0, "it is not read until it is discovered again");
+    assert_eq!(bench.query_i64("select count(*) from findings where key = 'new'"), 0, "it is not read until it is discovered again");
     bench.write("update connections set discovered_at = null");
     bench.sync().await;
     assert_eq!((bench.told("new"), bench.carried("new")), (KEPT.into(), "old".into()));
@@ -247,7 +247,7 @@ async fn what_was_closed_with_its_record_hands_over() {
 #[tokio::test]
 async fn the_lineage_is_no_public_column() {
     let bench = bench_with(&[]).await;
-    let columns = bench.text("select group_concat(name) from pragma_table_info('findings')");
+    let columns = bench.query_string("select group_concat(name) from pragma_table_info('findings')");
     assert!(columns.contains("fingerprint") && !columns.contains("lineage"));
 }
 

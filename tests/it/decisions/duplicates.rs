@@ -3,17 +3,19 @@
 use tributary::store::RecordAction;
 use tributary_connectors::model::{Severity, State};
 
-use super::tool::{Bench, One, many, one};
+use super::tool::{One, TestApp, many, one};
 
 /// What the row of a key shows.
-fn shown(bench: &Bench, key: &str) -> String {
-    bench.text(&format!("select title || ' ' || severity || ' ' || source_state || ' ' || record_key from findings where key = '{key}'"))
+fn shown(bench: &TestApp, key: &str) -> String {
+    bench.query_string(&format!(
+        "select title || ' ' || severity || ' ' || source_state || ' ' || record_key from findings where key = '{key}'"
+    ))
 }
 
 /// Everything in the table, and the history.
-fn everything(bench: &Bench) -> (String, i64) {
+fn everything(bench: &TestApp) -> (String, i64) {
     let rows = "select group_concat(key || title || severity || source_state || updated_at || scope_id, ';') from finding_rows";
-    (bench.text(rows), bench.number("select count(*) from finding_events"))
+    (bench.query_string(rows), bench.query_i64("select count(*) from finding_events"))
 }
 
 /// Pairs of which the first is kept, by hand: open before closed, then the more severe one.
@@ -40,7 +42,7 @@ async fn one_is_kept_whatever_the_order_and_nothing_flaps() {
                     items.push(second.clone());
                     items.extend(filler(10));
                     let when = format!("{first:?}, {gap} between, {second:?}, stream {stream}");
-                    let bench = Bench::new(&["r", "s"]);
+                    let bench = TestApp::new(&["r", "s"]);
                     bench.tool().stream = stream;
                     let report = bench.list(items).await;
                     let all = 3 + gap as u64 + 2;
@@ -69,7 +71,7 @@ async fn of_equals_the_digest_decides() {
     let mut kept = Vec::new();
     let items = [one("k").title("a"), one("k").title("b"), one("k").title("c")];
     for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
-        let bench = Bench::new(&["r"]);
+        let bench = TestApp::new(&["r"]);
         let list: Vec<One> = order.iter().map(|number| items[*number].clone()).collect();
         let counts = bench.list(list).await.counts;
         assert_eq!((counts.fetched, counts.created, counts.duplicates), (3, 1, 2));
@@ -83,7 +85,7 @@ async fn of_equals_the_digest_decides() {
 
 #[tokio::test]
 async fn a_copy_is_unchanged() {
-    let bench = Bench::new(&["r"]);
+    let bench = TestApp::new(&["r"]);
     for counts in [bench.list(vec![one("k"), one("k"), one("l"), one("m"), one("k")]).await.counts, bench.sync().await.counts] {
         assert_eq!((counts.fetched, counts.duplicates, counts.updated), (5, 0, 0));
     }
@@ -94,7 +96,7 @@ async fn another_that_joins_later_takes_over_only_when_it_goes_before() {
     let kept = one("k").severity(Severity::High).title("kept");
     for (joins, shows) in [(Severity::Low, "kept high open r"), (Severity::Critical, "joins critical open r")] {
         for before in [true, false] {
-            let bench = Bench::new(&["r"]);
+            let bench = TestApp::new(&["r"]);
             let others: Vec<One> = many(6);
             bench.list([vec![kept.clone()], others.clone()].concat()).await;
             let joins = one("k").severity(joins).title("joins");
@@ -113,26 +115,26 @@ async fn the_one_that_stays_is_shown() {
     for stream in [false, true] {
         for record in ["r", "s"] {
             let (kept, other) = (one("k").title("kept"), one("k").title("other").severity(Severity::Low).record(record));
-            let bench = Bench::new(&["r", "s"]);
+            let bench = TestApp::new(&["r", "s"]);
             bench.tool().stream = stream;
             bench.list([vec![kept], many(4), vec![other.clone()]].concat()).await;
             for _ in 0..2 {
                 bench.list([many(4), vec![other.clone()]].concat()).await;
-                assert_eq!(bench.text("select source_state from findings where key = 'k'"), "open", "never closed in between");
+                assert_eq!(bench.query_string("select source_state from findings where key = 'k'"), "open", "never closed in between");
             }
             assert_eq!(shown(&bench, "k"), format!("other low open {record}"));
-            assert_eq!(bench.number("select count(*) from variants"), 0);
+            assert_eq!(bench.query_i64("select count(*) from variants"), 0);
             let counts = bench.delta(vec![other.title("changed")]).await.counts;
             assert_eq!((counts.updated, counts.duplicates), (1, 0), "a change of what is alone is stored at once");
             bench.list(many(4)).await;
-            assert_eq!(bench.text("select source_state from findings where key = 'k'"), "gone");
+            assert_eq!(bench.query_string("select source_state from findings where key = 'k'"), "gone");
         }
     }
 }
 
 #[tokio::test]
 async fn a_record_that_is_not_synced_any_more_hides_nothing() {
-    let bench = Bench::new(&["r", "s"]);
+    let bench = TestApp::new(&["r", "s"]);
     let both = [vec![one("k").title("kept")], many(3), vec![one("k").title("other").severity(Severity::Low).record("s")]].concat();
     bench.list(both).await;
     assert_eq!(shown(&bench, "k"), "kept high open r");
@@ -143,7 +145,7 @@ async fn a_record_that_is_not_synced_any_more_hides_nothing() {
 
 #[tokio::test]
 async fn a_change_of_the_kept_one_is_shown() {
-    let bench = Bench::new(&["r"]);
+    let bench = TestApp::new(&["r"]);
     let list = |title, severity| {
         [vec![one("k").title(title).severity(severity)], many(4), vec![one("k").title("other").severity(Severity::Low)]].concat()
     };
@@ -161,13 +163,13 @@ async fn a_change_of_the_kept_one_is_shown() {
 /// A closed one that is never stored alone, before the open one: it does not close that in the next sync.
 #[tokio::test]
 async fn one_that_is_not_stored_when_it_comes_first_is_known_the_next_time() {
-    let mut bench = Bench::new(&["r"]);
+    let mut bench = TestApp::new(&["r"]);
     bench.least = Severity::Medium;
     for other in [one("k").title("other").state(State::Fixed), one("k").title("other").severity(Severity::Low)] {
         bench.list(vec![other, one("l"), one("m"), one("k").title("kept")]).await;
         for _ in 0..3 {
             assert_eq!(shown(&bench, "k"), "kept high open r");
-            assert_eq!(bench.number("select count(*) from finding_events"), 0);
+            assert_eq!(bench.query_i64("select count(*) from finding_events"), 0);
             assert_eq!(bench.sync().await.counts.updated, 0);
         }
     }
@@ -176,7 +178,7 @@ async fn one_that_is_not_stored_when_it_comes_first_is_known_the_next_time() {
 #[tokio::test]
 async fn a_pass_that_is_resumed_knows_what_came_before() {
     for (first, second) in [("kept", "other"), ("other", "kept")] {
-        let bench = Bench::new(&["r"]);
+        let bench = TestApp::new(&["r"]);
         let of = |title: &'static str| one("k").title(title).severity(if title == "kept" { Severity::High } else { Severity::Low });
         bench.list([vec![of("kept")], many(6)].concat()).await;
         bench.tool().fails = Some(2);
@@ -193,21 +195,21 @@ async fn a_pass_that_is_resumed_knows_what_came_before() {
 /// A list that is sorted by change delivers once more, further down, what changes while it is read.
 #[tokio::test]
 async fn what_becomes_another_while_it_is_read_is_no_duplicate() {
-    let bench = Bench::new(&["r"]);
+    let bench = TestApp::new(&["r"]);
     bench.list([vec![one("k").last_seen(100)], many(4)].concat()).await;
     let report = bench.list([vec![one("k").last_seen(100)], many(4), vec![one("k").last_seen(200).state(State::Fixed)]].concat()).await;
     assert_eq!((report.counts.updated, report.counts.duplicates, report.warnings.len()), (1, 0, 0), "{:?}", report.warnings);
     assert_eq!(shown(&bench, "k"), "t high fixed r");
     let counts = bench.list([many(4), vec![one("k").last_seen(200).state(State::Fixed)]].concat()).await.counts;
     assert_eq!((counts.updated, counts.duplicates), (0, 0));
-    assert_eq!(bench.number("select count(*) from variants"), 0);
+    assert_eq!(bench.query_i64("select count(*) from variants"), 0);
 }
 
 /// Two that come again and again are two, whatever their dates.
 #[tokio::test]
 async fn dates_make_nothing_flap() {
     for turned in [false, true] {
-        let bench = Bench::new(&["r"]);
+        let bench = TestApp::new(&["r"]);
         let mut pair = [one("k").title("kept").last_seen(100), one("k").title("other").last_seen(200).state(State::Fixed)];
         if turned {
             pair.reverse();
@@ -228,12 +230,12 @@ async fn dates_make_nothing_flap() {
 #[tokio::test]
 async fn a_hundred_under_one_key_are_one_row_and_few_notes() {
     let titles: Vec<&'static str> = (0..100).map(|number| &*Box::leak(format!("t{number}").into_boxed_str())).collect();
-    let bench = Bench::new(&["r"]);
+    let bench = TestApp::new(&["r"]);
     // Each page brings something new: else it would be a list without an end.
     let list: Vec<One> = titles.iter().flat_map(|title| [one("k").title(title), one(title)]).collect();
     bench.list(list.clone()).await;
     let kept = shown(&bench, "k");
-    assert!(bench.number("select count(*) from variants") <= 16);
+    assert!(bench.query_i64("select count(*) from variants") <= 16);
     for _ in 0..2 {
         let counts = bench.list(list.iter().rev().cloned().collect()).await.counts;
         assert_eq!((counts.fetched, counts.updated), (200, 0));
@@ -244,7 +246,7 @@ async fn a_hundred_under_one_key_are_one_row_and_few_notes() {
 /// What has become another while a delta was read is one item: what it becomes next is shown at once.
 #[tokio::test]
 async fn what_changes_after_it_became_another_is_shown() {
-    let bench = Bench::new(&["r"]);
+    let bench = TestApp::new(&["r"]);
     bench.list([vec![one("k").last_seen(100)], many(4)].concat()).await;
     let became = [vec![one("k").title("b").last_seen(200)], many(4), vec![one("k").title("c").last_seen(300)]].concat();
     assert_eq!(bench.delta(became).await.counts.duplicates, 0);
@@ -260,7 +262,7 @@ async fn what_changes_after_it_became_another_is_shown() {
 async fn what_a_delta_cannot_tell_is_read_in_full() {
     let now = || [many(4), vec![one("k").title("now").severity(Severity::Low)]].concat();
     // Without dates, twice in one delta.
-    let bench = Bench::new(&["r"]);
+    let bench = TestApp::new(&["r"]);
     bench.list([vec![one("k")], many(4)].concat()).await;
     bench.delta([vec![one("k").title("b")], many(4), vec![one("k").title("now").severity(Severity::Low)]].concat()).await;
     // By the second full pass, as always when the one that is shown went.
@@ -270,7 +272,7 @@ async fn what_a_delta_cannot_tell_is_read_in_full() {
     }
     assert_eq!(shown(&bench, "k"), "now low open r");
     // Two that were met in a full pass; one of them went, and the other changed.
-    let bench = Bench::new(&["r"]);
+    let bench = TestApp::new(&["r"]);
     bench.list([vec![one("k")], many(4), vec![one("k").title("b").severity(Severity::Medium)]].concat()).await;
     bench.delta(vec![one("k").title("now").severity(Severity::Low)]).await;
     assert_eq!(shown(&bench, "k"), "t high open r", "as long as nobody knows");
@@ -288,19 +290,19 @@ async fn what_a_delta_cannot_tell_is_read_in_full() {
 /// A list that the tool has no more hides nothing of what another one brings.
 #[tokio::test]
 async fn a_list_that_is_not_there_any_more_hides_nothing() {
-    let bench = Bench::new(&["r", "s"]);
+    let bench = TestApp::new(&["r", "s"]);
     bench.list([vec![one("k").title("kept")], many(3), vec![one("k").title("other").severity(Severity::Low).record("s")]].concat()).await;
     assert_eq!(shown(&bench, "k"), "kept high open r");
     bench.tool().without_lists = vec!["r"];
     bench.sync().await;
     assert_eq!(shown(&bench, "k"), "other low open s");
-    assert_eq!(bench.number("select count(*) from variants"), 0);
+    assert_eq!(bench.query_i64("select count(*) from variants"), 0);
 }
 
 /// What was left aside before a break is known after it.
 #[tokio::test]
 async fn one_that_was_left_aside_before_a_break_is_a_duplicate_after_it() {
-    let bench = Bench::new(&["r"]);
+    let bench = TestApp::new(&["r"]);
     bench.tool().fails = Some(2);
     bench.list([vec![one("k").title("closed").state(State::Fixed)], many(4), vec![one("k").title("kept")]].concat()).await;
     bench.tool().fails = None;

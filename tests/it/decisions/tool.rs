@@ -13,7 +13,8 @@ use tributary::{
     sync::{Engine, Plan, Progress, Report},
 };
 use tributary_connectors::{
-    Checked, Coverage, Cx, Error, Excerpt, Item, Job, Kind, Meta, Next, Page, RawAsk, RawPage, Reject, Result, Scope, Source,
+    CheckReport, Context, Coverage, DynConnector, Error, ErrorKind, Excerpt, Item, Job, Meta, Next, Page, RawPage, RawPageRequest, Reject,
+    Result, Scope,
     model::{Category, Finding, Record, Severity, State},
 };
 
@@ -104,7 +105,7 @@ pub(crate) struct Shared(Arc<Mutex<Tool>>);
 type Later<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 
 impl Shared {
-    fn read(&self, cx: &Cx, ask: &RawAsk<'_>) -> Result<RawPage> {
+    fn read(&self, cx: &Context, ask: &RawPageRequest<'_>) -> Result<RawPage> {
         let tool = self.0.lock().unwrap().clone();
         let done =
             |items, rejects, coverage| Ok(Page { items, rejects, mended: Vec::new(), total: None, next: Next::Done(coverage, None) });
@@ -114,7 +115,7 @@ impl Shared {
         }
         let page: usize = ask.cursor.as_deref().map_or(0, |text| text.parse().unwrap());
         if tool.fails == Some(page) {
-            return Err(Error::new("reading a page", Kind::Refused { status: 400, body: Excerpt::new("no") }));
+            return Err(Error::new("reading a page", ErrorKind::Refused { status: 400, body: Excerpt::new("no") }));
         }
         let (list, coverage) = match tool.changes.filter(|_| !ask.full) {
             Some(changes) => (changes, Coverage::Delta),
@@ -140,8 +141,8 @@ impl Shared {
     }
 }
 
-impl Source for Shared {
-    fn scopes<'a>(&'a self, _: &'a Cx, job: Job<'a>) -> Later<'a, Vec<Scope>> {
+impl DynConnector for Shared {
+    fn scopes<'a>(&'a self, _: &'a Context, job: Job<'a>) -> Later<'a, Vec<Scope>> {
         let scopes = match job {
             Job::Discover => vec![Scope::account("records")],
             Job::Sync(_) if self.0.lock().unwrap().stream => vec![Scope::account("findings")],
@@ -153,17 +154,17 @@ impl Source for Shared {
         Box::pin(std::future::ready(Ok(scopes)))
     }
 
-    fn page<'a>(&'a self, cx: &'a Cx, ask: RawAsk<'a>) -> Later<'a, RawPage> {
+    fn page<'a>(&'a self, cx: &'a Context, ask: RawPageRequest<'a>) -> Later<'a, RawPage> {
         Box::pin(std::future::ready(self.read(cx, &ask)))
     }
 
-    fn check<'a>(&'a self, _: &'a Cx) -> Later<'a, Checked> {
-        Box::pin(std::future::ready(Ok(Checked::default())))
+    fn check<'a>(&'a self, _: &'a Context) -> Later<'a, CheckReport> {
+        Box::pin(std::future::ready(Ok(CheckReport::default())))
     }
 }
 
 /// The tool, connected.
-pub(crate) struct Bench {
+pub(crate) struct TestApp {
     folder: TempDir,
     pub(crate) engine: Engine,
     shared: Shared,
@@ -172,11 +173,11 @@ pub(crate) struct Bench {
     pub(crate) close_missing_after: Option<Duration>,
 }
 
-impl Bench {
-    pub(crate) fn new(records: &[&'static str]) -> Bench {
+impl TestApp {
+    pub(crate) fn new(records: &[&'static str]) -> TestApp {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("t.db"), false).unwrap();
-        let bench = Bench {
+        let bench = TestApp {
             folder,
             engine: Engine { store, stop: CancellationToken::new() },
             shared: Shared::default(),
@@ -226,7 +227,7 @@ impl Bench {
     }
 
     async fn run(&self, full: bool) -> Report {
-        let source: Arc<dyn Source> = Arc::new(self.shared.clone());
+        let source: Arc<dyn DynConnector> = Arc::new(self.shared.clone());
         let progress = Progress::without_waits();
         let report = self.engine.sync(&source, &self.plan(), Trigger::Manual, full, &progress).await.unwrap().pop().unwrap();
         let counts = report.counts;
@@ -248,12 +249,12 @@ impl Bench {
     }
 
     pub(crate) fn id(&self, key: &str) -> String {
-        self.text(&format!("select id from findings where key = '{key}'"))
+        self.query_string(&format!("select id from findings where key = '{key}'"))
     }
 
     /// Its source state, decision with end and note, and how often something was carried to it.
     pub(crate) fn told(&self, key: &str) -> String {
-        self.text(&format!(
+        self.query_string(&format!(
             "select source_state || coalesce(' ' || triage || case when triage_until is null then '' else ' until' end, '')
              || coalesce(' ' || triage_note, '') from findings where key = '{key}'"
         ))
@@ -261,7 +262,7 @@ impl Bench {
 
     /// Ids from which something was carried to this one.
     pub(crate) fn carried(&self, key: &str) -> String {
-        self.text(&format!(
+        self.query_string(&format!(
             "select coalesce(group_concat(f.key), '') from finding_events e join findings f on f.id = e.old_value
              where e.event = 'carried' and e.finding_id = '{}'",
             self.id(key)
@@ -272,15 +273,15 @@ impl Bench {
         rusqlite::Connection::open(self.folder.path().join("t.db")).unwrap().execute_batch(sql).unwrap();
     }
 
-    pub(crate) fn number(&self, sql: &str) -> i64 {
+    pub(crate) fn query_i64(&self, sql: &str) -> i64 {
         crate::common::database(&self.engine.store).query_row(sql, [], |row| row.get(0)).unwrap()
     }
 
-    pub(crate) fn text(&self, sql: &str) -> String {
+    pub(crate) fn query_string(&self, sql: &str) -> String {
         crate::common::database(&self.engine.store).query_row(sql, [], |row| row.get(0)).unwrap()
     }
 
     pub(crate) fn open(&self) -> i64 {
-        self.number("select count(*) from findings where source_state = 'open'")
+        self.query_i64("select count(*) from findings where source_state = 'open'")
     }
 }

@@ -21,16 +21,16 @@ use super::{
     failpoints::{all, dies},
     number, run, run_well, start_quietly,
 };
-use crate::common::{Bench, SIZE, assert_equal, stored};
+use crate::common::{SIZE, TestApp, assert_equal, snapshot};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn d12_a_backup_is_whole_and_a_restored_one_catches_up() {
-    let bench = Bench::new(start(DependencyTrack::new(SIZE), 0).await.unwrap());
+    let bench = TestApp::new(start(DependencyTrack::new(SIZE), 0).await.unwrap());
     let backup = bench.folder.path().join("backup.db");
     let file = backup.to_str().unwrap();
     // In the middle of a sync.
     let sync = tokio::spawn(run(bench.command(&["run", "--once"])));
-    while bench.number("select count(*) from findings") == 0 {
+    while bench.query_i64("select count(*) from findings") == 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     run_well(bench.command(&["db", "backup", file])).await;
@@ -43,7 +43,7 @@ async fn d12_a_backup_is_whole_and_a_restored_one_catches_up() {
     for _ in 0..3 {
         run_well(place.command(&["run", "--once"])).await;
     }
-    assert_equal(&stored(&place.open(), "t"), &bench.tool.vendor.oracle(), "after the restore");
+    assert_equal(&snapshot(&place.open(), "t"), &bench.tool.vendor.oracle(), "after the restore");
     fs::write(&backup, b"not a database at all, but long enough to be looked at").unwrap();
     let (code, _, stderr) = run(place.command(&["db", "restore", file])).await;
     assert!(code == Some(2) && stderr.contains("E0510") && stderr.contains("the database is as it was"), "{stderr}");
@@ -54,14 +54,14 @@ async fn d12_a_backup_is_whole_and_a_restored_one_catches_up() {
 struct Place(tempfile::TempDir);
 
 impl Place {
-    fn of(bench: &Bench) -> Place {
+    fn of(bench: &TestApp) -> Place {
         let place = Place(tempfile::tempdir().unwrap());
         fs::copy(bench.config(), place.0.path().join("tributary.toml")).unwrap();
         place
     }
 
     /// The same, with a database that a first run filled.
-    async fn filled(bench: &Bench) -> Place {
+    async fn filled(bench: &TestApp) -> Place {
         let place = Place::of(bench);
         run_well(place.command(&["run", "--once"])).await;
         place
@@ -105,8 +105,8 @@ impl Place {
     }
 }
 
-async fn small() -> Bench {
-    Bench::new(start(DependencyTrack::new(Size { records: 3, findings: 300, seed: 71 }), 0).await.unwrap())
+async fn small() -> TestApp {
+    TestApp::new(start(DependencyTrack::new(Size { records: 3, findings: 300, seed: 71 }), 0).await.unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -347,9 +347,9 @@ async fn d12_texts_are_right_after_another_program_restored_into_the_open_file()
         to.busy_timeout(Duration::from_secs(10)).unwrap();
         rusqlite::backup::Backup::new(&from, &mut to).unwrap().run_to_completion(i32::MAX, Duration::ZERO, None).unwrap();
     }
-    assert_eq!(bench.number("select count(*) from finding_rows"), 0);
+    assert_eq!(bench.query_i64("select count(*) from finding_rows"), 0);
     bench.sync(false).await;
-    assert_eq!(bench.number("select count(*) from finding_rows where text_id not in (select id from texts)"), 0);
+    assert_eq!(bench.query_i64("select count(*) from finding_rows where text_id not in (select id from texts)"), 0);
     bench.assert_oracle("after the foreign restore");
 }
 
@@ -407,10 +407,10 @@ async fn d12_nothing_is_written_into_files_that_were_deleted_or_replaced() {
 /// A copy is one moment: it neither waits for a pause between writes nor begins anew with each of them.
 #[tokio::test(flavor = "multi_thread")]
 async fn d12_a_backup_ends_while_others_never_stop_writing() {
-    let bench = Bench::new(start(DependencyTrack::new(Size { findings: 14_000, ..SIZE }), 0).await.unwrap());
+    let bench = TestApp::new(start(DependencyTrack::new(Size { findings: 14_000, ..SIZE }), 0).await.unwrap());
     bench.sync(false).await;
     run_well(bench.command(&["records", "map", "--all", "--product", "turn 0"])).await;
-    assert!(bench.number("select page_count from pragma_page_count") > 2000, "copied in more than one step");
+    assert!(bench.query_i64("select page_count from pragma_page_count") > 2000, "copied in more than one step");
     let done = Arc::new(AtomicBool::new(false));
     let writer = tokio::spawn({
         let (store, done) = (tributary::store::Store::open(&bench.folder.path().join("t.db"), true).unwrap(), Arc::clone(&done));
@@ -454,7 +454,7 @@ type Damage = fn(&Path);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn d12_a_damaged_database_is_refused_and_the_way_back_is_told_and_works() {
-    let bench = Bench::new(start(DependencyTrack::new(Size { records: 3, findings: 300, seed: 71 }), 0).await.unwrap());
+    let bench = TestApp::new(start(DependencyTrack::new(Size { records: 3, findings: 300, seed: 71 }), 0).await.unwrap());
     run_well(bench.command(&["run", "--once"])).await;
     let backup = bench.folder.path().join("backup.db");
     bench.engine.store.copy_to(&backup).unwrap();
@@ -498,6 +498,6 @@ async fn d12_a_damaged_database_is_refused_and_the_way_back_is_told_and_works() 
         let restored = Connection::open(&path).unwrap();
         assert_whole(&restored, what);
         let open: i64 = restored.query_row("select count(*) from findings where state = 'open'", [], |row| row.get(0)).unwrap();
-        assert_eq!(open, bench.number("select count(*) from findings where state = 'open'"));
+        assert_eq!(open, bench.query_i64("select count(*) from findings where state = 'open'"));
     }
 }

@@ -14,7 +14,7 @@ use tributary::{
 use tributary_simulator::{Change, Size, dependency_track::DependencyTrack, start};
 
 use super::{assert_nothing_lost, kept, number, run, run_well, start_quietly};
-use crate::common::Bench;
+use crate::common::TestApp;
 
 const MANY_NEW: Change = Change { fixed: 1.0, changed: 1.0, new: 60.0, vanished: 1.0 };
 
@@ -53,7 +53,7 @@ impl Drop for Disk {
 #[tokio::test(flavor = "multi_thread")]
 async fn d7_a_full_disk_fails_the_operation_and_nothing_else() {
     let tool = start(DependencyTrack::new(Size { records: 3, findings: 600, seed: 41 }), 0).await.unwrap();
-    let mut bench = Bench::new(tool);
+    let mut bench = TestApp::new(tool);
     let Some(disk) = Disk::of(64 << 20, &bench.folder.path().join("small")) else {
         eprintln!("SKIPPED: no disk can be mounted here; d7_where_files_cannot_grow_… is the same with a limit");
         return;
@@ -71,7 +71,7 @@ async fn d7_a_full_disk_fails_the_operation_and_nothing_else() {
     let report = bench.sync(true).await;
     assert_eq!((report.outcome, report.counts.closed), (Outcome::Failed, 0));
     let told = "select count(*) from operations where outcome = 'failed' and error like 'storage_full: %' and ended_at is not null";
-    assert_eq!(bench.number(told), 1);
+    assert_eq!(bench.query_i64(told), 1);
     let listed = run_well(bench.command(&["findings", "list", "-o", "ndjson", "--limit", "3"])).await;
     assert_eq!(listed.lines().count(), 3);
     let id = serde_json::from_str::<serde_json::Value>(listed.lines().next().unwrap()).unwrap()["id"].as_str().unwrap().to_owned();
@@ -89,7 +89,7 @@ async fn d7_a_full_disk_fails_the_operation_and_nothing_else() {
         Ok(reports) => assert_eq!(reports[0].outcome, Outcome::Failed),
         Err(error) => assert!(error.to_string().starts_with("storage_full: "), "{error}"),
     }
-    assert!(bench.number("select count(*) from findings") > 0);
+    assert!(bench.query_i64("select count(*) from findings") > 0);
 
     disk.make_room();
     for _ in 0..2 {
@@ -103,7 +103,7 @@ async fn d7_a_full_disk_fails_the_operation_and_nothing_else() {
 /// The daemon: what it cannot tell while the disk takes nothing is told as soon as it does.
 #[tokio::test(flavor = "multi_thread")]
 async fn d7_where_files_cannot_grow_the_daemon_goes_on_and_recovers() {
-    let bench = Bench::new(start(DependencyTrack::new(Size { records: 3, findings: 600, seed: 42 }), 0).await.unwrap());
+    let bench = TestApp::new(start(DependencyTrack::new(Size { records: 3, findings: 600, seed: 42 }), 0).await.unwrap());
     bench.configure("sync = { every = \"1s\" }\ndiscover = \"off\"");
     run_well(bench.command(&["run", "--once"])).await;
     let database = rusqlite::Connection::open(bench.folder.path().join("t.db")).unwrap();

@@ -13,7 +13,7 @@ use tributary::store::{RecordAction, RecordFilter};
 use tributary_simulator::{Change, Size, dependency_track::DependencyTrack, start};
 
 use super::{assert_nothing_lost, assert_whole, kept, number, run, run_well};
-use crate::common::Bench;
+use crate::common::TestApp;
 
 /// Places that have to be there, whatever else is.
 const LEAST: &[&str] = &[
@@ -76,7 +76,7 @@ pub(crate) async fn dies(mut command: Command, place: &str, passage: u32) -> boo
 /// Version 4 answers a project's whole list at once: it is stored in parts, of which the last one moves the cursor.
 #[tokio::test(flavor = "multi_thread")]
 async fn d1_kill_9_between_the_parts_of_a_page() {
-    let bench = Bench::new(start(DependencyTrack::new(Size { records: 3, findings: 1800, seed: 12 }).v4(), 0).await.unwrap());
+    let bench = TestApp::new(start(DependencyTrack::new(Size { records: 3, findings: 1800, seed: 12 }).v4(), 0).await.unwrap());
     run_well(bench.command(&["run", "--once"])).await;
     bench.tool.vendor.step(&Change { vanished: 2.0, ..Change::ONE_PERCENT });
     let base = bench.folder.path().join("base.db");
@@ -90,7 +90,7 @@ async fn d1_kill_9_between_the_parts_of_a_page() {
             async move {
                 let case = bench.beside(base);
                 let died = dies(case.command(&["run", "--once"]), place, passage).await;
-                let half = case.number("select count(*) from pass_pages join passes on id = pass_id where page >= pages");
+                let half = case.query_i64("select count(*) from pass_pages join passes on id = pass_id where page >= pages");
                 for _ in 0..3 {
                     run_well(case.command(&["run", "--once"])).await;
                 }
@@ -113,7 +113,7 @@ async fn d1_kill_9_at_every_failpoint() {
     for least in LEAST {
         assert!(places.contains(*least), "{least} is gone from the sources");
     }
-    let bench = Bench::new(start(DependencyTrack::new(Size { records: 3, findings: 400, seed: 11 }), 0).await.unwrap());
+    let bench = TestApp::new(start(DependencyTrack::new(Size { records: 3, findings: 400, seed: 11 }), 0).await.unwrap());
     // The run that dies closes what is missing for the second time, and stores what is new, changed and missing since.
     run_well(bench.command(&["run", "--once"])).await;
     bench.tool.vendor.step(&Change { vanished: 2.0, ..Change::ONE_PERCENT });
@@ -155,7 +155,7 @@ async fn d1_kill_9_at_every_failpoint() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn d1_kill_9_while_the_database_is_made() {
-    let bench = Bench::new(start(DependencyTrack::new(Size { records: 2, findings: 40, seed: 12 }), 0).await.unwrap());
+    let bench = TestApp::new(start(DependencyTrack::new(Size { records: 2, findings: 40, seed: 12 }), 0).await.unwrap());
     let places: Vec<String> = all().into_iter().filter(|place| place.starts_with(WITHOUT_DATABASE)).collect();
     assert!(places.len() >= 2);
     for place in places {
@@ -189,7 +189,7 @@ async fn d2_rows_and_watermark_are_visible_together_or_not_at_all() {
         ("page.counted", false),
         ("page.stored", true),
     ] {
-        let bench = Bench::new(start(DependencyTrack::new(Size { records: 1, findings: 20, seed: 4 }), 0).await.unwrap());
+        let bench = TestApp::new(start(DependencyTrack::new(Size { records: 1, findings: 20, seed: 4 }), 0).await.unwrap());
         run_well(bench.command(&["discover"])).await;
         // One list: of several, read at once, an empty one may be the first to be stored.
         let oracle = bench.tool.vendor.oracle();
@@ -215,17 +215,17 @@ async fn d2_rows_and_watermark_are_visible_together_or_not_at_all() {
 /// A discover of several pages dies behind its first one: who was met there is not missing from the rest.
 #[tokio::test(flavor = "multi_thread")]
 async fn d1_a_crash_in_a_discover_makes_no_record_missing() {
-    let bench = Bench::new(start(DependencyTrack::new(Size { records: 250, findings: 250, seed: 13 }), 0).await.unwrap());
+    let bench = TestApp::new(start(DependencyTrack::new(Size { records: 250, findings: 250, seed: 13 }), 0).await.unwrap());
     run_well(bench.command(&["discover"])).await;
     assert!(dies(bench.command(&["discover"]), "page.stored", 1).await);
-    assert_eq!(bench.number("select count(*) from passes where pages = 1 and ended is null"), 1, "in the middle of the list");
+    assert_eq!(bench.query_i64("select count(*) from passes where pages = 1 and ended is null"), 1, "in the middle of the list");
     run_well(bench.command(&["discover"])).await;
-    assert_eq!(bench.number("select count(*) from records where state <> 'good'"), 0);
+    assert_eq!(bench.query_i64("select count(*) from records where state <> 'good'"), 0);
     bench.tool.vendor.step(&Change::ONE_PERCENT);
     for _ in 0..2 {
         run_well(bench.command(&["run", "--once"])).await;
     }
-    assert_eq!(bench.number("select count(*) from findings where state = 'open'"), {
+    assert_eq!(bench.query_i64("select count(*) from findings where state = 'open'"), {
         let oracle = bench.tool.vendor.oracle();
         i64::try_from(oracle.findings.values().filter(|truth| truth.state == "open").count()).unwrap()
     });

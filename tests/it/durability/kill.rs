@@ -9,7 +9,7 @@ use std::{
 use tributary_simulator::{Change, Running, Size, dependency_track::DependencyTrack, seed::Seed, snyk::Snyk, start};
 
 use super::{assert_nothing_lost, kept, number, run_well, start_quietly};
-use crate::common::Bench;
+use crate::common::TestApp;
 
 /// Kills per tool; with two tools that is over a hundred.
 const KILLS: u32 = 56;
@@ -18,7 +18,7 @@ const SIZE: Size = Size { records: 6, findings: 2000, seed: 7 };
 
 /// Runs, is killed, and goes on, with the tool moving on meanwhile. `change` is what one ordinary sync can see.
 async fn survives(tool: Running, seed: u64, change: Change, syncs: usize) {
-    let bench = Bench::new(tool);
+    let bench = TestApp::new(tool);
     let mut seed = Seed::of(&[2026, seed]);
     let mut killed = 0;
     for round in 0..ROUNDS {
@@ -56,8 +56,8 @@ async fn survives(tool: Running, seed: u64, change: Change, syncs: usize) {
     }
     assert_eq!(killed, KILLS);
     let resumed = "select count(*) from operations where detail like '%\"resumed\":true%'";
-    assert!(bench.number(resumed) > 0, "some went on where a killed one had stopped");
-    assert!(bench.number("select count(*) from operations where outcome = 'interrupted'") > 20, "most were killed while they ran");
+    assert!(bench.query_i64(resumed) > 0, "some went on where a killed one had stopped");
+    assert!(bench.query_i64("select count(*) from operations where outcome = 'interrupted'") > 20, "most were killed while they ran");
 }
 
 const NOTHING: Change = Change { fixed: 0.0, changed: 0.0, new: 0.0, vanished: 0.0 };
@@ -77,7 +77,7 @@ async fn d1_kill_9_at_random_moments_of_incremental_syncs() {
 /// Whoever was told that a decision is stored finds it stored.
 #[tokio::test(flavor = "multi_thread")]
 async fn d3_a_decision_is_there_once_its_command_has_answered() {
-    let bench = Bench::new(start(DependencyTrack::new(Size { records: 3, findings: 60, seed: 3 }), 0).await.unwrap());
+    let bench = TestApp::new(start(DependencyTrack::new(Size { records: 3, findings: 60, seed: 3 }), 0).await.unwrap());
     run_well(bench.command(&["run", "--once"])).await;
     let reader = crate::common::database(&bench.engine.store);
     let mut ids = reader.prepare("select id from findings where state = 'open' order by id limit 8").unwrap();

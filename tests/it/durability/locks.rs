@@ -7,27 +7,27 @@ use tributary::store::{RecordAction, RecordFilter, Store};
 use tributary_simulator::{Change, Size, dependency_track::DependencyTrack, start};
 
 use super::{assert_whole, run, run_well, start_quietly};
-use crate::common::Bench;
+use crate::common::TestApp;
 
 /// How long another program holds the write lock.
 const HELD: Duration = Duration::from_secs(20);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn d8_a_foreign_lock_of_twenty_seconds_is_waited_for() {
-    let bench = Bench::new(start(DependencyTrack::new(Size { records: 4, findings: 1500, seed: 51 }), 0).await.unwrap());
+    let bench = TestApp::new(start(DependencyTrack::new(Size { records: 4, findings: 1500, seed: 51 }), 0).await.unwrap());
     let mut foreign = rusqlite::Connection::open(bench.folder.path().join("t.db")).unwrap();
     foreign.busy_timeout(Duration::from_secs(10)).unwrap();
     let sync = tokio::spawn(run(bench.command(&["run", "--once"])));
-    while bench.number("select count(*) from findings") == 0 {
+    while bench.query_i64("select count(*) from findings") == 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let lock = foreign.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).unwrap();
     let began = Instant::now();
-    let rows = bench.number("select count(*) from findings");
+    let rows = bench.query_i64("select count(*) from findings");
     let map = tokio::spawn(run(bench.command(&["records", "map", "--all", "--product", "Shop"])));
     tokio::time::sleep(HELD).await;
     assert!(!map.is_finished() && !sync.is_finished(), "both wait");
-    assert_eq!(bench.number("select count(*) from findings"), rows, "and reads are served");
+    assert_eq!(bench.query_i64("select count(*) from findings"), rows, "and reads are served");
     lock.rollback().unwrap();
     for waiting in [map, sync] {
         let (code, _, stderr) = waiting.await.unwrap();
@@ -36,17 +36,17 @@ async fn d8_a_foreign_lock_of_twenty_seconds_is_waited_for() {
     }
     assert!(began.elapsed() >= HELD);
     bench.assert_oracle("after the lock");
-    assert_eq!(bench.number("select count(*) from records where product <> 'Shop'"), 0);
+    assert_eq!(bench.query_i64("select count(*) from records where product <> 'Shop'"), 0);
 }
 
 /// Who holds the lock may hold it for good: the signal to stop ends a command all the same, before systemd kills it.
 #[tokio::test(flavor = "multi_thread")]
 async fn d8_a_command_that_waits_for_a_foreign_lock_can_be_stopped() {
-    let bench = Bench::new(start(DependencyTrack::new(Size { records: 4, findings: 1500, seed: 55 }), 0).await.unwrap());
+    let bench = TestApp::new(start(DependencyTrack::new(Size { records: 4, findings: 1500, seed: 55 }), 0).await.unwrap());
     let mut foreign = rusqlite::Connection::open(bench.folder.path().join("t.db")).unwrap();
     foreign.busy_timeout(Duration::from_secs(10)).unwrap();
     let mut sync = start_quietly(bench.command(&["run", "--once"]));
-    while bench.number("select count(*) from findings") == 0 {
+    while bench.query_i64("select count(*) from findings") == 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let lock = foreign.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).unwrap();
@@ -66,12 +66,12 @@ async fn d8_a_command_that_waits_for_a_foreign_lock_can_be_stopped() {
 /// A database has one lock, one log and one daemon, however many paths lead to it.
 #[tokio::test(flavor = "multi_thread")]
 async fn d8_two_paths_to_one_file_are_one_database() {
-    let bench = Bench::new(start(DependencyTrack::new(Size { records: 2, findings: 20, seed: 53 }), 0).await.unwrap());
+    let bench = TestApp::new(start(DependencyTrack::new(Size { records: 2, findings: 20, seed: 53 }), 0).await.unwrap());
     let folder = bench.folder.path();
     std::os::unix::fs::symlink(folder, folder.join("way")).unwrap();
     std::os::unix::fs::symlink("t.db", folder.join("link.db")).unwrap();
     let mut lock = tributary::daemon::Lock::take(&folder.join("t.db")).unwrap();
-    lock.introduce(&tributary::daemon::Holder { pid: std::process::id(), listen: None }).unwrap();
+    lock.write_holder(&tributary::daemon::Holder { pid: std::process::id(), listen: None }).unwrap();
     for path in ["way/t.db", "link.db", "way/link.db"] {
         let taken = tributary::daemon::Lock::take(&folder.join(path)).unwrap_err();
         assert!(taken.is::<tributary::daemon::Taken>(), "{path}: {taken}");
@@ -89,7 +89,7 @@ async fn d8_two_paths_to_one_file_are_one_database() {
 /// Closing any file gives up the locks that a process holds on it: opening a store must not open and close the database itself.
 #[tokio::test(flavor = "multi_thread")]
 async fn d8_a_second_store_in_a_process_leaves_the_locks_of_the_first() {
-    let bench = Bench::new(start(DependencyTrack::new(Size { records: 2, findings: 20, seed: 54 }), 0).await.unwrap());
+    let bench = TestApp::new(start(DependencyTrack::new(Size { records: 2, findings: 20, seed: 54 }), 0).await.unwrap());
     let path = bench.folder.path().join("t.db");
     let log = bench.folder.path().join("t.db-wal");
     bench.engine.store.beat().await.unwrap();
@@ -106,7 +106,7 @@ async fn d8_a_second_store_in_a_process_leaves_the_locks_of_the_first() {
 async fn d8_commands_and_syncs_write_at_once_thousands_of_times() {
     const WRITERS: usize = 3;
     const WRITES: usize = 1000;
-    let bench = Bench::new(start(DependencyTrack::new(Size { records: 6, findings: 600, seed: 52 }), 0).await.unwrap());
+    let bench = TestApp::new(start(DependencyTrack::new(Size { records: 6, findings: 600, seed: 52 }), 0).await.unwrap());
     run_well(bench.command(&["run", "--once"])).await;
     let path = bench.folder.path().join("t.db");
     // Each with a connection of its own, as processes have: locks are between connections.

@@ -3,13 +3,13 @@
 use tributary_simulator::{Change, Size, dependency_track::DependencyTrack, start};
 
 use super::{number, run};
-use crate::common::Bench;
+use crate::common::TestApp;
 
 const MOST: u64 = 64 << 20;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn d9_a_pinned_reader_is_warned_about_and_the_log_is_short_after_it() {
-    let bench = Bench::new(start(DependencyTrack::new(Size { records: 3, findings: 900, seed: 61 }), 0).await.unwrap());
+    let bench = TestApp::new(start(DependencyTrack::new(Size { records: 3, findings: 900, seed: 61 }), 0).await.unwrap());
     let sync = async || {
         bench.tool.vendor.step(&Change { new: 5.0, ..Change::ONE_PERCENT });
         let mut command = bench.command(&["sync", "-v"]);

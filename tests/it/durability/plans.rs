@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use tributary_simulator::{Change, Fault, Odd, Size, dependency_track::DependencyTrack, snyk::Snyk, start_any, tenable::Tenable};
 
 use super::{run, run_well};
-use crate::common::Bench;
+use crate::common::TestApp;
 
 /// Statements that may look through a table, once per operation: what they begin with, and why.
 const ALLOWED: &[(&str, &str)] = &[("delete from operations where ended_at", "one row per operation of the last weeks, once per start")];
@@ -58,7 +58,7 @@ async fn no_statement_of_a_sync_looks_through_a_table() {
     let (mut per_page, mut others) = (BTreeSet::new(), BTreeSet::new());
     let mut benches = Vec::new();
     for tool in tools {
-        let bench = Bench::new(start_any(tool, 0).await.unwrap());
+        let bench = TestApp::new(start_any(tool, 0).await.unwrap());
         let log = bench.folder.path().join("statements");
         let logged = |arguments: &[&str]| {
             let mut command = bench.command(arguments);

@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tributary_simulator::{Size, dependency_track::DependencyTrack, seed::Seed, start};
 
 use super::{assert_whole, number, run_well, start_quietly};
-use crate::common::Bench;
+use crate::common::TestApp;
 
 /// Moments at which the process is frozen, and its files are copied and cut.
 const MOMENTS: usize = 200;
@@ -105,7 +105,7 @@ fn pages(database: &Connection, when: &str) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn d3_a_torn_log_leaves_a_prefix_of_pages() {
     let tool = start(DependencyTrack::new(Size { records: 4, findings: 1200, seed: 21 }), 0).await.unwrap();
-    let bench = Bench::new(tool);
+    let bench = TestApp::new(tool);
     let empty = bench.folder.path().join("empty.db");
     bench.engine.store.copy_to(&empty).unwrap();
     let scratch = tempfile::tempdir().unwrap();
@@ -152,9 +152,9 @@ async fn d3_a_torn_log_leaves_a_prefix_of_pages() {
     assert!(torn > MOMENTS / 5 && resumed == MOMENTS / 40, "{torn} cuts lost a page, {resumed} were gone on from");
 }
 
-impl Bench {
-    /// Like [`Bench::beside`], for a database whose log was not moved into its file.
-    fn beside_with_log(&self, database: &Path) -> Bench {
+impl TestApp {
+    /// Like [`TestApp::beside`], for a database whose log was not moved into its file.
+    fn beside_with_log(&self, database: &Path) -> TestApp {
         let whole = database.with_extension("whole");
         let _ = fs::remove_file(&whole);
         let database = Connection::open(database).unwrap();

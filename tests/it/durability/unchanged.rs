@@ -3,7 +3,7 @@
 use tributary_simulator::{Size, dependency_track::DependencyTrack, snyk::Snyk, start_any};
 
 use super::{number, run_well};
-use crate::common::Bench;
+use crate::common::TestApp;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn d4_an_unchanged_tool_writes_no_finding_and_grows_the_file_by_less_than_64_kib() {
@@ -12,7 +12,7 @@ async fn d4_an_unchanged_tool_writes_no_finding_and_grows_the_file_by_less_than_
         std::sync::Arc::new(DependencyTrack::new(size)) as std::sync::Arc<dyn tributary_simulator::Vendor>,
         std::sync::Arc::new(Snyk::new(size)),
     ] {
-        let bench = Bench::new(start_any(tool, 0).await.unwrap());
+        let bench = TestApp::new(start_any(tool, 0).await.unwrap());
         run_well(bench.command(&["run", "--once"])).await;
         let database = rusqlite::Connection::open(bench.folder.path().join("t.db")).unwrap();
         let bytes = || {

@@ -1,12 +1,12 @@
 //! Lists that come to no end.
 
 use tributary::{store::Outcome, sync};
-use tributary_connectors::{Kind, Next, RawPage, Scope};
+use tributary_connectors::{ErrorKind, Next, RawPage, Scope};
 
 use super::tool::{World, all, finding, more, record, reject};
 
 fn is_loop(report: &sync::Report) -> bool {
-    matches!(&report.errors[..], [(_, sync::Error::Vendor(error))] if matches!(error.kind, Kind::PagingLoop))
+    matches!(&report.errors[..], [(_, sync::Error::Vendor(error))] if matches!(error.kind, ErrorKind::PagingLoop))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -28,7 +28,7 @@ async fn a_server_that_repeats_a_page_under_new_cursors_is_not_read_for_ever() {
         let report = world.sync(true).await;
         assert!(report.outcome == Outcome::Failed && is_loop(&report), "{:?}", report.errors);
         assert!(report.counts.fetched <= 5, "it was noticed at once: {:?}", report.counts);
-        assert_eq!(world.number("select count(*) from passes"), 0, "the next one begins anew");
+        assert_eq!(world.query_i64("select count(*) from passes"), 0, "the next one begins anew");
     }
     // One page that comes twice is a list that moved.
     with(|number| match number {
@@ -46,7 +46,7 @@ async fn a_loop_in_the_list_of_records_makes_none_missing() {
     world.tool.answers(|_, number| more(number, vec![record(0)]));
     let report = world.discover().await;
     assert!(report.outcome == Outcome::Failed && is_loop(&report), "{:?}", report.errors);
-    assert_eq!(world.number("select count(*) from records where state = 'good'"), 3);
+    assert_eq!(world.query_i64("select count(*) from records where state = 'good'"), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

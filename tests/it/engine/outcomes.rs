@@ -1,7 +1,7 @@
 //! How an operation ends, and what is stored of it.
 
 use tributary::store::Outcome;
-use tributary_connectors::{Coverage, Error, Excerpt, Item, Kind, NOT_LISTED, Next, RawPage, Scope};
+use tributary_connectors::{Coverage, Error, ErrorKind, Excerpt, Item, NOT_LISTED, Next, RawPage, Scope};
 
 use super::tool::{World, all, finding, more, record, reject, status};
 
@@ -75,7 +75,7 @@ async fn the_detail_of_a_thousand_hostile_lists_is_short() {
             match number {
                 _ if scope.list == "records" => all(vec![record("r")]),
                 _ if failing(at) => {
-                    Err(Error::new(format!("reading {hostile}"), Kind::Vendor { status: 500, body: Excerpt::new(&hostile) }))
+                    Err(Error::new(format!("reading {hostile}"), ErrorKind::Vendor { status: 500, body: Excerpt::new(&hostile) }))
                 }
                 0 => more(0, vec![finding(at, "r")]),
                 _ if at.is_multiple_of(2) => Ok(RawPage { rejects: vec![reject(None, &hostile)], ..RawPage::empty(Next::FULL) }),
@@ -87,15 +87,15 @@ async fn the_detail_of_a_thousand_hostile_lists_is_short() {
         read(hostile.clone(), failing);
         world.sync(true).await;
         let last = "from operations where kind = 'sync' order by started_at desc limit 1";
-        assert!(world.number(&format!("select length(cast(detail as blob)) {last}")) <= 8192);
-        assert!(world.number(&format!("select coalesce(length(cast(error as blob)), 0) {last}")) <= 1000);
-        let detail: serde_json::Value = serde_json::from_str(&world.text(&format!("select detail {last}"))).unwrap();
+        assert!(world.query_i64(&format!("select length(cast(detail as blob)) {last}")) <= 8192);
+        assert!(world.query_i64(&format!("select coalesce(length(cast(error as blob)), 0) {last}")) <= 1000);
+        let detail: serde_json::Value = serde_json::from_str(&world.query_string(&format!("select detail {last}"))).unwrap();
         let told = detail["scopes"].as_object().unwrap().len();
         assert!((1..=100).contains(&told), "{told}");
         assert_eq!(detail["rest"]["lists"], 1000 - told);
     }
     // One list of a thousand failed: it is among those that are told.
-    let detail = world.text("select detail from operations where kind = 'sync' order by started_at desc limit 1");
+    let detail = world.query_string("select detail from operations where kind = 'sync' order by started_at desc limit 1");
     assert!(detail.contains("findings 999"), "{detail}");
 }
 
@@ -111,7 +111,8 @@ async fn few_lists_are_all_told_and_quiet_ones_among_many_are_summed() {
         });
     };
     let detail = || -> serde_json::Value {
-        serde_json::from_str(&world.text("select detail from operations where kind = 'sync' order by started_at desc limit 1")).unwrap()
+        serde_json::from_str(&world.query_string("select detail from operations where kind = 'sync' order by started_at desc limit 1"))
+            .unwrap()
     };
     with(10);
     for _ in 0..2 {

@@ -26,7 +26,9 @@ impl World {
     }
 
     fn open(&self) -> String {
-        self.text("select group_concat(key, ' ') from (select key from findings where state = 'open' order by cast(key as integer))")
+        self.query_string(
+            "select group_concat(key, ' ') from (select key from findings where state = 'open' order by cast(key as integer))",
+        )
     }
 }
 
@@ -59,7 +61,10 @@ async fn a_page_that_breaks_off_between_its_parts_moves_no_cursor_and_closes_not
     world.cuts(3, 2);
     let report = world.sync(true).await;
     assert_eq!((report.outcome, report.counts.fetched, report.counts.created), (Outcome::Failed, 6, 6));
-    assert_eq!(world.text("select pages || ' ' || coalesce(next_cursor, 'no cursor') from passes where ended is null"), "0 no cursor");
+    assert_eq!(
+        world.query_string("select pages || ' ' || coalesce(next_cursor, 'no cursor') from passes where ended is null"),
+        "0 no cursor"
+    );
     // The page is read anew; what is stored by then is unchanged.
     world.cuts(3, NEVER);
     let report = world.sync(true).await;
@@ -117,8 +122,8 @@ async fn what_changed_since_a_page_broke_off_is_the_same_item() {
     let report = world.sync(true).await;
     assert_eq!((report.outcome, report.counts.duplicates, report.counts.updated), (Outcome::Success, 0, 4), "{:?}", report.warnings);
     let states = "select group_concat(distinct source_state || ' ' || severity) from findings";
-    assert_eq!(world.text(states), "fixed low");
-    assert_eq!(world.number("select count(*) from variants"), 0);
+    assert_eq!(world.query_string(states), "fixed low");
+    assert_eq!(world.query_i64("select count(*) from variants"), 0);
 }
 
 fn of(key: usize, severity: Severity, state: State) -> Item {
@@ -141,7 +146,7 @@ async fn what_was_mended_of_a_broken_page_counts_once() {
         world.cuts(2, breaks);
         world.sync(true).await;
     }
-    assert_eq!(world.number("select sum(items) from quarantine"), 3);
+    assert_eq!(world.query_i64("select sum(items) from quarantine"), 3);
 }
 
 /// The next page is read while the last part of this one is stored.
@@ -160,6 +165,6 @@ async fn pages_in_parts_follow_each_other() {
     for created in [50, 0] {
         let report = world.sync(true).await;
         assert_eq!((report.outcome, report.counts.fetched, report.counts.created), (Outcome::Success, 55, created));
-        assert_eq!((report.counts.rejected, world.number("select count(*) from quarantine")), (5, 1));
+        assert_eq!((report.counts.rejected, world.query_i64("select count(*) from quarantine")), (5, 1));
     }
 }

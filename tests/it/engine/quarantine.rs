@@ -24,7 +24,7 @@ impl World {
     }
 
     fn kept(&self) -> (i64, i64) {
-        let of = |what: &str| self.number(&format!("select coalesce({what}, 0) from quarantine where outcome = 'rejected'"));
+        let of = |what: &str| self.query_i64(&format!("select coalesce({what}, 0) from quarantine where outcome = 'rejected'"));
         (of("count(*)"), of("sum(items)"))
     }
 }
@@ -38,9 +38,9 @@ async fn of_twenty_thousand_items_a_thousand_are_kept_and_the_rest_is_counted() 
         assert_eq!((report.outcome, report.counts.rejected), (Outcome::Success, 20_000));
         assert_eq!(world.kept(), (1001, 20_000), "turn {turn}: what moves does not pile up");
         let newest = format!("select count(*) from quarantine where raw like '% at {turn}'");
-        assert_eq!(world.number(&newest), 1000);
+        assert_eq!(world.query_i64(&newest), 1000);
     }
-    assert_eq!(world.text("select reason from quarantine where raw = ''"), "more than 1000 are not kept: these are only counted");
+    assert_eq!(world.query_string("select reason from quarantine where raw = ''"), "more than 1000 are not kept: these are only counted");
     // What can be read by the next full pass leaves.
     world.odd(3, true, 0);
     world.sync(true).await;
@@ -72,7 +72,7 @@ async fn a_long_item_is_kept_in_part() {
         _ => Ok(RawPage { rejects: vec![reject(Some("long"), "é".repeat(1 << 20))], ..RawPage::of(vec![finding("f", "r")], Next::FULL) }),
     });
     world.sync(true).await;
-    assert_eq!(world.number("select length(cast(raw as blob)) from quarantine"), 64 << 10);
+    assert_eq!(world.query_i64("select length(cast(raw as blob)) from quarantine"), 64 << 10);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -93,7 +93,7 @@ async fn mended_members_are_listed_once_for_each_path() {
         let report = world.sync(true).await;
         assert_eq!((report.outcome, report.counts.mended, report.counts.rejected), (Outcome::Success, 3000, 0));
         let rows = "select group_concat(path || ' ' || items || ' ' || reason, '; ') from (select * from quarantine where outcome = 'mended' order by path)";
-        assert_eq!(world.text(rows), "cwes[].id 2997 is odd; line 3 is odd");
+        assert_eq!(world.query_string(rows), "cwes[].id 2997 is odd; line 3 is odd");
         assert_eq!(world.kept(), (0, 0), "nothing was rejected");
     }
 }
@@ -110,5 +110,5 @@ async fn hostile_paths_are_bounded_too() {
         }
     });
     world.sync(true).await;
-    assert_eq!((world.number("select count(*) from quarantine"), world.number("select sum(items) from quarantine")), (1001, 5000));
+    assert_eq!((world.query_i64("select count(*) from quarantine"), world.query_i64("select sum(items) from quarantine")), (1001, 5000));
 }

@@ -17,7 +17,9 @@ impl World {
     }
 
     fn states(&self) -> String {
-        self.text("select group_concat(n || ' ' || state) from (select count(*) as n, state from records group by state order by state)")
+        self.query_string(
+            "select group_concat(n || ' ' || state) from (select count(*) as n, state from records group by state order by state)",
+        )
     }
 }
 
@@ -31,16 +33,16 @@ async fn a_discover_that_loses_a_large_part_of_the_records_is_held() {
     assert_eq!((report.outcome, world.states()), (Outcome::Held, "10 good".into()));
     assert_eq!(report.discovered.map(|found| (found.missing, found.held, found.listed)), Some((0, 6, 4)));
     assert!(report.warnings.iter().any(|warning| warning.starts_with("6 records are no longer listed")), "{:?}", report.warnings);
-    assert_eq!(world.number("select count(*) from held_records"), 6);
+    assert_eq!(world.query_i64("select count(*) from held_records"), 6);
     // It is held again each time, by the last discover alone.
     let again = world.discover().await;
-    assert_eq!((again.outcome, world.number("select count(*) from held_records")), (Outcome::Held, 6));
+    assert_eq!((again.outcome, world.query_i64("select count(*) from held_records")), (Outcome::Held, 6));
     assert_eq!(world.engine.store.approve(report.operation).await.unwrap(), None);
     let approved = world.engine.store.approve(again.operation).await.unwrap().unwrap();
     assert_eq!((approved.records, approved.closed, world.states()), (6, 0, "4 good,6 missing".into()));
-    assert_eq!(world.text(&format!("select outcome from operations where id = '{}'", again.operation)), "success");
+    assert_eq!(world.query_string(&format!("select outcome from operations where id = '{}'", again.operation)), "success");
     assert_eq!(world.discover().await.outcome, Outcome::Success);
-    assert_eq!(world.number("select count(*) from findings where state = 'open'"), 10, "their findings stay");
+    assert_eq!(world.query_i64("select count(*) from findings where state = 'open'"), 10, "their findings stay");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -52,7 +54,7 @@ async fn records_that_return_are_held_no_more() {
     let held = world.discover().await;
     world.lists(0..10);
     assert_eq!(world.discover().await.outcome, Outcome::Success);
-    assert_eq!((world.number("select count(*) from held_records"), world.states()), (0, "10 good".into()));
+    assert_eq!((world.query_i64("select count(*) from held_records"), world.states()), (0, "10 good".into()));
     assert_eq!(world.engine.store.approve(held.operation).await.unwrap(), None);
     // A discover that is not complete releases those that it lists.
     world.lists(0..4);
@@ -163,8 +165,8 @@ async fn a_record_that_was_deleted_is_missing_and_no_failure() {
         assert_eq!(report.outcome, Outcome::Success, "{:?}", report.errors);
         assert_eq!(world.states(), "2 good,2 missing");
         assert_eq!(world.tool.discovers.load(Ordering::SeqCst), before + 1, "once for both");
-        assert_eq!(world.number("select count(*) from findings where state = 'open'"), 4, "their findings stay");
-        assert_eq!(world.number("select count(*) from passes where ended is not null"), 0);
+        assert_eq!(world.query_i64("select count(*) from findings where state = 'open'"), 4, "their findings stay");
+        assert_eq!(world.query_i64("select count(*) from passes where ended is not null"), 0);
         let report = world.sync(false).await;
         assert_eq!((report.outcome, report.counts.fetched), (Outcome::Success, 2), "it is not asked for again");
     }

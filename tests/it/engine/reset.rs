@@ -24,7 +24,7 @@ async fn a_reset_waits_for_the_operation_that_runs() {
     let beside = async {
         world.tool.asked.notified().await;
         let refused = world.engine.store.reset("e".into()).await;
-        assert!(matches!(refused, Err(Error::Busy(_))), "{refused:?}");
+        assert!(matches!(refused, Err(Error::LeaseHeld(_))), "{refused:?}");
         world.tool.released.notify_one();
     };
     let (report, ()) = tokio::join!(world.sync(false), beside);
@@ -40,7 +40,7 @@ async fn a_holder_that_was_believed_dead_stores_nothing_after_a_reset() {
     let beside = async {
         world.tool.asked.notified().await;
         // The page before is stored while this one is asked for.
-        while world.number("select count(*) from findings") == 0 {
+        while world.query_i64("select count(*) from findings") == 0 {
             tokio::task::yield_now().await;
         }
         world.write("update leases set held_until = 0");
@@ -49,7 +49,7 @@ async fn a_holder_that_was_believed_dead_stores_nothing_after_a_reset() {
     };
     let (ended, ()) = tokio::join!(world.try_sync(false), beside);
     assert!(matches!(ended, Err(sync::Error::Store(Error::LeaseLost))), "{ended:?}");
-    assert_eq!(world.text("select group_concat(key) from findings"), "a");
+    assert_eq!(world.query_string("select group_concat(key) from findings"), "a");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -63,11 +63,11 @@ async fn the_id_of_a_pass_is_never_given_again() {
     let mut last = 0;
     for _ in 0..3 {
         assert_eq!(world.sync(false).await.outcome, Outcome::Failed);
-        let open = world.number("select id from passes");
+        let open = world.query_i64("select id from passes");
         assert!(open > last, "{open} after {last}");
         last = open;
         world.engine.store.reset("e".into()).await.unwrap();
-        assert_eq!(world.number("select count(*) from passes"), 0);
+        assert_eq!(world.query_i64("select count(*) from passes"), 0);
     }
 }
 
@@ -78,7 +78,7 @@ async fn a_page_whose_pass_is_gone_is_not_stored_and_ends_the_walk() {
     *world.tool.holds.lock().unwrap() = Some(1);
     let beside = async {
         world.tool.asked.notified().await;
-        while world.number("select count(*) from findings") == 0 {
+        while world.query_i64("select count(*) from findings") == 0 {
             tokio::task::yield_now().await;
         }
         world.write("delete from passes");
@@ -87,11 +87,11 @@ async fn a_page_whose_pass_is_gone_is_not_stored_and_ends_the_walk() {
     let (report, ()) = tokio::join!(world.sync(false), beside);
     assert_eq!(report.outcome, Outcome::Failed);
     assert!(matches!(report.errors[0].1, sync::Error::Store(Error::PassLost)), "{:?}", report.errors);
-    assert_eq!(world.text("select group_concat(key) from findings"), "a");
+    assert_eq!(world.query_string("select group_concat(key) from findings"), "a");
     // The next run reads the list from its beginning.
     *world.tool.holds.lock().unwrap() = None;
     assert_eq!(world.sync(false).await.outcome, Outcome::Success);
-    assert_eq!(world.number("select count(*) from findings"), 2);
+    assert_eq!(world.query_i64("select count(*) from findings"), 2);
 }
 
 /// A list that somebody asked to have read again while it was read keeps no mark, by which the next pass could pass items by.
@@ -111,7 +111,7 @@ async fn a_replay_beside_a_sync_is_not_forgotten() {
     *world.tool.holds.lock().unwrap() = Some(1);
     let beside = async {
         world.tool.asked.notified().await;
-        while world.number("select count(*) from quarantine") == 0 {
+        while world.query_i64("select count(*) from quarantine") == 0 {
             tokio::task::yield_now().await;
         }
         assert_eq!(world.engine.store.list_quarantined_again(None).await.unwrap(), 1);
@@ -119,9 +119,9 @@ async fn a_replay_beside_a_sync_is_not_forgotten() {
     };
     let (report, ()) = tokio::join!(world.sync(false), beside);
     assert_eq!(report.outcome, Outcome::Success, "{:?}", report.incomplete);
-    assert_eq!(world.text("select mark from scopes where list = 'findings'"), "");
+    assert_eq!(world.query_string("select mark from scopes where list = 'findings'"), "");
     *world.tool.holds.lock().unwrap() = None;
     world.sync(false).await;
-    assert_eq!(world.text("select mark from scopes where list = 'findings'"), "mark");
-    assert_eq!(world.number("select count(*) from quarantine"), 1, "what still cannot be read came back");
+    assert_eq!(world.query_string("select mark from scopes where list = 'findings'"), "mark");
+    assert_eq!(world.query_i64("select count(*) from quarantine"), 1, "what still cannot be read came back");
 }

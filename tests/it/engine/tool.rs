@@ -16,7 +16,8 @@ use tributary::{
     sync::{Engine, Plan, Progress, Report},
 };
 use tributary_connectors::{
-    Checked, Cx, Error, Excerpt, Item, Job, Kind, Meta, Next, Parts, RawAsk, RawPage, RecordRef, Reject, Result, Scope, Source,
+    CheckReport, Context, DynConnector, Error, ErrorKind, Excerpt, Item, Job, Meta, Next, Parts, RawPage, RawPageRequest, RecordRef,
+    Reject, Result, Scope,
     kit::Decoded,
     model::{Category, Finding, Record, Severity},
 };
@@ -51,8 +52,8 @@ type Later<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 
 struct Connected(Arc<Tool>);
 
-impl Source for Connected {
-    fn scopes<'a>(&'a self, _: &'a Cx, job: Job<'a>) -> Later<'a, Vec<Scope>> {
+impl DynConnector for Connected {
+    fn scopes<'a>(&'a self, _: &'a Context, job: Job<'a>) -> Later<'a, Vec<Scope>> {
         let lists = self.0.lists.lock().unwrap().clone();
         let scopes = match job {
             Job::Discover => {
@@ -65,7 +66,7 @@ impl Source for Connected {
         Box::pin(std::future::ready(Ok(scopes)))
     }
 
-    fn page<'a>(&'a self, _: &'a Cx, ask: RawAsk<'a>) -> Later<'a, RawPage> {
+    fn page<'a>(&'a self, _: &'a Context, ask: RawPageRequest<'a>) -> Later<'a, RawPage> {
         Box::pin(async move {
             let number = ask.cursor.map_or(0, |text| text.parse().unwrap());
             let held = ask.scope.list != "records" && *self.0.holds.lock().unwrap() == Some(number);
@@ -82,8 +83,8 @@ impl Source for Connected {
         })
     }
 
-    fn check<'a>(&'a self, _: &'a Cx) -> Later<'a, Checked> {
-        Box::pin(std::future::ready(Ok(Checked::default())))
+    fn check<'a>(&'a self, _: &'a Context) -> Later<'a, CheckReport> {
+        Box::pin(std::future::ready(Ok(CheckReport::default())))
     }
 }
 
@@ -98,7 +99,7 @@ async fn in_parts(mut page: RawPage, (size, breaks): (usize, usize), taker: &dyn
         let (rejects, mended) = (std::mem::take(&mut page.rejects), std::mem::take(&mut page.mended));
         taker.take(Decoded { items, rejects, mended }).await;
     }
-    Err(Error::new("reading a list", Kind::Network("the connection was lost".into())))
+    Err(Error::new("reading a list", ErrorKind::Network("the connection was lost".into())))
 }
 
 pub(crate) struct World {
@@ -126,7 +127,7 @@ impl World {
         }
     }
 
-    fn source(&self) -> Arc<dyn Source> {
+    fn source(&self) -> Arc<dyn DynConnector> {
         Arc::new(Connected(Arc::clone(&self.tool)))
     }
 
@@ -147,11 +148,11 @@ impl World {
         report
     }
 
-    pub(crate) fn number(&self, sql: &str) -> i64 {
+    pub(crate) fn query_i64(&self, sql: &str) -> i64 {
         crate::common::database(&self.engine.store).query_row(sql, [], |row| row.get(0)).unwrap()
     }
 
-    pub(crate) fn text(&self, sql: &str) -> String {
+    pub(crate) fn query_string(&self, sql: &str) -> String {
         crate::common::database(&self.engine.store).query_row(sql, [], |row| row.get::<_, Option<String>>(0)).unwrap().unwrap_or_default()
     }
 
@@ -187,5 +188,5 @@ pub(crate) fn more(number: usize, items: Vec<Item>) -> Result<RawPage> {
 
 /// There is no such list.
 pub(crate) fn status(status: u16) -> Result<RawPage> {
-    Err(Error::new("reading a list", Kind::Refused { status, body: Excerpt::new("no") }))
+    Err(Error::new("reading a list", ErrorKind::Refused { status, body: Excerpt::new("no") }))
 }

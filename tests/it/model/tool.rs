@@ -8,7 +8,7 @@ use std::{
 
 use tokio::sync::Notify;
 use tributary_connectors::{
-    Checked, Coverage, Cx, Error, Item, Job, Kind, Meta, Next, Page, RawAsk, RawPage, Result, Scope, Source,
+    CheckReport, Context, Coverage, DynConnector, Error, ErrorKind, Item, Job, Meta, Next, Page, RawPage, RawPageRequest, Result, Scope,
     model::{Category, Finding, Record, Severity, State},
 };
 
@@ -64,8 +64,8 @@ pub(crate) fn record(number: u8) -> String {
 
 pub(crate) type Later<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 
-impl Source for Shared {
-    fn scopes<'a>(&'a self, _: &'a Cx, job: Job<'a>) -> Later<'a, Vec<Scope>> {
+impl DynConnector for Shared {
+    fn scopes<'a>(&'a self, _: &'a Context, job: Job<'a>) -> Later<'a, Vec<Scope>> {
         let stream = self.tool().stream;
         let scopes = match job {
             Job::Discover => vec![Scope::account("records")],
@@ -75,7 +75,7 @@ impl Source for Shared {
         Box::pin(std::future::ready(Ok(scopes)))
     }
 
-    fn page<'a>(&'a self, cx: &'a Cx, ask: RawAsk<'a>) -> Later<'a, RawPage> {
+    fn page<'a>(&'a self, cx: &'a Context, ask: RawPageRequest<'a>) -> Later<'a, RawPage> {
         Box::pin(async move {
             let tool = self.tool().clone();
             let done =
@@ -89,7 +89,10 @@ impl Source for Shared {
             let (page, after): (usize, Option<u8>) = ask.cursor.map_or((0, None), |text| serde_json::from_str(&text).unwrap());
             let place = ask.scope.record.as_deref().map_or(0, |key| key[1..].parse().unwrap());
             if tool.fails == Some((place, page)) {
-                return Err(Error::new("reading a page", Kind::Refused { status: 400, body: tributary_connectors::Excerpt::new("no") }));
+                return Err(Error::new(
+                    "reading a page",
+                    ErrorKind::Refused { status: 400, body: tributary_connectors::Excerpt::new("no") },
+                ));
             }
             if tool.hangs == Some((place, page)) {
                 self.1.notify_one();
@@ -128,7 +131,7 @@ impl Source for Shared {
         })
     }
 
-    fn check<'a>(&'a self, _: &'a Cx) -> Later<'a, Checked> {
-        Box::pin(std::future::ready(Ok(Checked::default())))
+    fn check<'a>(&'a self, _: &'a Context) -> Later<'a, CheckReport> {
+        Box::pin(std::future::ready(Ok(CheckReport::default())))
     }
 }

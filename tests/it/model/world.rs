@@ -12,7 +12,7 @@ use tributary::{
     sync::{Engine, Plan, Progress},
 };
 use tributary_connectors::{
-    Source,
+    DynConnector,
     model::{Severity, State},
 };
 
@@ -71,7 +71,7 @@ impl World {
     }
 
     pub(crate) async fn sync(&mut self, full: bool) {
-        let source: Arc<dyn Source> = Arc::new(self.shared.clone());
+        let source: Arc<dyn DynConnector> = Arc::new(self.shared.clone());
         let reports = self.engine.sync(&source, &self.plan(), Trigger::Manual, full, &Progress::without_waits()).await.unwrap();
         for report in reports {
             let counts = report.counts;
@@ -132,7 +132,7 @@ impl World {
             Step::ListMany => self.shared.tool().listed.extend(RECORDS..ALL_RECORDS),
             Step::UnlistMany => self.shared.tool().listed.retain(|number| *number <= RECORDS),
             Step::Discover => {
-                let source: Arc<dyn Source> = Arc::new(self.shared.clone());
+                let source: Arc<dyn DynConnector> = Arc::new(self.shared.clone());
                 self.engine.discover(&source, &self.plan(), Trigger::Manual, &Progress::without_waits()).await.unwrap();
                 self.model.configure();
                 self.model.discover(&tool);

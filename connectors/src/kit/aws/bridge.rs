@@ -20,15 +20,15 @@ use crate::kit::Http;
 
 /// The kit's client as the SDK's.
 #[derive(Clone, Debug)]
-pub(super) struct Wire(pub(super) Http);
+pub(super) struct HttpBridge(pub(super) Http);
 
-impl HttpClient for Wire {
+impl HttpClient for HttpBridge {
     fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
         SharedHttpConnector::new(self.clone())
     }
 }
 
-impl HttpConnector for Wire {
+impl HttpConnector for HttpBridge {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let http = self.0.clone();
         HttpConnectorFuture::new(async move {
@@ -63,18 +63,18 @@ fn outgoing(request: HttpRequest) -> Result<reqwest::Request, BoxError> {
 
 /// Takes the body of a good answer away and leaves the SDK an empty object.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Tap(Arc<Mutex<Option<(HeaderMap, SdkBody)>>>);
+pub(crate) struct BodyCapture(Arc<Mutex<Option<(HeaderMap, SdkBody)>>>);
 
-impl Tap {
+impl BodyCapture {
     pub(super) fn take(&self) -> Option<(HeaderMap, SdkBody)> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
 #[dyn_dispatch_hint]
-impl Intercept for Tap {
+impl Intercept for BodyCapture {
     fn name(&self) -> &'static str {
-        "Tap"
+        "BodyCapture"
     }
 
     fn modify_before_deserialization(

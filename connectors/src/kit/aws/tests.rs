@@ -17,7 +17,7 @@ use axum::{
 use tracing::field::{Field, Visit};
 
 use super::*;
-use crate::kit::{Activity, HttpOptions, Limiters};
+use crate::kit::{HttpOptions, Limiters, RunStats};
 
 static META: Meta = Meta { id: "aws_security_hub", body_limit: 4000, ..Meta::DEFAULT };
 const CANARIES: [&str; 4] = ["canary-secret/1+", "canary-token/2+", "canary-role-secret/3+", "canary-role-token/4+"];
@@ -39,13 +39,13 @@ async fn aws(router: Router, role: bool) -> Aws {
         role_arn: role.then(|| ROLE.to_owned()),
         external_id: Some("outside".to_owned()),
     };
-    let link = Link { location, options: HttpOptions::default(), limiters: Arc::new(Limiters::default()) };
+    let link = Endpoint { location, options: HttpOptions::default(), limiters: Arc::new(Limiters::default()) };
     Aws::open("securityhub", &META, link, keys, Some("us-east-1")).expect("a client")
 }
 
 async fn describe(aws: &Aws) -> Result<serde_json::Value> {
     let client = aws_sdk_securityhub::Client::new(aws.config());
-    let cx = Cx::new(Arc::new(Activity::without_waits()));
+    let cx = Context::new(Arc::new(RunStats::without_waits()));
     aws.send(&cx, "reading GET /accounts", |tap| client.describe_hub().customize().interceptor(tap).send()).await
 }
 
@@ -84,7 +84,7 @@ async fn o1_a_redirect_that_answers_a_signed_request_is_not_followed() {
             false,
         );
         let error = describe(&aws.await).await.expect_err("a redirect");
-        assert!(matches!(&error.kind, Kind::Redirect(host) if sink.starts_with(&**host)), "{error}");
+        assert!(matches!(&error.kind, ErrorKind::Redirect(host) if sink.starts_with(&**host)), "{error}");
     }
     assert_eq!(met.load(Ordering::SeqCst), 0);
 }
@@ -93,7 +93,7 @@ async fn o1_a_redirect_that_answers_a_signed_request_is_not_followed() {
 async fn o5_a_body_above_the_cap_is_not_read() {
     let body = format!("{{\"HubArn\":\"{}\"}}", "x".repeat(5000));
     let error = describe(&aws(answers(move |_| body.clone().into_response()), false).await).await.expect_err("too much");
-    assert!(matches!(error.kind, Kind::TooLarge { limit: 4000, .. }), "{error}");
+    assert!(matches!(error.kind, ErrorKind::TooLarge { limit: 4000, .. }), "{error}");
     assert_eq!(&*error.doing, "reading GET /accounts");
 }
 
@@ -101,14 +101,18 @@ async fn o5_a_body_above_the_cap_is_not_read() {
 async fn an_answer_that_is_no_json_object_is_never_taken_for_an_empty_one() {
     for (body, elsewhere) in [("", false), ("{\"HubArn\":", false), ("<html>log in</html>", true)] {
         let error = describe(&aws(answers(move |_| body.into_response()), false).await).await.expect_err("no answer");
-        assert_eq!((matches!(error.kind, Kind::Elsewhere(_)), matches!(error.kind, Kind::Shape { .. })), (elsewhere, !elsewhere), "{body}");
+        assert_eq!(
+            (matches!(error.kind, ErrorKind::NotAnApi(_)), matches!(error.kind, ErrorKind::UnexpectedBody { .. })),
+            (elsewhere, !elsewhere),
+            "{body}"
+        );
         assert_eq!(error.attempts, 2, "asked for once more");
     }
 }
 
 #[tokio::test]
 async fn errors_are_told_by_the_name_that_aws_gives_them() {
-    use crate::Remedy;
+    use crate::Recovery;
     for (status, code, expected) in [
         (400, "ThrottlingException", "throttled"),
         (429, "LimitExceededException", "throttled"),
@@ -125,15 +129,15 @@ async fn errors_are_told_by_the_name_that_aws_gives_them() {
     ] {
         let failed = describe(&aws(answers(move |_| error(status, code, "it says")), false).await).await.expect_err("an error");
         let class = match &failed.kind {
-            Kind::Throttled(_) => "throttled",
-            Kind::Forbidden(told) if told.to_string().contains("it says") => "forbidden",
-            Kind::Unauthorized(told) if told.to_string().contains("it says") => "unauthorized",
-            Kind::Refused { .. } => "refused",
-            Kind::Vendor { .. } => "vendor",
+            ErrorKind::Throttled(_) => "throttled",
+            ErrorKind::Forbidden(told) if told.to_string().contains("it says") => "forbidden",
+            ErrorKind::Unauthorized(told) if told.to_string().contains("it says") => "unauthorized",
+            ErrorKind::Refused { .. } => "refused",
+            ErrorKind::Vendor { .. } => "vendor",
             _ => "other",
         };
         assert_eq!(class, expected, "{status} {code}: {failed}");
-        let again = matches!(failed.kind.remedy(), Remedy::Retry | Remedy::Wait(_));
+        let again = matches!(failed.kind.recovery(), Recovery::Retry | Recovery::Wait(_));
         assert_eq!(failed.attempts, if again { 6 } else { 1 }, "{status} {code}");
     }
 }
@@ -213,7 +217,7 @@ async fn a_role_that_may_not_be_assumed_is_told_as_what_it_is() {
                   <Message>User is not authorized to perform: sts:AssumeRole</Message></Error></ErrorResponse>";
     let router = Router::new().route("/", post(move || std::future::ready((axum::http::StatusCode::FORBIDDEN, denied))));
     let error = describe(&aws(router, true).await).await.expect_err("refused");
-    assert!(matches!(error.kind, Kind::Forbidden(_)), "{error}");
+    assert!(matches!(error.kind, ErrorKind::Forbidden(_)), "{error}");
     assert!(error.doing.contains("STS") && error.hint().is_some_and(|hint| hint.contains("trust policy")));
     assert_eq!(error.attempts, 1);
 }
@@ -223,10 +227,10 @@ async fn a_server_that_is_not_there_is_told_as_network() {
     let location = Location::parse("http://127.0.0.1:1", false).expect("a location");
     let (access_key, secret_key) = (Secret::new("AKIAEXAMPLE"), Secret::new("s"));
     let keys = Keys { access_key, secret_key, session_token: None, role_arn: None, external_id: None };
-    let link = Link { location, options: HttpOptions::default(), limiters: Arc::new(Limiters::default()) };
+    let link = Endpoint { location, options: HttpOptions::default(), limiters: Arc::new(Limiters::default()) };
     let aws = Aws::open("securityhub", &META, link, keys, Some("us-east-1")).expect("a client");
     let error = describe(&aws).await.expect_err("no server");
-    assert!(matches!(&error.kind, Kind::Network(text) if text.contains("onnect")), "{error}");
+    assert!(matches!(&error.kind, ErrorKind::Network(text) if text.contains("onnect")), "{error}");
 }
 
 /// Everything that is logged, at every level.
@@ -326,7 +330,7 @@ async fn o5_xml_without_end_or_bottom_is_no_answer() {
         let location = Location::parse(&serve(router).await, false).expect("a location");
         let (access_key, secret_key) = (Secret::new("AKIAEXAMPLE"), Secret::new(CANARIES[0]));
         let keys = Keys { access_key, secret_key, session_token: None, role_arn: Some(ROLE.to_owned()), external_id: None };
-        let link = Link { location, options: HttpOptions::default(), limiters: Arc::new(Limiters::default()) };
+        let link = Endpoint { location, options: HttpOptions::default(), limiters: Arc::new(Limiters::default()) };
         let aws = Aws::open("securityhub", &DEEP, link, keys, Some("us-east-1")).expect("a client");
         describe(&aws).await.expect_err("no credentials");
     }

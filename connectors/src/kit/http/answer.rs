@@ -11,35 +11,35 @@ use url::Url;
 
 use super::body::is_page;
 use crate::{
-    Error, Excerpt, Kind,
+    Error, ErrorKind, Excerpt,
     error::{ERROR_PAGE, LOG_IN_PAGE, NO_TLS},
     kit::{items::without_values, mend::whereabouts},
 };
 
 /// What a good status means whose body is not the expected JSON. Without an excerpt nothing of the body is told.
-pub(super) fn shape(headers: &HeaderMap, text: &str, error: &serde_json::Error, excerpt: Option<Excerpt>) -> Kind {
+pub(super) fn shape(headers: &HeaderMap, text: &str, error: &serde_json::Error, excerpt: Option<Excerpt>) -> ErrorKind {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("nothing said");
     // Only in whole JSON is there a place to be named.
     let (path, why) = if error.is_data() { whereabouts(text, error) } else { (".".to_owned(), error.to_string()) };
     let (path, reason) = match excerpt {
         _ if text.trim().is_empty() => (path, "the body is empty".to_owned()),
-        _ if is_page(text.as_bytes()) => return Kind::Elsewhere(format!("a web page came instead of JSON ({kind})").into()),
+        _ if is_page(text.as_bytes()) => return ErrorKind::NotAnApi(format!("a web page came instead of JSON ({kind})").into()),
         Some(excerpt) => (path, format!("{why} (content type {kind}): {excerpt}")),
         None => (".".to_owned(), format!("{} (content type {kind}, {} bytes)", without_values(&why), text.len())),
     };
-    Kind::Shape { path: path.into(), reason: reason.into() }
+    ErrorKind::UnexpectedBody { path: path.into(), reason: reason.into() }
 }
 
 /// What a status other than success means.
-pub(crate) fn refusal(status: StatusCode, headers: &HeaderMap, body: Excerpt) -> Kind {
+pub(crate) fn refusal(status: StatusCode, headers: &HeaderMap, body: Excerpt) -> ErrorKind {
     match status.as_u16() {
-        300..=399 => Kind::Redirect(target(headers).into()),
-        401 => Kind::Unauthorized(Excerpt::new(&format!("status 401, {body}"))),
-        403 => Kind::Forbidden(Excerpt::new(&format!("status 403, {body}"))),
-        429 => Kind::Throttled(retry_after(headers)),
-        503 if headers.contains_key(header::RETRY_AFTER) => Kind::Throttled(retry_after(headers)),
-        status @ (408 | 500..=599) => Kind::Vendor { status, body },
-        status => Kind::Refused { status, body },
+        300..=399 => ErrorKind::Redirect(target(headers).into()),
+        401 => ErrorKind::Unauthorized(Excerpt::new(&format!("status 401, {body}"))),
+        403 => ErrorKind::Forbidden(Excerpt::new(&format!("status 403, {body}"))),
+        429 => ErrorKind::Throttled(retry_after(headers)),
+        503 if headers.contains_key(header::RETRY_AFTER) => ErrorKind::Throttled(retry_after(headers)),
+        status @ (408 | 500..=599) => ErrorKind::Vendor { status, body },
+        status => ErrorKind::Refused { status, body },
     }
 }
 
@@ -138,13 +138,13 @@ pub(crate) fn network(doing: &str, error: reqwest::Error) -> Error {
     let told = |text: &str| Excerpt::new(text).to_string().into();
     // What rustls says of a server that is not good enough. It has not been sent anything, and trying again changes nothing.
     if let Some(at) = text.find("invalid peer certificate") {
-        return Error::new(doing, Kind::Tls(told(&text[at..])));
+        return Error::new(doing, ErrorKind::Tls(told(&text[at..])));
     }
     if text.contains("InvalidContentType") {
-        return Error::new(doing, Kind::Tls(told(&format!("the port {NO_TLS} (https), but something else, such as plain http"))));
+        return Error::new(doing, ErrorKind::Tls(told(&format!("the port {NO_TLS} (https), but something else, such as plain http"))));
     }
     if text.contains("ProtocolVersion") || text.contains("peer is incompatible") {
-        return Error::new(doing, Kind::Tls(told(&text)));
+        return Error::new(doing, ErrorKind::Tls(told(&text)));
     }
-    Error::new(doing, Kind::Network(told(&text)))
+    Error::new(doing, ErrorKind::Network(told(&text)))
 }

@@ -5,7 +5,7 @@ use std::io::Read;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
-use crate::Kind;
+use crate::ErrorKind;
 
 /// Values in one list, and members in one object, of an answer: the largest page of any tool has a tenth of that.
 pub(crate) const MOST_IN_A_LIST: usize = 64 << 10;
@@ -22,8 +22,8 @@ pub(crate) struct Text {
 /// Reads a body of at most `limit` bytes as text.
 ///
 /// # Errors
-/// `Kind::TooLarge` when it is more than that once it is unpacked.
-pub(crate) fn read(body: Bytes, limit: usize) -> Result<Text, Kind> {
+/// `ErrorKind::TooLarge` when it is more than that once it is unpacked.
+pub(crate) fn read(body: Bytes, limit: usize) -> Result<Text, ErrorKind> {
     let mut odd = Vec::new();
     let mut bytes = Vec::from(body);
     if bytes.starts_with(&[0x1f, 0x8b])
@@ -46,7 +46,7 @@ pub(crate) fn read(body: Bytes, limit: usize) -> Result<Text, Kind> {
         })
     };
     if text.len() > limit {
-        return Err(Kind::too_large(limit));
+        return Err(ErrorKind::too_large(limit));
     }
     Ok(Text { text, odd })
 }
@@ -54,11 +54,11 @@ pub(crate) fn read(body: Bytes, limit: usize) -> Result<Text, Kind> {
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// What gzip packed; `None` when it is none.
-fn unpacked(bytes: &[u8], limit: usize) -> Result<Option<Vec<u8>>, Kind> {
+fn unpacked(bytes: &[u8], limit: usize) -> Result<Option<Vec<u8>>, ErrorKind> {
     let mut unpacked = Vec::new();
     let read = flate2::read::MultiGzDecoder::new(bytes).take(limit as u64 + 1).read_to_end(&mut unpacked);
     if unpacked.len() > limit {
-        return Err(Kind::too_large(limit));
+        return Err(ErrorKind::too_large(limit));
     }
     Ok(read.is_ok().then_some(unpacked))
 }
@@ -159,8 +159,8 @@ mod tests {
             assert!(!read.text.starts_with('\u{feff}'), "{read:?}");
             assert!(read.odd.len() == odd.len() && read.odd.iter().zip(odd).all(|(told, word)| told.contains(word)), "{read:?}");
         }
-        assert!(matches!(read(packed(&[b' '; 1001]).into(), 1000), Err(Kind::TooLarge { limit: 1000, .. })));
-        assert!(matches!(read(vec![0xff; 400].into(), 1000), Err(Kind::TooLarge { .. })), "each becomes three bytes");
+        assert!(matches!(read(packed(&[b' '; 1001]).into(), 1000), Err(ErrorKind::TooLarge { limit: 1000, .. })));
+        assert!(matches!(read(vec![0xff; 400].into(), 1000), Err(ErrorKind::TooLarge { .. })), "each becomes three bytes");
         assert!(read(packed(json.as_bytes())[..20].to_vec().into(), 1000).is_ok_and(|read| is_whole(&read.text).is_err()));
     }
 

@@ -6,11 +6,11 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::Url;
 
 use super::HttpOptions;
-use crate::{Error, Kind, Meta, Result, kit::location};
+use crate::{Error, ErrorKind, Meta, Result, kit::location};
 
 /// The client of one connection.
 pub(super) fn client(meta: &Meta, options: &HttpOptions, resolver: Resolver) -> Result<reqwest::Client> {
-    let wrong = |what: String| Error::new("preparing the HTTP client", Kind::Settings(what.into()));
+    let wrong = |what: String| Error::new("preparing the HTTP client", ErrorKind::Settings(what.into()));
     let mut extra = Vec::new();
     if let Some(path) = &options.ca_file {
         let pem = std::fs::read(path).map_err(|error| wrong(format!("`http.ca_file` {}: {error}", path.display())))?;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use backon::BackoffBuilder;
 
-use super::{Attempt, Http, Received, Standing};
-use crate::{Error, Kind, Remedy, Result, kit::Cx};
+use super::{Attempt, CredentialState, Http, Received};
+use crate::{Error, ErrorKind, Recovery, Result, kit::Context};
 
 /// How often one request is sent at most.
 pub(super) const ATTEMPTS: u32 = 6;
@@ -21,7 +21,7 @@ impl Http {
     ///
     /// # Errors
     /// The given one, when it was asked for often enough.
-    pub(super) async fn asks_again(&self, cx: &Cx, time: u32, error: Error) -> Result<()> {
+    pub(super) async fn asks_again(&self, cx: &Context, time: u32, error: Error) -> Result<()> {
         if time >= UNUSABLE {
             return Err(error.after(time).rewritten(|text| self.without_secrets(text)));
         }
@@ -37,8 +37,8 @@ impl Http {
     /// The last error, with the number of attempts.
     pub(super) async fn attempts<'a>(
         &self,
-        cx: &Cx,
-        standing: Option<&Standing>,
+        cx: &Context,
+        standing: Option<&CredentialState>,
         attempt: &mut (dyn FnMut() -> Attempt<'a> + Send),
     ) -> Result<Received> {
         let host = &*self.0.host;
@@ -47,10 +47,10 @@ impl Http {
         for number in 1.. {
             self.wait_for_budget(cx).await;
             if let Some(silence) = cx.silence(host) {
-                return Err(Error::new("preparing the request", Kind::Network(silence.into())));
+                return Err(Error::new("preparing the request", ErrorKind::Network(silence.into())));
             }
             let alone = match standing {
-                Some(standing) => standing.leave("preparing the request").await?,
+                Some(standing) => standing.permit("preparing the request").await?,
                 None => None,
             };
             cx.sent(number);
@@ -68,8 +68,8 @@ impl Http {
             };
             cx.measured(self.0.connector, Some(&error.kind), sent.elapsed());
             let silent = cx.heard(host, standing.is_none(), Some(&error.kind));
-            unusable += u32::from(matches!(error.kind, Kind::Shape { .. } | Kind::Elsewhere(_)));
-            let refused = matches!(error.kind, Kind::Unauthorized(_));
+            unusable += u32::from(matches!(error.kind, ErrorKind::UnexpectedBody { .. } | ErrorKind::NotAnApi(_)));
+            let refused = matches!(error.kind, ErrorKind::Unauthorized(_));
             if refused && !refreshed && self.0.auth.refresh(sent).await {
                 refreshed = true;
                 cx.tries_again(&error.kind);
@@ -85,7 +85,7 @@ impl Http {
             tracing::debug!(attempt = number, wait_ms = wait.as_millis(), %error, "trying again");
             cx.tries_again(&error.kind);
             match error.kind {
-                Kind::Throttled(_) => cx.wait_for_quota(wait).await,
+                ErrorKind::Throttled(_) => cx.wait_for_quota(wait).await,
                 _ => cx.sleep(wait).await,
             }
         }
@@ -94,25 +94,25 @@ impl Http {
 
     /// How long to wait before the next attempt; `None` where another one would not help. A vendor that limits makes everyone
     /// wait who shares the budget. `unusable`: an answer came already that cannot be used.
-    fn wait_after(&self, kind: &Kind, unusable: bool, delays: &mut Delays) -> Option<Duration> {
-        match kind.remedy() {
-            Remedy::Wait(Some(time)) if time > LONGEST_WAIT => None,
-            Remedy::Wait(Some(time)) => {
+    fn wait_after(&self, kind: &ErrorKind, unusable: bool, delays: &mut Delays) -> Option<Duration> {
+        match kind.recovery() {
+            Recovery::Wait(Some(time)) if time > LONGEST_WAIT => None,
+            Recovery::Wait(Some(time)) => {
                 self.0.limit.pause(time);
                 Some(time + delays.failed().mul_f64(0.1 * fastrand::f64()))
             }
-            Remedy::Wait(None) => {
+            Recovery::Wait(None) => {
                 let time = delays.throttled().mul_f64(0.75 + 0.25 * fastrand::f64());
                 self.0.limit.pause(time);
                 Some(time)
             }
-            Remedy::Retry if unusable => Some(BEFORE_ANOTHER.mul_f64(0.75 + 0.25 * fastrand::f64())),
-            Remedy::Retry => Some(delays.failed().mul_f64(fastrand::f64())),
-            Remedy::Fail | Remedy::Operator | Remedy::Restart => None,
+            Recovery::Retry if unusable => Some(BEFORE_ANOTHER.mul_f64(0.75 + 0.25 * fastrand::f64())),
+            Recovery::Retry => Some(delays.failed().mul_f64(fastrand::f64())),
+            Recovery::Fail | Recovery::Operator | Recovery::Restart => None,
         }
     }
 
-    async fn wait_for_budget(&self, cx: &Cx) {
+    async fn wait_for_budget(&self, cx: &Context) {
         while let Some(wait) = self.0.limit.wait() {
             cx.wait_for_quota(wait).await;
             if cx.skips_waits() {

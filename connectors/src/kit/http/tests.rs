@@ -10,7 +10,7 @@ use super::{
     retry::{ATTEMPTS, Delays},
     *,
 };
-use crate::kit::{Activity, Secret};
+use crate::kit::{RunStats, Secret};
 
 static META: Meta = Meta { id: "x", expiry_header: Some("x-expires"), ..Meta::DEFAULT };
 
@@ -75,7 +75,7 @@ async fn serve() -> (u16, Arc<AtomicU32>) {
 
 fn reach(location: &str, options: HttpOptions, auth: Auth, resolver: Resolver) -> Result<Http> {
     let location = Location::parse(location, options.allow_http)?;
-    Link { location, options, limiters: Arc::default() }.http_by(&META, auth, "", resolver)
+    Endpoint { location, options, limiters: Arc::default() }.http_by(&META, auth, "", resolver)
 }
 
 fn plain() -> HttpOptions {
@@ -83,11 +83,14 @@ fn plain() -> HttpOptions {
 }
 
 async fn ask(http: &Http) -> Result<()> {
-    http.get("/", &[]).send::<Value>(&Cx::new(Arc::new(Activity::without_waits()))).await.map(drop)
+    http.get("/", &[]).send::<Value>(&Context::new(Arc::new(RunStats::without_waits()))).await.map(drop)
 }
 
 fn assert_never_contacted(error: &Error) {
-    assert!(matches!(&error.kind, Kind::Network(why) if why.contains("the name resolves to a link-local or metadata address")), "{error}");
+    assert!(
+        matches!(&error.kind, ErrorKind::Network(why) if why.contains("the name resolves to a link-local or metadata address")),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -135,7 +138,7 @@ async fn o3_a_proxy_is_no_way_to_a_metadata_address() {
     for proxy in ["http://169.254.169.254:80", "http://user:x@metadata.google.internal", "https://[::ffff:a9fe:a9fe]:8080"] {
         let (resolver, _) = resolver(&[&["127.0.0.1"]]);
         let error = reach("http://tool.example", options(proxy), Auth::None, resolver).expect_err(proxy);
-        assert!(matches!(&error.kind, Kind::Settings(why) if why.contains("`http.proxy`") && !why.contains("user")), "{error}");
+        assert!(matches!(&error.kind, ErrorKind::Settings(why) if why.contains("`http.proxy`") && !why.contains("user")), "{error}");
     }
     for (location, proxy) in [("http://tool.example", "http://proxy.example"), ("https://tool.example", "http://proxy.example")] {
         let (resolver, asked) = resolver(&[&["169.254.169.254"]]);
@@ -152,8 +155,8 @@ async fn o3_a_proxy_is_no_way_to_a_metadata_address() {
 #[tokio::test]
 async fn what_the_vendor_says_of_the_credentials_end_is_noted() {
     let (port, _) = serve().await;
-    let activity = Arc::new(Activity::without_waits());
-    let cx = Cx::new(Arc::clone(&activity));
+    let activity = Arc::new(RunStats::without_waits());
+    let cx = Context::new(Arc::clone(&activity));
     let http = reach(&format!("http://127.0.0.1:{port}"), plain(), Auth::Bearer(Secret::new("canary")), Resolver::system());
     let http = http.expect("a client");
     http.get("/", &[]).anonymous().send::<Value>(&cx).await.expect("an answer");
@@ -200,7 +203,7 @@ async fn k1_a_vendor_that_echoes_what_it_was_sent_tells_nobody() {
         tokio::spawn(async move { axum::serve(listener, router).await });
         let auth = Auth::Basic("user".into(), Secret::new(secret));
         let http = reach(&location, plain(), auth, Resolver::system()).expect("a client");
-        let cx = Cx::new(Arc::new(Activity::without_waits()));
+        let cx = Context::new(Arc::new(RunStats::without_waits()));
         let error = http.get("/", &[]).send::<Vec<u8>>(&cx).await.expect_err("no list of numbers");
         let told = format!("{error} {error:?} {:?}", error.hint()).to_lowercase();
         for form in [secret, &basic[6..20], &hex, "s3cr3t%2f5up3r%2bc4nary"] {
@@ -227,16 +230,16 @@ async fn script(answers: Vec<(u16, Vec<u8>)>) -> (Http, Arc<AtomicU32>) {
 #[tokio::test]
 async fn a_silent_host_is_left_alone_after_twelve_attempts_and_four_last_tries() {
     let (http, asked) = script(vec![(503, Vec::new())]).await;
-    let cx = Cx::new(Arc::new(Activity::without_waits()));
+    let cx = Context::new(Arc::new(RunStats::without_waits()));
     let mut told = Vec::new();
     for _ in 0..240 {
         told.push(http.get("/", &[]).send::<Value>(&cx).await.expect_err("down"));
     }
     assert_eq!(asked.load(Ordering::SeqCst), 16);
-    assert!(matches!((&told[0].kind, told[0].attempts), (Kind::Vendor { status: 503, .. }, 6)), "{}", told[0]);
-    assert!(matches!(&told[239].kind, Kind::Network(why) if why.contains("16 attempts") && why.contains("503")), "{}", told[239]);
+    assert!(matches!((&told[0].kind, told[0].attempts), (ErrorKind::Vendor { status: 503, .. }, 6)), "{}", told[0]);
+    assert!(matches!(&told[239].kind, ErrorKind::Network(why) if why.contains("16 attempts") && why.contains("503")), "{}", told[239]);
     // Another operation begins anew.
-    let cx = Cx::new(Arc::new(Activity::without_waits()));
+    let cx = Context::new(Arc::new(RunStats::without_waits()));
     http.get("/", &[]).send::<Value>(&cx).await.expect_err("still down");
     assert_eq!(asked.load(Ordering::SeqCst), 22);
 }
@@ -246,7 +249,7 @@ async fn a_silent_host_is_left_alone_after_twelve_attempts_and_four_last_tries()
 async fn an_answer_to_what_is_asked_without_the_credential_ends_no_silence() {
     let (http, asked) =
         script((0..2000).map(|number| if number % 7 < 6 { (500, Vec::new()) } else { (200, b"{}".to_vec()) }).collect()).await;
-    let cx = Cx::new(Arc::new(Activity::without_waits()));
+    let cx = Context::new(Arc::new(RunStats::without_waits()));
     for _ in 0..240 {
         http.get("/list", &[]).send::<Value>(&cx).await.expect_err("it fails");
         let _ = http.get("/version", &[]).anonymous().send::<Value>(&cx).await;
@@ -260,13 +263,13 @@ async fn any_answer_ends_the_silence() {
     let mut answers: Vec<_> = (0..13).map(|_| down()).collect();
     answers.extend([(404, Vec::new()), down(), (200, b"[1]".to_vec())]);
     let (http, asked) = script(answers).await;
-    let cx = Cx::new(Arc::new(Activity::without_waits()));
+    let cx = Context::new(Arc::new(RunStats::without_waits()));
     for _ in 0..3 {
         http.get("/", &[]).send::<Value>(&cx).await.expect_err("twice six attempts, and the first of the last tries");
     }
     assert_eq!(asked.load(Ordering::SeqCst), 13);
     let error = http.get("/", &[]).send::<Value>(&cx).await.expect_err("an answer");
-    assert!(matches!(error.kind, Kind::Refused { status: 404, .. }), "{error}");
+    assert!(matches!(error.kind, ErrorKind::Refused { status: 404, .. }), "{error}");
     http.get("/", &[]).send::<Value>(&cx).await.expect("tried again as usual");
     assert_eq!(asked.load(Ordering::SeqCst), 16);
 }
@@ -276,11 +279,11 @@ async fn an_answer_that_cannot_be_used_is_asked_for_once_more() {
     let page = b"\r\n <html>log in</html>".to_vec();
     for (body, elsewhere) in [(page, true), (b"{\"a\":1}".to_vec(), false), (b"[1,".to_vec(), false), (Vec::new(), false)] {
         let (http, asked) = script(vec![(200, body.clone())]).await;
-        let cx = Cx::new(Arc::new(Activity::without_waits()));
+        let cx = Context::new(Arc::new(RunStats::without_waits()));
         let error = http.get("/", &[]).send::<Vec<u8>>(&cx).await.expect_err("no list");
         assert_eq!((error.attempts, asked.load(Ordering::SeqCst)), (2, 2), "{error}");
         assert_eq!(
-            (matches!(error.kind, Kind::Elsewhere(_)), matches!(error.kind, Kind::Shape { .. })),
+            (matches!(error.kind, ErrorKind::NotAnApi(_)), matches!(error.kind, ErrorKind::UnexpectedBody { .. })),
             (elsewhere, !elsewhere),
             "{error}"
         );
@@ -293,8 +296,8 @@ async fn an_answer_that_cannot_be_used_is_asked_for_once_more() {
 #[tokio::test]
 async fn odd_bytes_are_read_and_named_in_a_warning() {
     let (http, asked) = script(vec![(200, b"\xef\xbb\xbf[\"caf\xe9\"]".to_vec())]).await;
-    let activity = Arc::new(Activity::without_waits());
-    let cx = Cx::new(Arc::clone(&activity));
+    let activity = Arc::new(RunStats::without_waits());
+    let cx = Context::new(Arc::clone(&activity));
     let answer = http.get("/api/issues", &[]).send::<Vec<String>>(&cx).await.expect("a list");
     assert_eq!((&*answer.body[0], asked.load(Ordering::SeqCst)), ("caf\u{fffd}", 1));
     let warnings = activity.warnings();
@@ -310,7 +313,7 @@ async fn odd_bytes_are_read_and_named_in_a_warning() {
 #[tokio::test]
 async fn a_list_of_more_than_65536_values_is_too_large() {
     let (http, asked) = script(vec![(200, format!("{{\"rows\":[{}0]}}", "0,".repeat(1 << 16)).into_bytes())]).await;
-    let error = http.get("/", &[]).send::<Value>(&Cx::default()).await.expect_err("too large");
+    let error = http.get("/", &[]).send::<Value>(&Context::default()).await.expect_err("too large");
     assert_eq!(error.kind.to_string(), "the answer has more than 65536 items in one list");
     assert!(error.hint().is_some_and(|hint| hint.contains("read less")), "{error}");
     assert_eq!(asked.load(Ordering::SeqCst), 1);
@@ -321,8 +324,8 @@ async fn k1_a_warning_and_a_plain_text_hold_no_credential() {
     let (http, _) = script(vec![(200, b"version s3cr3t/C4nary".to_vec())]).await;
     let location = http.location().url().to_string();
     let http = reach(&location, plain(), Auth::Bearer(Secret::new("s3cr3t/C4nary")), Resolver::system()).expect("a client");
-    let activity = Arc::new(Activity::without_waits());
-    let cx = Cx::new(Arc::clone(&activity));
+    let activity = Arc::new(RunStats::without_waits());
+    let cx = Context::new(Arc::clone(&activity));
     assert_eq!(http.get("/", &[]).text(&cx).await.expect("a text").body, "version …");
     cx.warn("unknown state `s3cr3t%2FC4nary`");
     cx.warn("unknown state `s3cr3t%2FC4nary`");

@@ -5,7 +5,7 @@ use serde_json::{Value, value::RawValue};
 use crate::{Item, Mended, Reject, kit::mend};
 
 /// The same JSON without the members of these names, at any depth.
-pub fn strip(raw: &str, cut: &[&str]) -> String {
+pub fn drop_members(raw: &str, cut: &[&str]) -> String {
     fn walk(value: &mut Value, cut: &[&str]) {
         match value {
             Value::Object(members) => {
@@ -25,17 +25,17 @@ pub fn strip(raw: &str, cut: &[&str]) -> String {
 }
 
 /// Leaves nothing in what is kept of a page's items but the members at these paths ([`crate::Meta::keep`]); no paths = no change.
-pub(crate) fn retain(keep: &[&str], items: &mut [Item], rejects: &mut [Reject], mended: &mut [Mended]) {
+pub(crate) fn keep_members(keep: &[&str], items: &mut [Item], rejects: &mut [Reject], mended: &mut [Mended]) {
     if keep.is_empty() {
         return;
     }
     for item in items {
         if let Item::Finding(finding) = item {
-            finding.raw = finding.raw.take().and_then(|raw| RawValue::from_string(only(raw.get(), keep)).ok());
+            finding.raw = finding.raw.take().and_then(|raw| RawValue::from_string(keep_members_of(raw.get(), keep)).ok());
         }
     }
     for reject in rejects {
-        reject.raw = only(&reject.raw, keep).into();
+        reject.raw = keep_members_of(&reject.raw, keep).into();
         reject.path = known_names(keep, &reject.path).into();
         reject.reason = without_values(&reject.reason).into();
     }
@@ -59,7 +59,7 @@ fn known_names(keep: &[&str], path: &str) -> String {
 }
 
 /// The same JSON with only the members at these paths. Texts that stand at none of them, as in an item that is a list, become `…`.
-pub(super) fn only(raw: &str, keep: &[&str]) -> String {
+pub(super) fn keep_members_of(raw: &str, keep: &[&str]) -> String {
     fn walk(value: &mut Value, path: &str, keep: &[&str]) {
         match value {
             Value::Object(members) => members.retain(|name, member| {

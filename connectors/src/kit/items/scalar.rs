@@ -28,14 +28,14 @@ pub fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error
 /// # Errors
 /// When a list or an object stands there.
 pub fn count_if_any<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
-    Ok(Loose::deserialize(deserializer)?.whole().and_then(|number| number.try_into().ok()))
+    Ok(Scalar::deserialize(deserializer)?.whole().and_then(|number| number.try_into().ok()))
 }
 
 /// A scalar that vendors write now as text, now as a number: read as text, or as nothing when it is anything else.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Loose(pub Option<String>);
+pub struct Scalar(pub Option<String>);
 
-impl Loose {
+impl Scalar {
     /// The text, unless absent or empty.
     pub fn text(&self) -> Option<&str> {
         self.0.as_deref().filter(|text| !text.is_empty())
@@ -57,39 +57,39 @@ impl Loose {
     }
 }
 
-impl<'de> Deserialize<'de> for Loose {
+impl<'de> Deserialize<'de> for Scalar {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Scalar;
-        impl<'de> Visitor<'de> for Scalar {
-            type Value = Loose;
+        struct ScalarVisitor;
+        impl<'de> Visitor<'de> for ScalarVisitor {
+            type Value = Scalar;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a text, number or null")
             }
-            fn visit_str<E>(self, text: &str) -> Result<Loose, E> {
-                Ok(Loose(Some(text.to_owned())))
+            fn visit_str<E>(self, text: &str) -> Result<Scalar, E> {
+                Ok(Scalar(Some(text.to_owned())))
             }
-            fn visit_string<E>(self, text: String) -> Result<Loose, E> {
-                Ok(Loose(Some(text)))
+            fn visit_string<E>(self, text: String) -> Result<Scalar, E> {
+                Ok(Scalar(Some(text)))
             }
-            fn visit_i64<E>(self, number: i64) -> Result<Loose, E> {
-                Ok(Loose(Some(number.to_string())))
+            fn visit_i64<E>(self, number: i64) -> Result<Scalar, E> {
+                Ok(Scalar(Some(number.to_string())))
             }
-            fn visit_u64<E>(self, number: u64) -> Result<Loose, E> {
-                Ok(Loose(Some(number.to_string())))
+            fn visit_u64<E>(self, number: u64) -> Result<Scalar, E> {
+                Ok(Scalar(Some(number.to_string())))
             }
-            fn visit_f64<E>(self, number: f64) -> Result<Loose, E> {
-                Ok(Loose(Some(number.to_string())))
+            fn visit_f64<E>(self, number: f64) -> Result<Scalar, E> {
+                Ok(Scalar(Some(number.to_string())))
             }
-            fn visit_bool<E>(self, value: bool) -> Result<Loose, E> {
-                Ok(Loose(Some(value.to_string())))
+            fn visit_bool<E>(self, value: bool) -> Result<Scalar, E> {
+                Ok(Scalar(Some(value.to_string())))
             }
-            fn visit_unit<E>(self) -> Result<Loose, E> {
-                Ok(Loose(None))
+            fn visit_unit<E>(self) -> Result<Scalar, E> {
+                Ok(Scalar(None))
             }
-            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, _: A) -> Result<Loose, A::Error> {
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, _: A) -> Result<Scalar, A::Error> {
                 Err(A::Error::invalid_type(Unexpected::Seq, &self))
             }
         }
-        deserializer.deserialize_any(Scalar)
+        deserializer.deserialize_any(ScalarVisitor)
     }
 }

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{kept::only, *};
+use super::{kept::keep_members_of, *};
 use crate::model::{Category, Finding};
 
 #[derive(Deserialize)]
@@ -68,7 +68,7 @@ fn only_listed_members_are_kept_of_an_item_of_whatever_form() {
         (r#"{"id":1e400,"x":"hush"}"#, r#"{"id":null}"#),
         (r#"{"id":"a\ud800b","x":"hush"}"#, "{\"id\":\"a\u{fffd}b\"}"),
     ] {
-        assert_eq!(only(raw, &keep), kept, "{raw}");
+        assert_eq!(keep_members_of(raw, &keep), kept, "{raw}");
     }
 }
 
@@ -81,7 +81,7 @@ fn what_is_kept_holds_for_findings_and_rejects_and_for_their_reasons() {
         |wire: Wire| Ok(Item::Finding(Box::new(Finding::new(wire.id, wire.level.to_string(), Category::Dast)))),
         |key: Key| key.id,
     );
-    retain(&["id"], &mut items, &mut rejects, &mut mended);
+    keep_members(&["id"], &mut items, &mut rejects, &mut mended);
     let raws: Vec<_> =
         items.iter().map(|item| if let Item::Finding(finding) = item { finding.raw.as_ref().expect("raw").get() } else { "" }).collect();
     assert_eq!(raws, [r#"{"id":"a"}"#]);
@@ -104,7 +104,7 @@ struct Rich {
     component: Option<Component>,
     score: Option<f64>,
     #[serde(default)]
-    loose: Loose,
+    loose: Scalar,
     #[serde(default)]
     any: Value,
     links: Option<Vec<Link>>,
@@ -251,7 +251,7 @@ fn f12_the_key_and_what_is_required_are_not_left_out_nor_more_than_eight_members
 fn what_is_told_of_a_mended_member_holds_no_value_where_few_members_are_kept() {
     let page = r#"[{"id":"a","line":"word","component":{"name":["word"]},"any":{"hush":"\ud800"}}]"#;
     let (_, Decoded { mut items, mut rejects, mut mended }) = rich(page);
-    retain(&["id", "line", "component.name"], &mut items, &mut rejects, &mut mended);
+    keep_members(&["id", "line", "component.name"], &mut items, &mut rejects, &mut mended);
     let told: Vec<_> = mended.iter().map(|one| format!("{}: {}", one.path, one.reason)).collect();
     assert_eq!(told[0], "line: invalid type: string …");
     assert!(told.len() == 3 && told[2].starts_with("…: ") && !format!("{mended:?}{items:?}").contains("hush"), "{told:?}");
@@ -303,8 +303,8 @@ fn loose_scalars_read_text_and_numbers_alike() {
     for (json, text, whole) in
         [("7", Some("7"), Some(7)), ("\"7\"", Some("7"), Some(7)), ("7.0", Some("7"), Some(7)), ("null", None, None), ("\"\"", None, None)]
     {
-        let loose: Loose = serde_json::from_str(json).expect("a scalar");
+        let loose: Scalar = serde_json::from_str(json).expect("a scalar");
         assert_eq!((loose.text(), loose.whole()), (text, whole), "{json}");
     }
-    assert!(serde_json::from_str::<Loose>("[1]").is_err());
+    assert!(serde_json::from_str::<Scalar>("[1]").is_err());
 }

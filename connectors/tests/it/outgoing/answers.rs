@@ -8,7 +8,7 @@ use axum::{
 };
 use serde_json::{Value, value::RawValue};
 use tributary_connectors::{
-    Error, Item, Kind,
+    Error, ErrorKind, Item,
     kit::{Auth, Decoded, Secret, items},
     model::{Category, Finding, text},
 };
@@ -33,13 +33,13 @@ async fn ask(router: Router) -> Result<(), Error> {
 async fn o5_headers_above_64_kib_are_refused() {
     ask(Router::new().route("/", get(|| async { (headers(60 << 10), "[]") }))).await.expect("not too large");
     let error = ask(Router::new().route("/", get(|| async { (headers(66 << 10), "[]") }))).await.expect_err("too large");
-    assert!(matches!(error.kind, Kind::TooLarge { limit: 65536, .. }), "{error}");
+    assert!(matches!(error.kind, ErrorKind::TooLarge { limit: 65536, .. }), "{error}");
     assert!(error.doing.contains("headers") && error.attempts == 1, "{error:?}");
     // One line alone, and so many that the HTTP library gives up by itself.
     let one = || async { ([(header::SERVER, "x".repeat(70 << 10))], "[]") };
-    assert!(matches!(ask(Router::new().route("/", get(one))).await.unwrap_err().kind, Kind::TooLarge { .. }));
+    assert!(matches!(ask(Router::new().route("/", get(one))).await.unwrap_err().kind, ErrorKind::TooLarge { .. }));
     let error = ask(Router::new().route("/", get(|| async { (headers(1 << 20), "[]") }))).await.expect_err("far too large");
-    assert!(matches!(error.kind, Kind::Network(_) | Kind::TooLarge { .. }), "{error}");
+    assert!(matches!(error.kind, ErrorKind::Network(_) | ErrorKind::TooLarge { .. }), "{error}");
 }
 
 #[tokio::test]
@@ -49,7 +49,7 @@ async fn o5_a_token_endpoint_is_bounded_too() {
         let token = url::Url::parse(&format!("{url}/token")).unwrap();
         let http = http(&url, Auth::client_credentials(token, "id", Secret::new("canary")));
         let error = http.get("/", &[]).send::<Value>(&cx()).await.expect_err("too large");
-        assert!(matches!(error.kind, Kind::TooLarge { .. }), "{error}");
+        assert!(matches!(error.kind, ErrorKind::TooLarge { .. }), "{error}");
     }
 }
 
@@ -59,11 +59,11 @@ async fn o5_json_deeper_than_128_is_an_error_and_no_stack_overflow() {
     ask(Router::new().route("/", get(move || async move { nested(127) }))).await.expect("deep, but not too deep");
     for depth in [129, 100_000] {
         let error = ask(Router::new().route("/", get(move || async move { nested(depth) }))).await.expect_err("too deep");
-        assert!(matches!(&error.kind, Kind::Shape { reason, .. } if reason.contains("recursion limit")), "{error}");
+        assert!(matches!(&error.kind, ErrorKind::UnexpectedBody { reason, .. } if reason.contains("recursion limit")), "{error}");
     }
     let members = |depth: usize| format!("{}1{}", "{\"a\":".repeat(depth), "}".repeat(depth));
     let error = ask(Router::new().route("/", get(move || async move { format!("[{}]", members(100_000)) }))).await.expect_err("too deep");
-    assert!(matches!(&error.kind, Kind::Shape { .. }), "{error}");
+    assert!(matches!(&error.kind, ErrorKind::UnexpectedBody { .. }), "{error}");
 }
 
 /// Items are taken out of a page as they stand: each is read, cut and kept on its own. What is too deep in one is left out.
@@ -115,6 +115,6 @@ async fn o5_only_gzip_is_asked_for_and_unpacked() {
         std::future::ready(([(header::CONTENT_ENCODING, "zstd")], b"\x28\xb5\x2f\xfd\x20\x02\x11\x00\x00[]".to_vec()))
     };
     let error = ask(Router::new().route("/", get(answer))).await.expect_err("not unpacked");
-    assert!(matches!(error.kind, Kind::Shape { .. }), "{error}");
+    assert!(matches!(error.kind, ErrorKind::UnexpectedBody { .. }), "{error}");
     assert_eq!(*asked.lock().unwrap(), "gzip".repeat(2));
 }

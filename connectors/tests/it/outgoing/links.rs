@@ -10,7 +10,7 @@ use axum::{
 };
 use serde_json::Value;
 use tributary_connectors::{
-    Entry, Kind,
+    ErrorKind, Registration,
     kit::{Auth, HttpOptions, Secret},
 };
 use tributary_simulator::{Change, Fault, Faults, Oracle, Size, VENDORS, Vendor, start};
@@ -73,7 +73,7 @@ async fn o2_a_link_that_leads_elsewhere_is_refused_before_a_request_is_built() {
     let http = http(&format!("{url}/base"), Auth::Header("x-api-key", Secret::new("canary")));
     for link in hostile(&url, sink.port) {
         let error = http.follow("/next", &link).expect_err(&link);
-        assert!(matches!(&error.kind, Kind::Shape { path, .. } if &**path == "next"), "{link}: {error}");
+        assert!(matches!(&error.kind, ErrorKind::UnexpectedBody { path, .. } if &**path == "next"), "{link}: {error}");
     }
     let error = http.follow("/next", "https://api.snyk.io.evil.example/rest?secret=1").expect_err("another host");
     assert!(error.to_string().contains("https://api.snyk.io.evil.example") && !error.to_string().contains("secret"), "{error}");
@@ -133,9 +133,9 @@ async fn o2_snyk_follows_no_link_that_leads_elsewhere() {
     let elsewhere = hostile(&tool.url, sink.port).into_iter().filter(|link| !link.starts_with(['/', '.']) && !link.contains("/../"));
     for link in elsewhere.chain(["https://api.snyk.io.evil.example/rest/orgs?x=1".to_owned()]) {
         next.lock().unwrap().clone_from(&link);
-        let source = Entry::find("snyk").unwrap().open(settings.clone(), super::link(&tool.url, HttpOptions::default())).unwrap();
+        let source = Registration::find("snyk").unwrap().open(settings.clone(), super::link(&tool.url, HttpOptions::default())).unwrap();
         let error = source.check(&cx()).await.expect_err(&link);
-        assert!(matches!(&error.kind, Kind::Shape { path, .. } if &**path == "next"), "{link}: {error}");
+        assert!(matches!(&error.kind, ErrorKind::UnexpectedBody { path, .. } if &**path == "next"), "{link}: {error}");
     }
     assert_eq!(sink.reached(), 0, "a link was followed");
     let outside = |target: &str| !target.starts_with("/rest/");

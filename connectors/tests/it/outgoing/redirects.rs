@@ -13,7 +13,7 @@ use axum::{
 };
 use serde_json::Value;
 use tributary_connectors::{
-    Entry, Error, Kind,
+    Error, ErrorKind, Registration,
     kit::{Auth, HttpOptions},
 };
 use tributary_simulator::{Size, VENDORS};
@@ -76,7 +76,7 @@ fn targets(tool: &str, sink: u16) -> Vec<(String, String)> {
 }
 
 fn assert_refused(error: &Error, named: &str, case: &str) {
-    assert!(matches!(&error.kind, Kind::Redirect(target) if target.contains(named)), "{case}: {error}");
+    assert!(matches!(&error.kind, ErrorKind::Redirect(target) if target.contains(named)), "{case}: {error}");
     assert!(!error.to_string().contains("token=x"), "{error}");
     let hint = error.hint().unwrap_or_default();
     let page = ["log-in page", "error page"].iter().any(|page| named.contains(page));
@@ -137,7 +137,7 @@ async fn o1_no_connector_follows_a_redirect() {
     let tool = Tool { token_redirects: true, ..Tool::default() };
     let url = tool.start().await;
     for (id, make) in VENDORS {
-        let Some(entry) = Entry::find(id) else { continue };
+        let Some(entry) = Registration::find(id) else { continue };
         let fields = make(Size { records: 2, findings: 10, seed: 1 }).fields(&url);
         let settings: Value = fields.into_iter().map(|(name, value)| (name.to_owned(), Value::from(value))).collect();
         let source = entry.open(settings, link(&url, HttpOptions::default())).unwrap();
@@ -145,7 +145,7 @@ async fn o1_no_connector_follows_a_redirect() {
             for (target, named) in targets(&url, sink.port) {
                 tool.set(status, &target);
                 let error = source.check(&cx()).await.expect_err(id);
-                assert!(matches!(&error.kind, Kind::Redirect(to) if to.contains(&*named)), "{id} {target}: {error}");
+                assert!(matches!(&error.kind, ErrorKind::Redirect(to) if to.contains(&*named)), "{id} {target}: {error}");
             }
         }
     }
@@ -162,7 +162,7 @@ async fn o1_no_redirect_of_aws_or_its_token_service_is_followed() {
     let mut role = plain.clone();
     role["role_arn"] = "arn:aws:iam::123456789012:role/tributary".into();
     for settings in [plain, role] {
-        let source = Entry::find("aws_security_hub").unwrap().open(settings, link(&url, HttpOptions::default())).unwrap();
+        let source = Registration::find("aws_security_hub").unwrap().open(settings, link(&url, HttpOptions::default())).unwrap();
         for status in STATUSES {
             for (target, named) in targets(&url, sink.port) {
                 tool.set(status, &target);

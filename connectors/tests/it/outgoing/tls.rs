@@ -21,7 +21,7 @@ use tokio_rustls::{
     },
 };
 use tributary_connectors::{
-    Entry, Error, Kind, Remedy,
+    Error, ErrorKind, Recovery, Registration,
     kit::{Auth, HttpOptions, Secret},
 };
 
@@ -124,9 +124,9 @@ async fn ask(url: &str, ca_file: Option<PathBuf>) -> Result<(), Error> {
 
 /// Refused at once, with what is wrong and the cure.
 fn assert_tls(error: &Error, why: &str, cure: &str) {
-    assert!(matches!(&error.kind, Kind::Tls(told) if told.contains(why)), "{error:?}");
+    assert!(matches!(&error.kind, ErrorKind::Tls(told) if told.contains(why)), "{error:?}");
     assert!(error.hint().is_some_and(|hint| hint.contains(cure)), "{error}: {:?}", error.hint());
-    assert_eq!((error.attempts, error.kind.remedy()), (1, Remedy::Operator), "{error}");
+    assert_eq!((error.attempts, error.kind.recovery()), (1, Recovery::Operator), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -149,7 +149,7 @@ async fn o4_expired_early_misnamed_and_self_signed_certificates_are_refused() {
     let expired = serve(authority.certify(&["127.0.0.1"], 2019, 2020), true).await;
     assert_tls(&ask(&expired, ca.clone()).await.unwrap_err(), "expired", "renew");
     let early = serve(authority.certify(&["127.0.0.1"], 2080, 2090), true).await;
-    assert!(matches!(ask(&early, ca.clone()).await.unwrap_err().kind, Kind::Tls(told) if told.contains("not valid yet")));
+    assert!(matches!(ask(&early, ca.clone()).await.unwrap_err().kind, ErrorKind::Tls(told) if told.contains("not valid yet")));
     let misnamed = serve(authority.certify(&["tool.example", "10.0.0.1"], 2024, 2090), true).await;
     assert_tls(&ask(&misnamed, ca.clone()).await.unwrap_err(), "not valid for name", "`location`");
     let own = serve(self_signed(&["127.0.0.1"]), true).await;
@@ -180,7 +180,7 @@ async fn o4_a_ca_file_that_is_none_is_told() {
             std::fs::write(&path, text).unwrap();
         }
         let error = ask("https://127.0.0.1:1", Some(path.clone())).await.unwrap_err();
-        assert!(matches!(&error.kind, Kind::Settings(told) if told.contains("`http.ca_file`")), "{text:?}: {error}");
+        assert!(matches!(&error.kind, ErrorKind::Settings(told) if told.contains("`http.ca_file`")), "{text:?}: {error}");
     }
 }
 
@@ -193,11 +193,11 @@ async fn o4_aws_and_token_endpoints_are_no_exception() {
     let oauth = Auth::client_credentials(token, "id", Secret::new("canary"));
     let http = link(&url, HttpOptions::default()).http(&META, oauth).unwrap();
     assert_tls(&http.get("/", &[]).send::<Value>(&cx()).await.unwrap_err(), "UnknownIssuer", "`http.ca_file`");
-    let Some(aws) = Entry::find("aws_security_hub") else { return };
+    let Some(aws) = Registration::find("aws_security_hub") else { return };
     let settings = serde_json::json!({ "access_key": "AKIAEXAMPLE", "secret_key": "canary", "region": "us-east-1" });
     let source = aws.open(settings.clone(), link(&url, HttpOptions::default())).unwrap();
     assert_tls(&source.check(&cx()).await.unwrap_err(), "UnknownIssuer", "`http.ca_file`");
     let options = HttpOptions { ca_file: Some(authority.file()), ..HttpOptions::default() };
     let error = aws.open(settings, link(&url, options)).unwrap().check(&cx()).await;
-    assert!(!matches!(error, Err(Error { kind: Kind::Tls(_), .. })), "the CA is known: {error:?}");
+    assert!(!matches!(error, Err(Error { kind: ErrorKind::Tls(_), .. })), "the CA is known: {error:?}");
 }

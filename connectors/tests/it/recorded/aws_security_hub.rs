@@ -9,7 +9,7 @@ use axum::{
 };
 use serde_json::json;
 use tributary_connectors::{
-    Coverage, Error, Kind, Source,
+    Coverage, DynConnector, Error, ErrorKind,
     model::{Category, Severity, State},
 };
 
@@ -371,7 +371,7 @@ impl Script {
 /// Inactive findings that are stored.
 struct Known(Vec<&'static str>);
 
-impl Stored for Known {
+impl StoredKeys for Known {
     fn undelivered<'a>(
         &'a self,
         vendor_states: &'a [&'a str],
@@ -384,10 +384,13 @@ impl Stored for Known {
     }
 }
 
-fn open(url: &str) -> Box<dyn Source> {
-    let link =
-        Link { location: Location::parse(url, false).unwrap(), options: HttpOptions::default(), limiters: Arc::new(Limiters::default()) };
-    Entry::find("aws_security_hub").unwrap().open(settings(), link).unwrap()
+fn open(url: &str) -> Box<dyn DynConnector> {
+    let link = Endpoint {
+        location: Location::parse(url, false).unwrap(),
+        options: HttpOptions::default(),
+        limiters: Arc::new(Limiters::default()),
+    };
+    Registration::find("aws_security_hub").unwrap().open(settings(), link).unwrap()
 }
 
 struct Pass {
@@ -399,13 +402,13 @@ struct Pass {
 async fn walk(script: &Script, list: &'static str, since: Option<&str>, full: bool, stored: &Known) -> Result<Pass, Error> {
     let tool = script.serve().await;
     let source = open(&tool.url);
-    let activity = Arc::new(Activity::without_waits());
-    let cx = Cx::new(Arc::clone(&activity));
+    let activity = Arc::new(RunStats::without_waits());
+    let cx = Context::new(Arc::clone(&activity));
     let (mut cursor, mut items) = (None::<Box<str>>, Vec::new());
     for _ in 0..200 {
         let since = since.map(|since| since.parse().unwrap());
         let scope = Scope::account(list);
-        let ask = RawAsk { scope: &scope, since, full, mark: None, cursor: cursor.as_deref().map(Into::into), stored, parts: None };
+        let ask = RawPageRequest { scope: &scope, since, full, mark: None, cursor: cursor.as_deref().map(Into::into), stored, parts: None };
         let page = source.page(&cx, ask).await?;
         items.extend(page.items);
         match page.next {
@@ -480,10 +483,10 @@ async fn a_refused_token_is_an_expired_cursor_and_a_refused_question_is_not() {
     let refusal = || (400, json!({ "Code": "InvalidInputException", "Message": "Input Query has changed" }));
     let script = Script::new([listed(json!([]), Some("t")), refusal()]);
     let error = walk(&script, "findings", None, true, &Known(Vec::new())).await.err().unwrap();
-    assert!(matches!(error.kind, Kind::CursorExpired), "{error}");
+    assert!(matches!(error.kind, ErrorKind::CursorExpired), "{error}");
     let script = Script::new([refusal()]);
     let error = walk(&script, "findings", None, true, &Known(Vec::new())).await.err().unwrap();
-    assert!(matches!(error.kind, Kind::Refused { status: 400, .. }), "{error}");
+    assert!(matches!(error.kind, ErrorKind::Refused { status: 400, .. }), "{error}");
 }
 
 #[tokio::test]
@@ -491,7 +494,7 @@ async fn an_answer_without_findings_is_no_empty_hub() {
     for body in [json!({}), json!({ "findings": [] }), json!({ "Findings": null })] {
         let script = Script::new(std::iter::repeat_n((200, body.clone()), 6));
         let error = walk(&script, "findings", None, true, &Known(Vec::new())).await.err().unwrap();
-        assert!(matches!(error.kind, Kind::Shape { .. }), "{body}: {error}");
+        assert!(matches!(error.kind, ErrorKind::UnexpectedBody { .. }), "{body}: {error}");
     }
 }
 
@@ -609,7 +612,7 @@ async fn check_names_the_step_that_fails_and_its_cure() {
     let check = async |answers: Vec<(u16, Value)>| {
         let script = Script::new(answers);
         let tool = script.serve().await;
-        open(&tool.url).check(&Cx::new(Arc::new(Activity::without_waits()))).await
+        open(&tool.url).check(&Context::new(Arc::new(RunStats::without_waits()))).await
     };
     let good = |count: usize| hub(None).into_iter().take(count).collect::<Vec<_>>();
     for (answers, doing, hint) in [
@@ -651,7 +654,7 @@ async fn an_aggregator_that_cannot_be_read_stops_nothing() {
     // What may pass is no fact about the hub.
     let script = Script::new([home()].into_iter().chain(std::iter::repeat_n((500, json!({ "Message": "later" })), 6)));
     let error = walk(&script, "records", None, true, &Known(Vec::new())).await.err().unwrap();
-    assert!(matches!(error.kind, Kind::Vendor { status: 500, .. }), "{error}");
+    assert!(matches!(error.kind, ErrorKind::Vendor { status: 500, .. }), "{error}");
 }
 
 /// An odd resource hides no key where account and region are named.

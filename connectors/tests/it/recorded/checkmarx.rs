@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use serde_json::json;
 use tributary_connectors::{
-    Error, Job, RecordRef, Source,
+    DynConnector, Error, Job, RecordRef,
     model::{Category, Severity, State},
 };
 use tributary_simulator::Running;
@@ -107,7 +107,7 @@ fn settings() -> Value {
     json!({ "tenant": " Acme ", "secret": KEY })
 }
 
-async fn connect(tool: &Tool, fields: Value) -> (Running, Box<dyn Source>, Cx) {
+async fn connect(tool: &Tool, fields: Value) -> (Running, Box<dyn DynConnector>, Context) {
     let answers = tool.clone();
     let answer = move |method: Method, uri: Uri, headers: HeaderMap, body: String| {
         let token = method == Method::POST;
@@ -120,13 +120,13 @@ async fn connect(tool: &Tool, fields: Value) -> (Running, Box<dyn Source>, Cx) {
         std::future::ready((status, odd.unwrap_or_else(|| body.to_string().into_bytes())))
     };
     let running = start(Canned(Router::new().fallback(answer)), 0).await.unwrap();
-    let link = Link {
+    let link = Endpoint {
         location: Location::parse(&running.url, false).unwrap(),
         options: HttpOptions::default(),
         limiters: Arc::new(Limiters::default()),
     };
-    let source = Entry::find("checkmarx").unwrap().open(fields, link).unwrap();
-    (running, source, Cx::new(Arc::new(Activity::without_waits())))
+    let source = Registration::find("checkmarx").unwrap().open(fields, link).unwrap();
+    (running, source, Context::new(Arc::new(RunStats::without_waits())))
 }
 
 /// A pass over the project's findings.
@@ -145,8 +145,8 @@ impl Pass {
 
 async fn pass(tool: &Tool, fields: Value, mark: Option<&str>) -> Result<Pass, Error> {
     let (_running, source, _) = connect(tool, fields).await;
-    let activity = Arc::new(Activity::without_waits());
-    let cx = Cx::new(Arc::clone(&activity));
+    let activity = Arc::new(RunStats::without_waits());
+    let cx = Context::new(Arc::clone(&activity));
     let record = RecordRef { key: "p-1".into(), name: "shop".into(), kind: "project".into() };
     let scopes = source.scopes(&cx, Job::Sync(&[record])).await?;
     let [scope] = &scopes[..] else { panic!("one scope a project") };
@@ -161,7 +161,15 @@ async fn pass(tool: &Tool, fields: Value, mark: Option<&str>) -> Result<Pass, Er
     };
     let mut cursor = None::<Box<str>>;
     loop {
-        let ask = RawAsk { scope, since: None, full: true, mark, cursor: cursor.as_deref().map(Into::into), stored: &Nothing, parts: None };
+        let ask = RawPageRequest {
+            scope,
+            since: None,
+            full: true,
+            mark,
+            cursor: cursor.as_deref().map(Into::into),
+            stored: &Nothing,
+            parts: None,
+        };
         let page = source.page(&cx, ask).await?;
         assert_eq!(page.total, None, "totals are no promise");
         read.items.extend(page.items);
@@ -426,7 +434,7 @@ async fn odd_members_lose_neither_a_record_nor_its_findings() {
     let tool = Tool { refused: vec![("/api/projects", 200, page)], ..Tool::default() };
     let (_running, source, cx) = connect(&tool, settings()).await;
     let scopes = source.scopes(&cx, Job::Discover).await.unwrap();
-    let ask = RawAsk { scope: &scopes[0], since: None, full: true, mark: None, cursor: None, stored: &Nothing, parts: None };
+    let ask = RawPageRequest { scope: &scopes[0], since: None, full: true, mark: None, cursor: None, stored: &Nothing, parts: None };
     let page = source.page(&cx, ask).await.unwrap();
     assert_eq!(page.next, Next::Done(Coverage::Full, None));
     let [Item::Record(record)] = &page.items[..] else { panic!("one record: {:?}", page.rejects) };
@@ -588,7 +596,7 @@ async fn an_answer_that_is_the_same_page_again_ends_the_pass_as_an_error() {
     let same = json!({ "results": [result("sast", "1", json!({})), result("sast", "2", json!({}))], "totalCount": 9 });
     let tool = Tool { refused: vec![("/api/results", 200, same)], ..Tool::of(Vec::new()) };
     let error = pass(&tool, settings(), None).await.map(|pass| pass.read.coverage).unwrap_err();
-    assert!(matches!(error.kind, tributary_connectors::Kind::PagingLoop), "{error:?}");
+    assert!(matches!(error.kind, tributary_connectors::ErrorKind::PagingLoop), "{error:?}");
 }
 
 #[tokio::test]
@@ -687,7 +695,7 @@ async fn the_branch_is_the_pinned_one_else_the_main_one_else_the_newest() {
 async fn projects_are_records_with_their_applications() {
     let (_running, source, cx) = connect(&Tool { project: project(), ..Tool::default() }, settings()).await;
     let scopes = source.scopes(&cx, Job::Discover).await.unwrap();
-    let ask = RawAsk { scope: &scopes[0], since: None, full: true, mark: None, cursor: None, stored: &Nothing, parts: None };
+    let ask = RawPageRequest { scope: &scopes[0], since: None, full: true, mark: None, cursor: None, stored: &Nothing, parts: None };
     let page = source.page(&cx, ask).await.unwrap();
     assert_eq!(page.next, Next::Done(Coverage::Full, None));
     let [Item::Record(record)] = &page.items[..] else { panic!("one record") };
@@ -732,7 +740,7 @@ async fn credentials_are_exchanged_at_the_realm_in_lower_case() {
         pass(&tool, fields, None).await.unwrap();
         assert_eq!(tool.asked("grant_type"), [form]);
     }
-    let link = || Link {
+    let link = || Endpoint {
         location: Location::parse("https://eu.ast.checkmarx.net", false).unwrap(),
         options: HttpOptions::default(),
         limiters: Arc::new(Limiters::default()),
@@ -744,7 +752,7 @@ async fn credentials_are_exchanged_at_the_realm_in_lower_case() {
         json!({ "tenant": " ", "secret": "a" }),
         json!({ "secret": "a" }),
     ] {
-        assert!(Entry::find("checkmarx").unwrap().open(fields, link()).is_err());
+        assert!(Registration::find("checkmarx").unwrap().open(fields, link()).is_err());
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::{extract::Query, http::StatusCode, response::IntoResponse, routing::get};
 use tributary_connectors::{
-    Kind,
+    ErrorKind,
     model::{Category, Severity, State},
 };
 
@@ -310,14 +310,15 @@ async fn an_import_that_was_analysed_explains_the_change_of_one_complete_pass() 
         let project = serde_json::json!({ "lastBomImport": now + import, "lastVulnerabilityAnalysis": now + analysis });
         let answers = server("4.14.3", &[project]).route("/api/v1/finding/project/{uuid}", get(|| std::future::ready("[]")));
         let tool = start(Canned(answers), 0).await.unwrap();
-        let link = Link {
+        let link = Endpoint {
             location: Location::parse(&tool.url, false).unwrap(),
             options: HttpOptions::default(),
             limiters: Arc::new(Limiters::default()),
         };
-        let source = Entry::find("dependency_track").unwrap().open(serde_json::json!({ "secret": "odt_x" }), link).unwrap();
-        let (cx, scope) = (Cx::new(Arc::new(Activity::without_waits())), scope());
-        let ask = RawAsk { scope: &scope, since: None, full: true, mark: mark.as_deref(), cursor: None, stored: &Nothing, parts: None };
+        let source = Registration::find("dependency_track").unwrap().open(serde_json::json!({ "secret": "odt_x" }), link).unwrap();
+        let (cx, scope) = (Context::new(Arc::new(RunStats::without_waits())), scope());
+        let ask =
+            RawPageRequest { scope: &scope, since: None, full: true, mark: mark.as_deref(), cursor: None, stored: &Nothing, parts: None };
         let page = source.page(&cx, ask).await.unwrap();
         assert_eq!((cx.why_changed().is_some(), cx.why_incomplete()), (explained, None), "{import} {mark:?}");
         let Next::Done(Coverage::Full, next) = page.next else { panic!("the list has ended") };
@@ -387,18 +388,18 @@ async fn a_restart_is_told_as_a_start_and_an_error_of_a_tool_that_is_up_as_that(
         (of(defect), None),
     ] {
         let tool = start(Canned(answers), 0).await.unwrap();
-        let link = Link {
+        let link = Endpoint {
             location: Location::parse(&tool.url, false).unwrap(),
             options: HttpOptions::default(),
             limiters: Arc::new(Limiters::default()),
         };
-        let source = Entry::find("dependency_track").unwrap().open(serde_json::json!({ "secret": "odt_x" }), link).unwrap();
+        let source = Registration::find("dependency_track").unwrap().open(serde_json::json!({ "secret": "odt_x" }), link).unwrap();
         let scope = scope();
-        let ask = RawAsk { scope: &scope, since: None, full: true, mark: None, cursor: None, stored: &Nothing, parts: None };
-        let error = source.page(&Cx::new(Arc::new(Activity::without_waits())), ask).await.unwrap_err();
+        let ask = RawPageRequest { scope: &scope, since: None, full: true, mark: None, cursor: None, stored: &Nothing, parts: None };
+        let error = source.page(&Context::new(Arc::new(RunStats::without_waits())), ask).await.unwrap_err();
         match (&error.kind, told) {
-            (Kind::Pending(why), Some(told)) => assert!(why.contains(told), "{why}"),
-            (Kind::Vendor { .. }, None) => {}
+            (ErrorKind::Pending(why), Some(told)) => assert!(why.contains(told), "{why}"),
+            (ErrorKind::Vendor { .. }, None) => {}
             (other, told) => panic!("{told:?}: {other:?}"),
         }
     }
@@ -413,18 +414,18 @@ async fn a_tool_that_starts_is_told_as_that_and_a_deleted_project_is_refused_wit
     let gone = Router::new().route("/api/v1/project/{uuid}", get(deleted)).route("/api/version", get(move || std::future::ready(version)));
     for (answers, starting) in [(gone.clone(), false), (gone.route("/health/ready", get(down)), true)] {
         let tool = start(Canned(answers), 0).await.unwrap();
-        let link = Link {
+        let link = Endpoint {
             location: Location::parse(&tool.url, false).unwrap(),
             options: HttpOptions::default(),
             limiters: Arc::new(Limiters::default()),
         };
-        let source = Entry::find("dependency_track").unwrap().open(serde_json::json!({ "secret": "odt_x" }), link).unwrap();
+        let source = Registration::find("dependency_track").unwrap().open(serde_json::json!({ "secret": "odt_x" }), link).unwrap();
         let scope = scope();
-        let ask = RawAsk { scope: &scope, since: None, full: true, mark: None, cursor: None, stored: &Nothing, parts: None };
-        let error = source.page(&Cx::new(Arc::new(Activity::without_waits())), ask).await.unwrap_err();
+        let ask = RawPageRequest { scope: &scope, since: None, full: true, mark: None, cursor: None, stored: &Nothing, parts: None };
+        let error = source.page(&Context::new(Arc::new(RunStats::without_waits())), ask).await.unwrap_err();
         match error.kind {
-            Kind::Pending(why) => assert!(starting && why.contains("database"), "{why}"),
-            Kind::Refused { status, .. } => assert_eq!((status, starting), (404, false)),
+            ErrorKind::Pending(why) => assert!(starting && why.contains("database"), "{why}"),
+            ErrorKind::Refused { status, .. } => assert_eq!((status, starting), (404, false)),
             other => panic!("{other:?}"),
         }
     }

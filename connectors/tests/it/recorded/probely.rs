@@ -6,7 +6,7 @@ use axum::{
 };
 use serde_json::json;
 use tributary_connectors::{
-    Error, Job, Kind,
+    Error, ErrorKind, Job,
     model::{Category, Record, Severity, State},
 };
 
@@ -285,11 +285,11 @@ async fn pages_are_read_to_the_last_and_a_page_that_is_too_large_is_asked_for_in
     assert_eq!((empty.items.len(), empty.total), (0, Some(0)));
 }
 
-fn open(location: &str) -> (Box<dyn tributary_connectors::Source>, Cx, Arc<Activity>) {
+fn open(location: &str) -> (Box<dyn tributary_connectors::DynConnector>, Context, Arc<RunStats>) {
     let location = Location::parse(location, false).unwrap();
-    let link = Link { location, options: HttpOptions::default(), limiters: Arc::new(Limiters::default()) };
-    let activity = Arc::new(Activity::without_waits());
-    (Entry::find("PROBELY").unwrap().open(key(), link).unwrap(), Cx::new(Arc::clone(&activity)), activity)
+    let link = Endpoint { location, options: HttpOptions::default(), limiters: Arc::new(Limiters::default()) };
+    let activity = Arc::new(RunStats::without_waits());
+    (Registration::find("PROBELY").unwrap().open(key(), link).unwrap(), Context::new(Arc::clone(&activity)), activity)
 }
 
 #[tokio::test]
@@ -312,7 +312,7 @@ async fn every_api_host_is_taken_and_a_web_interface_is_corrected_with_a_word() 
 }
 
 /// Checks a Probely that answers this at one path, and well elsewhere.
-async fn check(broken: &'static str, status: u16, body: &'static str) -> Result<tributary_connectors::Checked, Error> {
+async fn check(broken: &'static str, status: u16, body: &'static str) -> Result<tributary_connectors::CheckReport, Error> {
     let answer = move |uri: Uri| {
         let good = match uri.path() {
             path if path == broken => return std::future::ready((StatusCode::from_u16(status).unwrap(), body.to_owned())),
@@ -351,6 +351,6 @@ async fn the_check_names_what_is_missing_and_its_cure() {
         let error = check(path, status, body).await.unwrap_err();
         assert!(error.hint().unwrap().contains(word), "{path} {status} {body}: {:?}", error.hint());
         let firewall = word.starts_with("the key is not");
-        assert!(!firewall || matches!(error.kind, Kind::Elsewhere(_)), "{error}");
+        assert!(!firewall || matches!(error.kind, ErrorKind::NotAnApi(_)), "{error}");
     }
 }

@@ -307,18 +307,18 @@ async fn secrets_whose_cursor_repeats_are_not_read_for_ever() {
             get(|| std::future::ready(json!({ "findings": [{ "id": "1" }], "cursor": "again" }).to_string())),
         );
     let tool = start(Canned(answers), 0).await.unwrap();
-    let link = Link {
+    let link = Endpoint {
         location: Location::parse(&tool.url, false).unwrap(),
         options: HttpOptions::default(),
         limiters: Arc::new(Limiters::default()),
     };
-    let source = Entry::find("semgrep").unwrap().open(json!({ "secret": "t" }), link).unwrap();
-    let cx = Cx::new(Arc::new(Activity::without_waits()));
+    let source = Registration::find("semgrep").unwrap().open(json!({ "secret": "t" }), link).unwrap();
+    let cx = Context::new(Arc::new(RunStats::without_waits()));
     let scope = Scope { list: "secrets", key: "120".into(), title: "secrets".into(), record: None };
-    let ask = |cursor| RawAsk { scope: &scope, since: None, full: true, mark: None, cursor, stored: &Nothing, parts: None };
+    let ask = |cursor| RawPageRequest { scope: &scope, since: None, full: true, mark: None, cursor, stored: &Nothing, parts: None };
     let Next::More(cursor) = source.page(&cx, ask(None)).await.unwrap().next else { panic!("there is a cursor") };
     let error = source.page(&cx, ask(Some((&*cursor).into()))).await.unwrap_err();
-    assert!(matches!(error.kind, tributary_connectors::Kind::PagingLoop), "{error:?}");
+    assert!(matches!(error.kind, tributary_connectors::ErrorKind::PagingLoop), "{error:?}");
 }
 
 #[tokio::test]

@@ -472,7 +472,7 @@ async fn links_are_followed_as_the_vendor_gives_them() {
 
 #[tokio::test]
 async fn a_page_that_names_itself_ends_the_walk_when_it_is_empty_and_fails_it_when_not() {
-    use tributary_connectors::{Job, Kind};
+    use tributary_connectors::{ErrorKind, Job};
     for rows in [0, 1] {
         let row = json!({ "id": "o-1", "type": "org", "attributes": { "slug": "one" } });
         let answer = move |uri: Uri| {
@@ -481,13 +481,13 @@ async fn a_page_that_names_itself_ends_the_walk_when_it_is_empty_and_fails_it_wh
         };
         let (_tool, source, cx) = connect(token(), Router::new().fallback(answer)).await;
         let error = source.scopes(&cx, Job::Discover).await.map(|_| ()).unwrap_err();
-        assert_eq!(matches!(error.kind, Kind::PagingLoop), rows == 1, "{error:?}");
+        assert_eq!(matches!(error.kind, ErrorKind::PagingLoop), rows == 1, "{error:?}");
 
         let scope = Scope { list: "projects", key: "o-1".into(), title: "acme".into(), record: None };
-        let ask = |cursor| RawAsk { scope: &scope, since: None, full: true, mark: None, cursor, stored: &Nothing, parts: None };
+        let ask = |cursor| RawPageRequest { scope: &scope, since: None, full: true, mark: None, cursor, stored: &Nothing, parts: None };
         let Next::More(cursor) = source.page(&cx, ask(None)).await.unwrap().next else { panic!("a next page is named") };
         let second = source.page(&cx, ask(Some((&*cursor).into()))).await;
-        assert_eq!(second.is_err_and(|error| matches!(error.kind, Kind::PagingLoop)), rows == 1);
+        assert_eq!(second.is_err_and(|error| matches!(error.kind, ErrorKind::PagingLoop)), rows == 1);
     }
 }
 
@@ -551,21 +551,21 @@ async fn a_project_is_a_record_with_its_target_and_a_cloud_environment_is_one_to
 }
 
 /// A connection to these answers, and where its walks leave their counters.
-async fn connect(settings: Value, answers: Router) -> (tributary_simulator::Running, Box<dyn tributary_connectors::Source>, Cx) {
+async fn connect(settings: Value, answers: Router) -> (tributary_simulator::Running, Box<dyn tributary_connectors::DynConnector>, Context) {
     let tool = start(Canned(answers), 0).await.unwrap();
-    let link = Link {
+    let link = Endpoint {
         location: Location::parse(&[&tool.url, "/v1"].concat(), false).unwrap(),
         options: HttpOptions::default(),
         limiters: Arc::new(Limiters::default()),
     };
-    let source = Entry::find("snyk").unwrap().open(settings, link).unwrap();
-    (tool, source, Cx::new(Arc::new(Activity::without_waits())))
+    let source = Registration::find("snyk").unwrap().open(settings, link).unwrap();
+    (tool, source, Context::new(Arc::new(RunStats::without_waits())))
 }
 
 /// Findings that the store holds as ignored.
 struct Ignored(&'static [&'static str]);
 
-impl Stored for Ignored {
+impl StoredKeys for Ignored {
     fn undelivered<'a>(
         &'a self,
         states: &'a [&'a str],
@@ -612,7 +612,8 @@ async fn a_delta_asks_for_what_was_updated_and_once_a_day_for_what_is_ignored() 
         let new_mark = loop {
             let since = Some("2026-01-01T00:00:00Z".parse().unwrap());
             let cursor_text = cursor.as_deref().map(Into::into);
-            let ask = RawAsk { scope: &scope, since, full: false, mark: Some(&mark), cursor: cursor_text, stored: &stored, parts: None };
+            let ask =
+                RawPageRequest { scope: &scope, since, full: false, mark: Some(&mark), cursor: cursor_text, stored: &stored, parts: None };
             let page = source.page(&cx, ask).await.unwrap();
             assert_eq!(page.rejects, []);
             keys.extend(
@@ -730,11 +731,11 @@ async fn client_credentials_are_an_access_token_of_the_same_region() {
     let (_tool, source, cx) = connect(json!({ "client_id": "id", "client_secret": "hush" }), answers).await;
     assert_eq!(source.scopes(&cx, tributary_connectors::Job::Discover).await.unwrap().len(), 2);
     for fields in [json!({}), json!({ "client_id": "id" }), json!({ "secret": "a", "client_id": "id", "client_secret": "hush" })] {
-        let link = Link {
+        let link = Endpoint {
             location: Location::parse("https://api.snyk.io/rest", false).unwrap(),
             options: HttpOptions::default(),
             limiters: Arc::new(Limiters::default()),
         };
-        assert!(Entry::find("snyk").unwrap().open(fields, link).is_err());
+        assert!(Registration::find("snyk").unwrap().open(fields, link).is_err());
     }
 }

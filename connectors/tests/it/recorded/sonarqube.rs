@@ -10,7 +10,7 @@ use axum::{
 };
 use serde_json::json;
 use tributary_connectors::{
-    Checked, Error, Kind, Source,
+    CheckReport, DynConnector, Error, ErrorKind,
     model::{Category, Record, Severity, State as Shown},
 };
 
@@ -85,17 +85,17 @@ fn page(list: &str, rows: &Value) -> Value {
 }
 
 /// The connector at a script, as Cloud when `cloud`: then the script is the proxy to it.
-async fn open(script: &Arc<Script>, settings: Value, cloud: bool) -> (tributary_simulator::Running, Result<Box<dyn Source>, Error>) {
+async fn open(script: &Arc<Script>, settings: Value, cloud: bool) -> (tributary_simulator::Running, Result<Box<dyn DynConnector>, Error>) {
     let tool = start(Canned(script.router()), 0).await.unwrap();
     let options = HttpOptions { proxy: cloud.then(|| tool.url.clone()), allow_http: true, ..HttpOptions::default() };
     let location = Location::parse(if cloud { "http://sonarcloud.io" } else { &tool.url }, true).unwrap();
-    let link = Link { location, options, limiters: Arc::new(Limiters::default()) };
-    (tool, Entry::find("sonarqube").unwrap().open(settings, link))
+    let link = Endpoint { location, options, limiters: Arc::new(Limiters::default()) };
+    (tool, Registration::find("sonarqube").unwrap().open(settings, link))
 }
 
-async fn check(script: &Arc<Script>, settings: Value, cloud: bool) -> Result<Checked, Error> {
+async fn check(script: &Arc<Script>, settings: Value, cloud: bool) -> Result<CheckReport, Error> {
     let (_tool, source) = open(script, settings, cloud).await;
-    source?.check(&Cx::new(Arc::new(Activity::without_waits()))).await
+    source?.check(&Context::new(Arc::new(RunStats::without_waits()))).await
 }
 
 fn by_key<'a>(read: &'a Read, key: &str) -> &'a Finding {
@@ -202,8 +202,9 @@ async fn an_empty_list_counts_only_when_the_project_can_be_read() {
         for since in [None, Some("2026-01-01T00:00:00Z".parse().unwrap())] {
             let (_tool, source) = open(&script, secret(), false).await;
             let scope = scope("issues", "p");
-            let ask = RawAsk { scope: &scope, since, full: since.is_none(), mark: None, cursor: None, stored: &Nothing, parts: None };
-            let error = source.unwrap().page(&Cx::new(Arc::new(Activity::without_waits())), ask).await.unwrap_err();
+            let ask =
+                RawPageRequest { scope: &scope, since, full: since.is_none(), mark: None, cursor: None, stored: &Nothing, parts: None };
+            let error = source.unwrap().page(&Context::new(Arc::new(RunStats::without_waits())), ask).await.unwrap_err();
             assert!(error.hint().unwrap().contains(wanted), "{status} {since:?}: {:?}", error.hint());
         }
     }
@@ -404,7 +405,7 @@ async fn a_named_branch_is_sent_unless_it_is_the_main_one_or_missing() {
     let settings = json!({ "secret": "squ_x", "branches": ["trunk", "release", "gone"], "include_hotspots": false });
     let (_tool, source) = open(&script, settings.clone(), false).await;
     let record = tributary_connectors::RecordRef { key: "p".into(), name: "P".into(), kind: "project".into() };
-    let scopes = source.unwrap().scopes(&Cx::default(), tributary_connectors::Job::Sync(&[record])).await.unwrap();
+    let scopes = source.unwrap().scopes(&Context::default(), tributary_connectors::Job::Sync(&[record])).await.unwrap();
     let keys: Vec<&str> = scopes.iter().map(|scope| &*scope.key).collect();
     assert_eq!(keys, ["p@trunk", "p@release", "p@gone"]);
     let mut found = Vec::new();
@@ -418,9 +419,9 @@ async fn a_named_branch_is_sent_unless_it_is_the_main_one_or_missing() {
     // It was there once: then what it had is not known to be gone.
     for (mark, complete) in [(None, true), (Some(""), false)] {
         let (_tool, source) = open(&script, settings.clone(), false).await;
-        let activity = Arc::new(Activity::without_waits());
-        let cx = Cx::new(Arc::clone(&activity));
-        let ask = RawAsk { scope: &scopes[2], since: None, full: true, mark, cursor: None, stored: &Nothing, parts: None };
+        let activity = Arc::new(RunStats::without_waits());
+        let cx = Context::new(Arc::clone(&activity));
+        let ask = RawPageRequest { scope: &scopes[2], since: None, full: true, mark, cursor: None, stored: &Nothing, parts: None };
         let page = source.unwrap().page(&cx, ask).await.unwrap();
         let coverage = if complete { Coverage::Full } else { Coverage::Delta };
         assert!(matches!(page.next, Next::Done(ended, _) if ended == coverage), "{:?}", page.next);
@@ -444,9 +445,9 @@ async fn hotspots_that_a_server_no_longer_has_are_no_error_but_a_missing_project
     let missing = Script::of("9.9.8.100196", &[("/api/hotspots/search", 404, unknown), ("/api/components/show", 200, json!({}))]);
     let (_tool, source) = open(&missing, secret(), false).await;
     let scope = scope("hotspots", "p");
-    let ask = RawAsk { scope: &scope, since: None, full: true, mark: None, cursor: None, stored: &Nothing, parts: None };
-    let error = source.unwrap().page(&Cx::default(), ask).await.unwrap_err();
-    assert!(matches!(error.kind, Kind::Refused { status: 404, .. }));
+    let ask = RawPageRequest { scope: &scope, since: None, full: true, mark: None, cursor: None, stored: &Nothing, parts: None };
+    let error = source.unwrap().page(&Context::default(), ask).await.unwrap_err();
+    assert!(matches!(error.kind, ErrorKind::Refused { status: 404, .. }));
 }
 
 #[tokio::test]
@@ -518,7 +519,7 @@ async fn cloud_is_told_by_its_host_and_needs_an_organization() {
     };
     for (keys, shown) in [(vec![], "none"), (vec!["a", "b"], "a, b")] {
         let error = check(&cloud(&keys), secret(), true).await.unwrap_err();
-        assert!(matches!(&error.kind, Kind::Settings(why) if why.contains("`organization`") && why.ends_with(shown)), "{error}");
+        assert!(matches!(&error.kind, ErrorKind::Settings(why) if why.contains("`organization`") && why.ends_with(shown)), "{error}");
         assert!(error.hint().unwrap().contains("organizations/KEY"));
     }
     for (settings, keys) in [(secret(), vec!["acme"]), (json!({ "secret": "x", "organization": " acme " }), vec![])] {
@@ -579,18 +580,18 @@ async fn a_slice_that_cannot_be_cut_is_named_and_ends_the_pass_as_not_complete()
         .route("/api/components/tree", get(text(json!({ "paging": { "total": 1 }, "components": [file] }))))
         .route("/api/issues/search", get(alike));
     let tool = start(Canned(router), 0).await.unwrap();
-    let link = Link {
+    let link = Endpoint {
         location: Location::parse(&tool.url, false).unwrap(),
         options: HttpOptions::default(),
         limiters: Arc::new(Limiters::default()),
     };
-    let source = Entry::find("sonarqube").unwrap().open(secret(), link).unwrap();
-    let activity = Arc::new(Activity::without_waits());
-    let cx = Cx::new(Arc::clone(&activity));
+    let source = Registration::find("sonarqube").unwrap().open(secret(), link).unwrap();
+    let activity = Arc::new(RunStats::without_waits());
+    let cx = Context::new(Arc::clone(&activity));
     let scope = scope("issues", "p");
     let (mut cursor, mut delivered, mut declared) = (None::<Box<str>>, 0, None);
     let coverage = loop {
-        let ask = RawAsk {
+        let ask = RawPageRequest {
             scope: &scope,
             since: None,
             full: true,

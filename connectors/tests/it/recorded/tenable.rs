@@ -13,7 +13,7 @@ use axum::{
 };
 use serde_json::json;
 use tributary_connectors::{
-    Kind,
+    ErrorKind,
     model::{Asset, Category, Record, Severity, State},
 };
 
@@ -357,16 +357,16 @@ async fn a_status_that_cannot_be_read_is_no_whole_job() {
         let mut status = odd.clone();
         status["status"] = json!("FINISHED");
         let tool = start(Canned(export("findings", vec![status], json!([least(json!({}))]))), 0).await.unwrap();
-        let link = Link {
+        let link = Endpoint {
             location: Location::parse(&tool.url, false).unwrap(),
             options: HttpOptions::default(),
             limiters: Arc::new(Limiters::default()),
         };
-        let source = Entry::find("tenable").unwrap().open(keys(), link).unwrap();
-        let (cx, scope) = (Cx::new(Arc::new(Activity::without_waits())), Scope::account("findings"));
+        let source = Registration::find("tenable").unwrap().open(keys(), link).unwrap();
+        let (cx, scope) = (Context::new(Arc::new(RunStats::without_waits())), Scope::account("findings"));
         let mut cursor = None::<Box<str>>;
         let error = loop {
-            let ask = RawAsk {
+            let ask = RawPageRequest {
                 scope: &scope,
                 since: None,
                 full: true,
@@ -381,7 +381,7 @@ async fn a_status_that_cannot_be_read_is_no_whole_job() {
                 Err(error) => break error,
             }
         };
-        assert!(matches!(error.kind, Kind::Shape { .. } | Kind::Export(_)), "{odd}: {error}");
+        assert!(matches!(error.kind, ErrorKind::UnexpectedBody { .. } | ErrorKind::ExportFailed(_)), "{odd}: {error}");
     }
 }
 
@@ -580,7 +580,7 @@ async fn every_way_to_write_the_keys_is_understood_and_filters_are_never_empty()
             assert_eq!(body, expected);
         }
     }
-    let link = || Link {
+    let link = || Endpoint {
         location: Location::parse("https://cloud.tenable.com", false).unwrap(),
         options: HttpOptions::default(),
         limiters: Arc::new(Limiters::default()),
@@ -592,7 +592,7 @@ async fn every_way_to_write_the_keys_is_understood_and_filters_are_never_empty()
         json!({ "secret": ";b" }),
         json!({ "secret": "a;b", "secret_key": "c" }),
     ] {
-        let error = Entry::find("tenable").unwrap().open(settings.clone(), link()).err().unwrap();
+        let error = Registration::find("tenable").unwrap().open(settings.clone(), link()).err().unwrap();
         assert!(error.to_string().contains("`access_key` and `secret_key`"), "{settings}: {error}");
     }
 }

@@ -11,7 +11,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use tokio::{net::TcpListener, task::AbortHandle, time::timeout};
+use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 /// How long the head of a request may take.
@@ -21,15 +21,15 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// Largest head of a request, in bytes.
 const HEADERS: usize = 16 << 10;
 /// Connections to one address at once, where the system lets this process open enough files.
-const MOST: usize = 64;
+const MAX_CONNECTIONS: usize = 64;
 /// What is left of the files that a process may open, when each connection of two addresses has a socket and reads the
 /// database with three files: half of them, for the store and the syncs.
 const SHARE: usize = 16;
 
 /// Serves until `stop`.
 pub(super) async fn serve(listener: TcpListener, routes: Router, stop: CancellationToken) {
-    let most = (crate::process::open_files() / SHARE).clamp(4, MOST);
-    let mut open: VecDeque<AbortHandle> = VecDeque::new();
+    let most = (crate::process::open_files() / SHARE).clamp(4, MAX_CONNECTIONS);
+    let mut open: VecDeque<JoinHandle<()>> = VecDeque::new();
     while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
         let stream = match accepted {
             Ok((stream, _)) => stream,
@@ -44,6 +44,8 @@ pub(super) async fn serve(listener: TcpListener, routes: Router, stop: Cancellat
         while open.len() >= most {
             if let Some(oldest) = open.pop_front() {
                 oldest.abort();
+                // Its socket is closed by then, and not at some later moment: there may be no file left for the next one.
+                let _ = oldest.await;
             }
         }
         let connection = http1::Builder::new()
@@ -57,7 +59,7 @@ pub(super) async fn serve(listener: TcpListener, routes: Router, stop: Cancellat
             // What goes wrong here is the peer's affair.
             let _ = timeout(LONGEST, connection).await;
         };
-        open.push_back(tokio::spawn(answered).abort_handle());
+        open.push_back(tokio::spawn(answered));
     }
 }
 

@@ -204,15 +204,12 @@ impl SonarQube {
         };
         let total = rows.paging.total;
         let declared = Some(total).filter(|_| slice.is_whole() && !(server.cloud && Server::cuts(total)));
-        if page == 1
-            && slice.is_whole()
-            && rows.rows.is_empty()
-            && self.ensure_readable(cx, server, list.project, branch).await?.need_issue_sync
-        {
+        let (none, full) = (rows.rows.is_empty(), rows.rows.len() as u64 >= PAGE);
+        let is_all = page == 1 && slice.is_whole();
+        if is_all && none && self.ensure_readable(cx, server, list.project, branch).await?.need_issue_sync {
             cx.incomplete("the server is still indexing the project's issues");
         }
         // Or the total was wrong, and the window is full.
-        let (none, full) = (rows.rows.is_empty(), rows.rows.len() as u64 >= PAGE);
         if (page == 1 && Server::cuts(total)) || (full && page * PAGE >= WINDOW) {
             if slice.is_whole() && self.is_in_database(cx, server, list, &walk, total).await? {
                 let Slices { branch, analysed, .. } = walk;

@@ -4,10 +4,11 @@
 //! delivered as many items as the vendor declared. Where a listing can shift while it is paged, and where everything that was in
 //! it is absent at once, it has to be absent from two such passes running; whatever any pass delivers in between was seen. And
 //! when that would close a large part of a scope, or of the whole operation, the closes are held until an operator approves them
-//! or the findings are listed again: a token that lost its role answers with an empty list, and does so twice. Where the connector can explain the change (an import since the last pass) and
-//! the list is not empty, what is missed first then is neither held nor waited for.
+//! or most of the findings are listed again: a token that lost its role answers with an empty list, and does so twice. Where
+//! the connector can explain the change (an import since the last pass) and the list is not empty, what is missed first then is
+//! neither held nor waited for.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Transaction, params};
@@ -65,8 +66,29 @@ struct Missed {
     gone: Gone,
     /// Whether the connector can explain that it was missed first.
     explained: bool,
-    /// Whether an earlier operation held it: only an operator, or the tool that lists it again, can release it.
-    held: bool,
+    /// The hold of an earlier operation that it is in.
+    hold: Option<Hold>,
+}
+
+/// Closes that were held together. It ends when an operator approves, or when the tool lists so many of them again that the
+/// rest would not have been held: neither a second look alone nor what else is listed later ends it.
+#[derive(Clone, Copy)]
+struct Hold {
+    id: i64,
+    /// How many findings the brake was about.
+    of: i64,
+}
+
+impl Hold {
+    fn new(tx: &Transaction<'_>, of: usize) -> Result<Hold> {
+        Ok(Hold { id: passes::next_id(tx)?, of: i64::try_from(of).unwrap_or(i64::MAX) })
+    }
+
+    fn stands(self, tx: &Transaction<'_>) -> Result<bool> {
+        let left: i64 = tx.prepare_cached("select count(*) from held_closes where hold_id = ?1")?.query_row([self.id], |row| row.get(0))?;
+        let number = |count: i64| usize::try_from(count).unwrap_or(0);
+        Ok(too_many(number(left), number(self.of)))
+    }
 }
 
 /// What a complete full pass did not list.
@@ -93,7 +115,7 @@ impl Absent {
     /// What counts for the brake of the whole operation: what is held already holds nothing of another list.
     fn unexplained_and_new(&self) -> (usize, usize) {
         let (gone, of) = self.unexplained();
-        let held = self.gone.iter().filter(|missed| missed.held && !missed.explained).count();
+        let held = self.gone.iter().filter(|missed| missed.hold.is_some() && !missed.explained).count();
         (gone.saturating_sub(held), of.saturating_sub(held))
     }
 }
@@ -122,16 +144,24 @@ impl Store {
                     passes::delete_pass(tx, &scope.pass)?;
                 }
             }
+            end_holds(tx, &mut absent)?;
             let (all_gone, all) = absent.iter().map(Absent::unexplained_and_new).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+            let hold_of_all = if too_many(all_gone, all) { Some(Hold::new(tx, all)?) } else { None };
             let (mut closing, mut gone) = (Closing::default(), Vec::new());
             for mut absent in absent {
                 let (scope_gone, scope_all) = absent.unexplained();
-                let hold = too_many(all_gone, all) || too_many(scope_gone, scope_all);
-                if hold && absent.emptied {
+                let hold = match absent.gone.iter().filter_map(|missed| missed.hold).min_by_key(|hold| hold.id) {
+                    _ if hold_of_all.is_some() => hold_of_all,
+                    // What is too much with what is held of the list already is held with that.
+                    Some(hold) => Some(hold).filter(|_| too_many(scope_gone, scope_all)),
+                    None if too_many(scope_gone, scope_all) => Some(Hold::new(tx, scope_all)?),
+                    None => None,
+                };
+                if hold.is_some() && absent.emptied {
                     absent.gone.append(&mut absent.once);
                 }
-                let (held, closed): (Vec<Missed>, Vec<Missed>) =
-                    absent.gone.iter().partition(|missed| missed.held || hold && !missed.explained);
+                absent.gone.iter_mut().filter(|missed| !missed.explained).for_each(|missed| missed.hold = missed.hold.or(hold));
+                let (held, closed): (Vec<Missed>, Vec<Missed>) = absent.gone.iter().partition(|missed| missed.hold.is_some());
                 close_or_hold(tx, operation, &absent, &held, &closed, &mut closing)?;
                 failpoint::pass("close.applied");
                 passes::delete_pass(tx, &absent.scope.pass)?;
@@ -173,8 +203,8 @@ fn find(tx: &Transaction<'_>, scope: ScopeClosing) -> Result<Absent> {
          and source_state in ('open', 'false_positive', 'risk_accepted', 'suppressed')"
     })?;
     let mut absent_before = tx.prepare_cached(
-        "select seq_last_listed, explained, exists (select 1 from held_closes h where h.finding_seq = a.finding_seq)
-         from absences a where finding_seq = ?1",
+        "select a.seq_last_listed, a.explained, h.hold_id, h.hold_of from absences a
+         left join held_closes h on h.finding_seq = a.finding_seq where a.finding_seq = ?1",
     )?;
     let present = assets::present(tx, absent.scope.pass.scope_id)?;
     let pass = absent.scope.pass.clone();
@@ -189,11 +219,15 @@ fn find(tx: &Transaction<'_>, scope: ScopeClosing) -> Result<Absent> {
             }
             let seq = row.get(0)?;
             let before = absent_before
-                .query_row([seq], |row| Ok(Missed { gone: Gone { seq, since: row.get(0)? }, explained: row.get(1)?, held: row.get(2)? }))
+                .query_row([seq], |row| {
+                    let (id, of): (Option<i64>, Option<i64>) = (row.get(2)?, row.get(3)?);
+                    let hold = id.zip(of).map(|(id, of)| Hold { id, of });
+                    Ok(Missed { gone: Gone { seq, since: row.get(0)? }, explained: row.get(1)?, hold })
+                })
                 .optional()?;
             match before {
                 Some(missed) => absent.gone.push(missed),
-                None => absent.once.push(Missed { gone: Gone { seq, since: since(seq) }, explained: false, held: false }),
+                None => absent.once.push(Missed { gone: Gone { seq, since: since(seq) }, explained: false, hold: None }),
             }
         }
         let unseen = present.iter().filter(|(_, hash)| bounds.contains(hash) && seen.binary_search(hash).is_err());
@@ -219,6 +253,20 @@ fn find(tx: &Transaction<'_>, scope: ScopeClosing) -> Result<Absent> {
     Ok(absent)
 }
 
+/// Takes what is missed out of holds that have ended.
+fn end_holds(tx: &Transaction<'_>, absent: &mut [Absent]) -> Result<()> {
+    let mut stands: BTreeMap<i64, bool> = BTreeMap::new();
+    for missed in absent.iter_mut().flat_map(|absent| &mut absent.gone) {
+        let Some(hold) = missed.hold else { continue };
+        let stands = match stands.get(&hold.id) {
+            Some(stands) => *stands,
+            None => *stands.entry(hold.id).or_insert(hold.stands(tx)?),
+        };
+        missed.hold = missed.hold.filter(|_| stands);
+    }
+    Ok(())
+}
+
 fn close_or_hold(
     tx: &Transaction<'_>,
     operation: Uuid,
@@ -242,12 +290,12 @@ fn close_or_hold(
         assets::close(tx, *seq)?;
     }
     closing.assets_closed += absent.assets.len() as u64;
-    for missed in held {
+    for (missed, hold) in held.iter().filter_map(|missed| Some((missed, missed.hold?))) {
         tx.prepare_cached(
-            "insert into held_closes (finding_seq, scope_id, operation) values (?1, ?2, ?3)
-             on conflict (finding_seq) do update set scope_id = ?2, operation = ?3",
+            "insert into held_closes (finding_seq, scope_id, operation, hold_id, hold_of) values (?1, ?2, ?3, ?4, ?5)
+             on conflict (finding_seq) do update set scope_id = ?2, operation = ?3, hold_id = ?4, hold_of = ?5",
         )?
-        .execute(params![missed.gone.seq, scope_id, operation.to_string()])?;
+        .execute(params![missed.gone.seq, scope_id, operation.to_string(), hold.id, hold.of])?;
     }
     closing.held += held.len() as u64;
     for missed in closed {

@@ -133,6 +133,11 @@ fn hashes<'a>(row: &'a rusqlite::Row<'_>) -> Result<impl Iterator<Item = i64> + 
     Ok(blob.as_chunks::<8>().0.iter().map(|bytes| i64::from_be_bytes(*bytes)))
 }
 
+/// A number that was never given before: of a pass, or of a hold.
+pub(crate) fn next_id(tx: &Transaction<'_>) -> Result<i64> {
+    Ok(tx.prepare_cached("update pass_ids set last = last + 1 where id = 1 returning last")?.query_row([], |row| row.get(0))?)
+}
+
 /// Leaves to the next pass what this one found out, once what follows from it is stored: where it ended, was complete, and nobody
 /// asked since it began to have everything read again.
 pub(crate) fn leave_mark(tx: &Transaction<'_>, pass: &Pass) -> Result<()> {
@@ -235,8 +240,7 @@ impl Store {
             // A watermark that lies ahead was stored by a wrong clock: what changed until then would be passed by.
             let since = scope.watermark.filter(|mark| mark.duration_since(clock::now()) <= clock::AHEAD);
             let full = full || since != scope.watermark;
-            let id: i64 =
-                tx.prepare_cached("update pass_ids set last = last + 1 where id = 1 returning last")?.query_row([], |row| row.get(0))?;
+            let id = next_id(tx)?;
             let opened = tx
                 .prepare_cached(
                     "insert into passes (id, scope_id, started_at, is_full, since, cursor_at, full_requested, seq_at_start)

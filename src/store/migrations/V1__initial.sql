@@ -135,7 +135,7 @@ create table passes (
 );
 create unique index passes_scope on passes (scope_id);
 
--- One row: the last id that was given to a pass. None is given twice, so a page that comes late finds no pass but its own.
+-- One row: the last id that was given to a pass, or to a hold. None is given twice, so a page that comes late finds no pass but its own.
 create table pass_ids (
     id integer primary key,
     last bigint not null
@@ -280,8 +280,13 @@ create index absences_scope on absences (scope_id);
 create table held_closes (
     finding_seq integer primary key references finding_rows (seq),
     scope_id integer not null references scopes (id),
-    operation text not null
+    -- The last operation that held it: the one that an operator approves.
+    operation text not null,
+    -- Common to all that were held together, of one list or of several, and how many findings there were then.
+    hold_id bigint not null,
+    hold_of bigint not null
 );
+create index held_closes_hold on held_closes (hold_id);
 create index held_closes_scope on held_closes (scope_id);
 
 -- New findings with the lineage of one that is gone already: looked at when the pass that brought them has ended.

@@ -164,8 +164,8 @@ async fn a_held_record_that_was_deleted_and_met_again_is_held_no_more() {
     assert_eq!((approved.records, bench.query_string("select state from records where key = 'r7'")), (4, "good".to_owned()));
 }
 
-/// A hold is released by an operator, or by the tool that lists the findings again: not by what else the list holds later, nor by
-/// an import after it.
+/// A hold is ended by an operator, or by the tool that lists most of the findings again: not by what else the list holds later,
+/// nor by an import after it.
 #[tokio::test]
 async fn a_hold_stays_whatever_else_a_later_pass_lists() {
     let bench = TestApp::new(&["r"]);
@@ -182,6 +182,53 @@ async fn a_hold_stays_whatever_else_a_later_pass_lists() {
     assert_eq!((report.counts.closed, report.closing.held, bench.open()), (1, 59, 399));
     let approved = bench.engine.store.approve(report.operation).await.unwrap().unwrap();
     assert_eq!((approved.closed, bench.open()), (59, 340));
+}
+
+/// A role that was lost comes back: what the list held is listed again, but for what has really gone meanwhile. That is few of
+/// what was there, and waits for nobody.
+#[tokio::test]
+async fn a_hold_ends_when_what_is_left_of_it_would_not_be_held() {
+    for (listed, closed, held) in [(95, 5, 0), (81, 19, 0), (80, 20, 0), (70, 30, 0), (69, 0, 31), (40, 0, 60)] {
+        let bench = TestApp::new(&["r"]);
+        bench.list(many(100)).await;
+        assert_eq!(bench.list(many(40)).await.closing.held, 60);
+        // New findings do not count: they say nothing of those that are held.
+        let more = (0..300).map(|number| one(&format!("more{number}")));
+        let report = bench.list(many(listed).into_iter().chain(more).collect()).await;
+        assert_eq!((report.counts.closed, report.closing.held), (closed, held), "{listed}");
+    }
+}
+
+/// What is missed later, and is too much only with what is held, waits with that.
+#[tokio::test]
+async fn what_is_held_for_a_hold_ends_with_it() {
+    let bench = TestApp::new(&["r"]);
+    bench.list(many(100)).await;
+    assert_eq!(bench.list(many(40)).await.closing.held, 60);
+    for _ in 0..3 {
+        let report = bench.list(many(30)).await;
+        assert_eq!((report.counts.closed, report.closing.held), (0, 70));
+    }
+    let report = bench.list(many(100).into_iter().skip(5).collect()).await;
+    assert_eq!((report.counts.closed, report.closing.held, bench.open()), (5, 0, 95));
+}
+
+/// The same where no list alone lost too many, but all together did.
+#[tokio::test]
+async fn a_hold_over_several_lists_ends_when_what_is_left_of_all_would_not_be_held() {
+    const RECORDS: [&str; 3] = ["r", "s", "t"];
+    // Of 3 × 20, how many each list shows at last.
+    for (listed, closed, held) in [([12, 12, 12], 0, 24), ([12, 12, 15], 0, 21), ([12, 12, 17], 19, 0), ([20, 20, 12], 8, 0)] {
+        let bench = TestApp::new(&RECORDS);
+        let lists = |counts: [usize; 3]| {
+            let of = |(record, count): (&'static str, usize)| (0..count).map(move |at| one(&format!("{record}{at}")).record(record));
+            RECORDS.into_iter().zip(counts).flat_map(of).collect::<Vec<_>>()
+        };
+        bench.list(lists([20, 20, 20])).await;
+        assert_eq!(bench.list(lists([12, 12, 12])).await.closing.held, 24);
+        let report = bench.list(lists(listed)).await;
+        assert_eq!((report.counts.closed, report.closing.held), (closed, held), "{listed:?}");
+    }
 }
 
 /// What is held of one list, and waits for an operator, holds nothing of another one.

@@ -43,7 +43,14 @@ pub(crate) struct Absent {
     /// How many rows there were when the list had delivered it last.
     pub(crate) since: u64,
     pub(crate) explained: bool,
-    pub(crate) held: bool,
+    pub(crate) held: Option<Hold>,
+}
+
+/// What is held together: its number, and how many findings there were then.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Hold {
+    pub(crate) number: u64,
+    pub(crate) of: usize,
 }
 
 /// A close that waits for an operator.
@@ -52,6 +59,7 @@ pub(crate) struct Held {
     pub(crate) scope: u8,
     /// The sync that holds it.
     pub(crate) by: u64,
+    pub(crate) hold: Hold,
 }
 
 /// What a list that was read to its end says about what it did not deliver.
@@ -298,21 +306,30 @@ impl Model {
             if judged.of == 0 { (0, 0) } else { (unexplained + judged.once.len(), judged.of) }
         };
         let new = |judged: &Judged| {
-            let held = judged.gone.iter().filter(|(_, absent)| absent.held && !absent.explained).count();
+            let held = judged.gone.iter().filter(|(_, absent)| absent.held.is_some() && !absent.explained).count();
             let (gone, of) = count(judged);
             (gone.saturating_sub(held), of.saturating_sub(held))
         };
         let all = judged.iter().map(|(.., judged)| new(judged)).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
         let mut gone = Vec::new();
         for (scope, walk, mut judged) in judged {
-            let hold = too_many(all.0, all.1) || too_many(count(&judged).0, judged.of);
-            if hold {
+            let (count, of) = count(&judged);
+            let hold = match () {
+                // One of all lists together, or the one that the list has, or its own.
+                () if too_many(all.0, all.1) => Some(Hold { number: by * 100 + 99, of: all.1 }),
+                () if too_many(count, of) => {
+                    let own = Hold { number: by * 100 + u64::from(scope), of };
+                    Some(judged.gone.iter().filter_map(|(_, absent)| absent.held).min_by_key(|hold| hold.number).unwrap_or(own))
+                }
+                () => None,
+            };
+            if hold.is_some() {
                 judged.gone.append(&mut judged.once);
             }
             self.absent.extend(judged.once);
             for (number, absent) in judged.gone {
-                if absent.held || hold && !absent.explained {
-                    self.held.insert(number, Held { scope, by });
+                if let Some(hold) = absent.held.or(hold.filter(|_| !absent.explained)) {
+                    self.held.insert(number, Held { scope, by, hold });
                     self.absent.insert(number, absent);
                 } else {
                     self.held.remove(&number);
@@ -346,8 +363,11 @@ impl Model {
         for number in missed {
             let before = self.absent.get(&number).cloned();
             let twice = before.is_some();
-            let absent = before.unwrap_or(Absent { scope, since: since(self.rows[&number].created), explained, held: false });
-            let (explained, held) = (absent.explained || explained, self.held.contains_key(&number));
+            let absent = before.unwrap_or(Absent { scope, since: since(self.rows[&number].created), explained, held: None });
+            // A hold ends when so much of it was listed again that the rest would not have been held.
+            let left = |hold: &Hold| self.held.values().filter(|held| held.hold == *hold).count();
+            let held = self.held.get(&number).map(|held| held.hold).filter(|hold| too_many(left(hold), hold.of));
+            let explained = absent.explained || explained;
             let absent = Absent { scope, explained, held, ..absent };
             let list = if twice || !everything || explained { &mut judged.gone } else { &mut judged.once };
             list.push((number, absent));

@@ -79,7 +79,10 @@ pub struct Meta {
     pub location_help: &'static str,
     /// Least permissions the credential needs.
     pub permissions: &'static [&'static str],
-    /// (other name, field): names accepted for a field besides its own.
+    /// Further names of the connector, as `vendor = "…"` in the bodies of Leen's API, besides the id in capitals.
+    pub vendors: &'static [&'static str],
+    /// (other name, field): names accepted for a field besides its own. Of a table that is given no field (`("aws", "")`) the
+    /// members count as fields.
     pub aliases: &'static [(&'static str, &'static str)],
     /// Whether syncs after the first ask only for what changed.
     pub incremental: bool,
@@ -119,6 +122,7 @@ impl Meta {
         location: "",
         location_help: "",
         permissions: &[],
+        vendors: &[],
         aliases: &[],
         incremental: false,
         rate: None,
@@ -460,9 +464,14 @@ impl Registration {
         Registration { meta: &C::META, schema: || schemars::schema_for!(C::Settings), open: open::<C> }
     }
 
-    /// The connector with this id, or Leen's `vendor` name for it (the id in capitals).
-    pub fn find(id: &str) -> Option<&'static Registration> {
-        crate::CONNECTORS.iter().find(|entry| entry.meta.id == id || entry.meta.id.to_ascii_uppercase() == id)
+    /// The connector of this name: its id, the id in capitals, or one of [`Meta::vendors`].
+    pub fn find(name: &str) -> Option<&'static Registration> {
+        crate::CONNECTORS.iter().find(|entry| is_named(name, entry.meta.id, entry.meta.vendors))
+    }
+
+    /// The id of the connector of this name, when it is one of [`crate::PLANNED`].
+    pub fn planned(name: &str) -> Option<&'static str> {
+        crate::PLANNED.iter().find(|(id, vendors)| is_named(name, id, vendors)).map(|(id, _)| *id)
     }
 
     /// JSON Schema of the settings: feeds `tributary connectors`, `check`, the config schema and the docs.
@@ -477,6 +486,11 @@ impl Registration {
     pub fn open(&self, settings: serde_json::Value, link: Endpoint) -> Result<Box<dyn DynConnector>> {
         (self.open)(settings, link)
     }
+}
+
+/// Whether a name is that of a connector, as it is written in a configuration.
+fn is_named(name: &str, id: &str, vendors: &[&str]) -> bool {
+    name == id || name == id.to_ascii_uppercase() || vendors.contains(&name)
 }
 
 fn open<C: Connector>(settings: serde_json::Value, link: Endpoint) -> Result<Box<dyn DynConnector>> {

@@ -41,6 +41,30 @@ pub static CONNECTORS: &[Registration] = &[
     Registration::of::<tenable::Tenable>(),
 ];
 
+/// Connectors that are named in the contract and not built yet, with their [`Meta::vendors`]. Building one moves its line into
+/// [`CONNECTORS`].
+pub static PLANNED: &[(&str, &[&str])] = &[
+    ("aikido", &[]),
+    ("aws_inspector2", &[]),
+    ("bitsight", &["BIT_SIGHT"]),
+    ("black_kite", &[]),
+    ("crowdstrike", &[]),
+    ("crowdstrike_spotlight", &[]),
+    ("insightvm", &[]),
+    ("mend", &[]),
+    ("ms_defender_endpoint", &[]),
+    ("ms_defender_vms", &[]),
+    ("ms_entra", &[]),
+    ("okta", &["OKTA_IDP"]),
+    ("process_unity", &["PROCESSUNITY"]),
+    ("qualys", &[]),
+    ("security_scorecard", &[]),
+    ("sentinelone", &[]),
+    ("sentinelone_vms", &[]),
+    ("wiz_code", &[]),
+    ("wiz_vms", &[]),
+];
+
 /// What nearly every vendor file needs.
 pub(crate) mod prelude {
     pub(crate) use schemars::JsonSchema;

@@ -24,7 +24,7 @@ use self::{
     wire::{Key, Listing, NextLink, One, Org, Project, Who, Whoami},
 };
 use crate::{
-    kit::{Cache, Request},
+    kit::{Cache, RedirectUrls, Request},
     prelude::*,
 };
 
@@ -69,6 +69,10 @@ pub struct Settings {
     /// Client secret of that service account.
     #[serde(default)]
     client_secret: Option<Secret>,
+    /// Where a browser is sent after consent to a Snyk app. Accepted and not used yet: give `secret`, or `client_id` and
+    /// `client_secret`, beside it.
+    #[serde(default)]
+    oauth2_redirect_urls: Option<RedirectUrls>,
     /// Read only the organizations of this group.
     #[serde(default)]
     group_id: Option<String>,
@@ -113,6 +117,7 @@ impl Connector for Snyk {
         title: "Snyk",
         docs: "https://docs.snyk.io/snyk-api/rest-api",
         record: "project",
+        location: "https://api.snyk.io/rest",
         location_help: "REST URL of your region: https://api.snyk.io/rest, https://api.us.snyk.io/rest, https://api.eu.snyk.io/rest, \
                         https://api.au.snyk.io/rest, https://api.snykgov.io/rest",
         permissions: &["org.read", "org.project.read", "org.project.snapshot.read", "org.project.ignore.read"],
@@ -130,6 +135,12 @@ impl Connector for Snyk {
         let auth = match (settings.secret, settings.client_id, settings.client_secret) {
             (Some(token), None, None) => Auth::Scheme("token", token),
             (None, Some(id), Some(secret)) => Auth::client_credentials(link.location.join("/oauth2/token", &[]), &id, secret),
+            (None, None, None) if settings.oauth2_redirect_urls.is_some() => {
+                return Err(Error::settings(
+                    "consent in a browser is not built yet: give `secret` (an API token), or `client_id` and `client_secret`, beside \
+                     `oauth2_redirect_urls`",
+                ));
+            }
             _ => {
                 return Err(Error::settings("give either `secret` (an API token), or `client_id` and `client_secret`"));
             }

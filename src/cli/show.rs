@@ -26,7 +26,10 @@ pub(super) fn connectors(id: Option<&str>, format: Format) -> anyhow::Result<Exi
     };
     let entry = Registration::find(id).ok_or_else(|| {
         let known: Vec<String> = CONNECTORS.iter().map(|entry| entry.meta.id.to_owned()).collect();
-        NotFound::new("connector", id).among(&known, "tributary connectors")
+        match Registration::planned(id) {
+            Some(id) => NotFound::new("connector", id).fix("it is not built yet: `tributary connectors` lists those that are".to_owned()),
+            None => NotFound::new("connector", id).among(&known, "tributary connectors"),
+        }
     })?;
     let meta = entry.meta;
     let schema = entry.schema();

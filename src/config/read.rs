@@ -1,6 +1,7 @@
 //! From files to a [`Config`], or to every problem in them.
 
 mod connection;
+mod fields;
 mod settings;
 mod value;
 

@@ -272,7 +272,8 @@ fn shown_http(HttpOptions { ca_file, proxy, timeout, allow_http }: &HttpOptions)
 }
 
 fn shown_fields(connection: &Connection) -> Option<String> {
-    let plain = connection.fields.iter().map(|(field, value)| format!("{field} = {value}"));
+    let as_toml = |value: &Value| toml::Value::try_from(value).map_or_else(|_| value.to_string(), |value| value.to_string());
+    let plain = connection.fields.iter().map(|(field, value)| format!("{field} = {}", as_toml(value)));
     let secrets = connection.secrets.iter().map(|(field, reference)| format!("{field} = {}", quoted(&format!("<{reference}>"))));
     let fields: Vec<String> = plain.chain(secrets).collect();
     Some(if fields.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", fields.join(", ")) })

@@ -6,6 +6,7 @@ use std::{
 };
 
 use reqwest::{StatusCode, header::HeaderMap};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::{sync::Mutex, time::Instant};
 use url::Url;
@@ -62,6 +63,19 @@ impl Grant {
             Grant::RefreshToken { id, token } => [("grant_type", "refresh_token"), ("client_id", id), ("refresh_token", token.expose())],
         }
     }
+}
+
+/// Where a browser is sent after a consent that a person gave there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(inline)]
+pub struct RedirectUrls {
+    /// After it was given.
+    #[serde(default)]
+    pub success: Option<String>,
+    /// After it was refused.
+    #[serde(default)]
+    pub error: Option<String>,
 }
 
 /// Access tokens of one grant.

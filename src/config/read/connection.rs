@@ -1,18 +1,17 @@
 //! One connection, with its secrets.
 
-use std::fs;
+use std::{fs, ops::Range};
 
-use serde_json::{Map, Value};
 use toml::{
     Spanned,
     de::{DeTable, DeValue},
 };
 use tributary_connectors::{
-    CONNECTORS, Registration,
+    CONNECTORS, Meta, Registration,
     kit::{HttpOptions, Location, Secret},
 };
 
-use super::{Defaults, HTTP, KeyAndValue, Reader, nearest};
+use super::{Defaults, HTTP, KeyAndValue, Reader, fields::Known, nearest};
 use crate::{
     config::{
         Connection, SecretRef,
@@ -21,13 +20,6 @@ use crate::{
     },
     error_code,
 };
-
-/// Whether a connector takes a field of this name.
-fn has_field(entry: &Registration, name: &str) -> bool {
-    let schema = entry.schema();
-    let properties = schema.get("properties").and_then(Value::as_object);
-    properties.is_some_and(|properties| properties.contains_key(name)) || entry.meta.aliases.iter().any(|(alias, _)| *alias == name)
-}
 
 /// What is wrong with a secret, or a reference to one, that is empty.
 fn names_nothing(value: &DeValue<'_>) -> Option<String> {
@@ -43,6 +35,12 @@ fn names_nothing(value: &DeValue<'_>) -> Option<String> {
         value if empty(value) => Some("the secret is empty".to_owned()),
         _ => None,
     }
+}
+
+/// The line that a connection lacks whose tool has no address of its own.
+fn location_line(meta: &Meta) -> String {
+    let example = meta.location_help.split([' ', ',', ';']).find(|word| word.starts_with("https://"));
+    format!("add `location = \"{}\"`: {}", example.unwrap_or("https://…"), meta.location_help)
 }
 
 impl Reader<'_> {
@@ -76,7 +74,7 @@ impl Reader<'_> {
         let connector = ["connector", "vendor"].iter().find_map(|name| table.get(*name)).and_then(|value| value.get_ref().as_str());
         let entry = connector.and_then(Registration::find);
         self.known_or(table, &connection_keys(), &place, |key| {
-            let is_field = entry.is_some_and(|entry| has_field(entry, key));
+            let is_field = entry.is_some_and(|entry| Known::of(entry).has(key));
             is_field.then(|| format!("put it below [connections.{id}.fields]"))
         });
         let named = self.text(table, "connector").or_else(|| self.text(table, "vendor"));
@@ -84,68 +82,18 @@ impl Reader<'_> {
             self.wrong(error_code::UNKNOWN_CONNECTOR, name.span(), format!("{place} names no connector"), "add `connector = \"…\"`");
             return None;
         };
-        let ids: Vec<&str> = CONNECTORS.iter().map(|entry| entry.meta.id).collect();
-        let Some(entry) = Registration::find(&connector) else {
-            let hint =
-                nearest(&connector, &ids).map_or_else(|| format!("known: {}", ids.join(", ")), |near| format!("did you mean `{near}`?"));
-            self.wrong(error_code::UNKNOWN_CONNECTOR, span, format!("unknown connector `{connector}`"), &hint);
-            return None;
-        };
-        let mut fields = Map::new();
-        let mut secrets = Vec::new();
-        let mut location = self.text(table, "location");
-        let schema = entry.schema();
-        let properties = schema.get("properties").and_then(Value::as_object).cloned().unwrap_or_default();
-        let given: Vec<_> = ["fields", "credentials", "options"].iter().filter_map(|name| self.table(table, name)).collect();
-        let given = given.into_iter();
-        for (key, value) in given.flat_map(|table| table.iter()).chain(table.iter().filter(|(key, _)| key.get_ref() == "secret")) {
-            let field =
-                entry.meta.aliases.iter().find(|(alias, _)| alias == key.get_ref()).map_or(key.get_ref().as_ref(), |(_, field)| field);
-            if field == "location" {
-                match value.get_ref() {
-                    DeValue::String(text) => location = Some((text.to_string(), value.span())),
-                    _ => {
-                        self.wrong(error_code::WRONG_TYPE, value.span(), format!("`{}` has to be text", key.get_ref()), "put it in quotes");
-                    }
-                }
-                continue;
-            }
-            let Some(property) = properties.get(field) else {
-                let known: Vec<&str> = properties.keys().map(String::as_str).collect();
-                let hint = nearest(field, &known)
-                    .map_or_else(|| format!("its fields: {}", known.join(", ")), |near| format!("did you mean `{near}`?"));
-                self.wrong(error_code::UNKNOWN_KEY, key.span(), format!("unknown field `{field}` of {}", entry.meta.id), &hint);
-                continue;
-            };
-            if fields.contains_key(field) || secrets.iter().any(|(known, _)| known == field) {
-                self.wrong(error_code::INVALID_NAME, key.span(), format!("`{field}` is given twice"), "keep one of them");
-            } else if property.get("format").is_some_and(|format| format == "password") {
-                secrets.extend(self.secret(field, value).map(|reference| (field.to_owned(), reference)));
-            } else if let Some(value) = self.plain(value) {
-                fields.insert(field.to_owned(), value);
-            } else {
-                self.wrong(
-                    error_code::WRONG_TYPE,
-                    value.span(),
-                    format!("`{field}` has the wrong type"),
-                    "only secret fields take a reference",
-                );
-            }
-        }
-        for field in schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
-            let is_given = fields.get(field).is_some_and(|value| value.as_str() != Some(""));
-            if !is_given
-                && !secrets.iter().any(|(known, _)| known == field)
-                && !self.problems[before..].iter().any(|p| p.what.contains(&format!("`{field}`")))
-            {
-                let about =
-                    properties.get(field).and_then(|property| property.get("description")).and_then(Value::as_str).unwrap_or_default();
+        let entry = self.entry(&connector, span)?;
+        let known = Known::of(entry);
+        let fields = self.fields(&known, table);
+        let location = fields.location.clone().or_else(|| self.text(table, "location"));
+        for (field, about) in known.required() {
+            if !fields.gives(field) && !self.problems[before..].iter().any(|p| p.what.contains(&format!("`{field}`"))) {
                 self.wrong(error_code::MISSING_FIELD, name.span(), format!("{place} lacks `{field}`"), about);
             }
         }
         let (address, span) = location.unwrap_or_else(|| (entry.meta.location.to_owned(), name.span()));
         if address.is_empty() {
-            self.wrong(error_code::MISSING_FIELD, span, format!("{place} lacks `location`"), entry.meta.location_help);
+            self.wrong(error_code::MISSING_FIELD, span, format!("{place} lacks `location`"), &location_line(entry.meta));
             return None;
         }
         let location = match Location::parse(&address, http.allow_http) {
@@ -174,9 +122,27 @@ impl Reader<'_> {
             close_missing_after: all.close_missing_after,
             http,
             credential_expires,
-            fields,
-            secrets,
+            fields: fields.plain,
+            secrets: fields.secrets,
         })
+    }
+
+    /// The connector of this name.
+    fn entry(&mut self, connector: &str, span: Range<usize>) -> Option<&'static Registration> {
+        let entry = Registration::find(connector);
+        if entry.is_none() {
+            let ids: Vec<&str> = CONNECTORS.iter().map(|entry| entry.meta.id).collect();
+            let known = || format!("known: {}", ids.join(", "));
+            let (what, hint) = match Registration::planned(connector) {
+                Some(id) => (format!("the connector `{id}` is not built yet"), format!("take the connection out until it is; {}", known())),
+                None => {
+                    let near = nearest(connector, &ids).map(|near| format!("did you mean `{near}`?"));
+                    (format!("unknown connector `{connector}`"), near.unwrap_or_else(known))
+                }
+            };
+            self.wrong(error_code::UNKNOWN_CONNECTOR, span, what, &hint);
+        }
+        entry
     }
 
     /// The way to the tool.
@@ -194,7 +160,7 @@ impl Reader<'_> {
 
     /// Where a secret is. One that names nothing can never work.
     // long: one arm for each form in which a secret can be named, with its own messages
-    fn secret(&mut self, field: &str, value: &Spanned<DeValue<'_>>) -> Option<SecretRef> {
+    pub(super) fn secret(&mut self, field: &str, value: &Spanned<DeValue<'_>>) -> Option<SecretRef> {
         if let Some(what) = names_nothing(value.get_ref()) {
             self.wrong(error_code::INVALID_SECRET, value.span(), format!("`{field}`: {what}"), "name where the secret is, or give it");
             return None;

@@ -7,7 +7,6 @@ use std::{
 };
 
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp, civil, tz::TimeZone};
-use serde_json::Value;
 use toml::{
     Spanned,
     de::{DeTable, DeValue},
@@ -191,16 +190,6 @@ impl Reader<'_> {
                 );
                 None
             }
-        }
-    }
-
-    pub(super) fn plain(&self, value: &Spanned<DeValue<'_>>) -> Option<Value> {
-        match value.get_ref() {
-            DeValue::String(text) => Some(text.to_string().into()),
-            DeValue::Boolean(flag) => Some((*flag).into()),
-            DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).ok().map(Value::from),
-            DeValue::Array(list) => list.iter().map(|value| self.plain(value)).collect::<Option<Vec<_>>>().map(Value::from),
-            _ => None,
         }
     }
 

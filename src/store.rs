@@ -4,7 +4,6 @@
 //! write lock at its start (`BEGIN IMMEDIATE`): a transaction can wait for another process, but never fail in its middle.
 //! A page, the cursor after it and what it counts are one transaction, so a crash at any moment leaves a prefix of pages.
 
-mod assets;
 mod carry;
 mod close;
 mod copy;
@@ -29,6 +28,7 @@ mod read;
 mod records;
 mod row;
 mod standing;
+mod things;
 mod triage;
 
 use std::{
@@ -44,7 +44,6 @@ use tokio::sync::oneshot;
 
 use crate::failpoint;
 
-pub use assets::{AssetCounts, AssetRow, prepare_asset};
 pub use close::{Approved, Closing, ScopeClosing};
 pub(crate) use copy::give_to_owner_of;
 pub use copy::restore;
@@ -63,6 +62,7 @@ pub use read::{EndedOperation, Failures, FindingCount, LastSync, Reader, Running
 pub use records::Discovered;
 pub use row::{PreparedFinding, hash_of, prepare};
 pub use standing::{ConnectionFlags, Refusal};
+pub use things::{Counted, PreparedThing, ThingCounts, prepare_thing};
 pub use triage::{Decision, FindingFilter, Triage, Triaged};
 
 mod migrations {

@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 use crate::{
     error_code,
-    store::{self, AssetCounts, Closing, Counts, Discovered, ImportPolicy, Lease, OperationKind, Outcome, Store, Trigger},
+    store::{self, Closing, Counts, Discovered, ImportPolicy, Lease, OperationKind, Outcome, Store, ThingCounts, Trigger},
 };
 use context::Run;
 pub use progress::{Progress, Snapshot};
@@ -93,8 +93,8 @@ pub struct Report {
     pub outcome: Outcome,
     /// What it counted.
     pub counts: Counts,
-    /// What it counted of assets.
-    pub assets: AssetCounts,
+    /// What it counted of assets, identities and other things.
+    pub things: ThingCounts,
     /// What closing did.
     pub closing: Closing,
     /// What a discover made of records that it did not list, if there was one.
@@ -123,7 +123,7 @@ impl Report {
             kind,
             outcome: Outcome::Success,
             counts: Counts::default(),
-            assets: AssetCounts::default(),
+            things: ThingCounts::default(),
             closing: Closing::default(),
             discovered: None,
             filtered: std::collections::BTreeMap::new(),
@@ -148,6 +148,13 @@ impl Report {
             self.warnings.push(format!(
                 "{} findings are no longer listed, too many to close unasked: they stay open until they are seen again or an operator approves",
                 self.closing.held
+            ));
+        }
+        for (kind, counted) in self.things.each().filter(|(_, counted)| counted.kept > 0) {
+            self.warnings.push(format!(
+                "{} {} are no longer listed, too many to believe it: they stay as they are; look whether the credential lost access",
+                counted.kept,
+                kind.plural().replace('_', " ")
             ));
         }
         if let Some(discovered) = self.discovered {

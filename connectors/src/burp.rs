@@ -91,7 +91,6 @@ impl Connector for Burp {
         location_help: "URL of the web interface, such as https://burp.example.com:8443",
         permissions: &["view sites", "view scan results"],
         concurrency: 2,
-        shifting: true,
         timeout: Duration::from_secs(300),
         cut: &["evidence", "request", "response", "request_segments", "response_segments"],
         ..Meta::DEFAULT
@@ -106,7 +105,7 @@ impl Connector for Burp {
     }
 
     async fn scopes(&self, _: &Context, job: Job<'_>) -> Result<Vec<Scope>> {
-        Ok(Scope::by_record(job, "sites", "issues"))
+        Ok(Scope::by_record(job, "sites", "issues", Absence::ProofTwice))
     }
 
     async fn page(&self, cx: &Context, ask: PageRequest<'_, Cursor>) -> Result<Page<Cursor>> {

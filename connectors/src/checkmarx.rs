@@ -92,7 +92,6 @@ impl Connector for Checkmarx {
         location_help: "API address of the tenant's region, such as https://eu.ast.checkmarx.net; https://ast.checkmarx.net is the first US region",
         permissions: &["view-projects", "view-applications", "view-scans", "view-results"],
         aliases: &[("base_url", "location"), ("tenant_name", "tenant")],
-        shifting: true,
         timeout: Duration::from_secs(180),
         cut: &["snippet"],
         ..Meta::DEFAULT
@@ -137,7 +136,7 @@ impl Connector for Checkmarx {
             self.projects.put("", &key, project).await;
         }
         self.applications(cx).await?;
-        Ok(records.iter().map(|record| Scope::of("findings", record)).collect())
+        Ok(records.iter().map(|record| Scope::of("findings", record).absence(Absence::ProofTwice)).collect())
     }
 
     async fn page(&self, cx: &Context, ask: PageRequest<'_, Cursor>) -> Result<Page<Cursor>> {

@@ -18,7 +18,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     Error, ErrorKind, Result,
     kit::{Context, Decoded, Endpoint, keep_members},
-    model::{Asset, Finding, Record},
+    model::{Finding, ItemKind, Record, Thing},
 };
 
 /// One vendor's API. See CONTRIBUTING.md for a walk through a new one.
@@ -95,9 +95,6 @@ pub struct Meta {
     /// How long a cursor stays good while nothing is read: a walk that stopped longer ago starts anew. An hour for positions in
     /// a list that moves; as long as the vendor keeps it for an export job.
     pub cursor_life: Duration,
-    /// Whether a listing can shift while it is paged (page numbers over a live list): absence then counts only when met in
-    /// two full passes running.
-    pub shifting: bool,
     /// Largest body in bytes, after decompression.
     pub body_limit: usize,
     /// Longest wait for one answer.
@@ -129,7 +126,6 @@ impl Meta {
         concurrency: 4,
         overlap: Duration::from_secs(300),
         cursor_life: Duration::from_secs(3600),
-        shifting: false,
         body_limit: 64 << 20,
         timeout: Duration::from_secs(120),
         expiry_header: None,
@@ -169,25 +165,54 @@ pub struct Scope {
     pub title: Box<str>,
     /// The record whose list it is; `None` when it covers many and each finding names its own.
     pub record: Option<Box<str>>,
+    /// What its items are. What cannot be read of it counts as one of these, and so does what is skipped.
+    pub holds: ItemKind,
+    /// What it means that a complete full pass did not deliver something.
+    pub absence: Absence,
+}
+
+/// What it means that a complete full pass over a list did not deliver something that was in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absence {
+    /// It is gone.
+    Proof,
+    /// It is gone when the next such pass does not deliver it either: the list can shift while it is paged (page numbers or
+    /// offsets over a live list). A list of one page cannot.
+    ProofTwice,
+    /// Nothing: the list shows what is recent, or a sample.
+    Nothing,
 }
 
 impl Scope {
     /// A list that covers the whole account.
     pub fn account(list: &'static str) -> Self {
-        Scope { list, key: "".into(), title: list.into(), record: None }
+        Scope { list, key: "".into(), title: list.into(), record: None, holds: ItemKind::Finding, absence: Absence::Proof }
+    }
+
+    /// The same list, of something else than findings.
+    #[must_use]
+    pub fn holding(self, holds: ItemKind) -> Self {
+        Scope { holds, ..self }
+    }
+
+    /// The same list, whose absences mean something else than [`Absence::Proof`].
+    #[must_use]
+    pub fn absence(self, absence: Absence) -> Self {
+        Scope { absence, ..self }
     }
 
     /// The lists of a vendor that keeps findings by record: one of all records, and one of findings for each.
-    pub fn by_record(job: Job<'_>, records: &'static str, findings: &'static str) -> Vec<Self> {
+    pub fn by_record(job: Job<'_>, records: &'static str, findings: &'static str, absence: Absence) -> Vec<Self> {
         match job {
             Job::Discover => vec![Scope::account(records)],
-            Job::Sync(good) => good.iter().map(|record| Scope::of(findings, record)).collect(),
+            Job::Sync(good) => good.iter().map(|record| Scope::of(findings, record).absence(absence)).collect(),
         }
     }
 
     /// One record's own list.
     pub fn of(list: &'static str, record: &RecordRef) -> Self {
-        Scope { list, key: record.key.clone(), title: record.name.clone(), record: Some(record.key.clone()) }
+        let (key, title) = (record.key.clone(), record.name.clone());
+        Scope { key, title, record: Some(record.key.clone()), ..Scope::account(list) }
     }
 }
 
@@ -294,10 +319,10 @@ pub enum Coverage {
 pub enum Item {
     /// A product record.
     Record(Record),
-    /// A host, repository, image or other thing that findings are on.
-    Asset(Box<Asset>),
     /// A finding, to be stored or updated under its key.
     Finding(Box<Finding>),
+    /// An asset, an identity or another thing, to be stored or updated under its key.
+    Thing(Thing),
     /// Something delivered by the vendor that is never stored, such as a sample: counted by reason.
     Skipped {
         /// The vendor's key, so that it counts as seen.

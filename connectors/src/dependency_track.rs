@@ -81,7 +81,6 @@ impl Connector for DependencyTrack {
         record: "project (version)",
         location_help: "URL of the API server, such as https://dtrack-api.example.com (not of the web interface)",
         permissions: &["VIEW_PORTFOLIO", "VIEW_VULNERABILITY"],
-        shifting: true,
         timeout: Duration::from_secs(180),
         ..Meta::DEFAULT
     };
@@ -96,7 +95,7 @@ impl Connector for DependencyTrack {
     }
 
     async fn scopes(&self, _: &Context, job: Job<'_>) -> Result<Vec<Scope>> {
-        Ok(Scope::by_record(job, "projects", "findings"))
+        Ok(Scope::by_record(job, "projects", "findings", Absence::ProofTwice))
     }
 
     async fn page(&self, cx: &Context, ask: PageRequest<'_, Cursor>) -> Result<Page<Cursor>> {

@@ -21,7 +21,7 @@ pub mod sonarqube;
 pub mod tenable;
 
 pub use connector::{
-    CheckReport, Connector, Coverage, DynConnector, Item, Job, Mended, Meta, NOT_LISTED, Next, Page, PageRequest, Parts, RawPage,
+    Absence, CheckReport, Connector, Coverage, DynConnector, Item, Job, Mended, Meta, NOT_LISTED, Next, Page, PageRequest, Parts, RawPage,
     RawPageRequest, RecordRef, Registration, Reject, ResumeToken, Scope, StoredKeys,
 };
 pub use error::{Error, ErrorKind, Excerpt, Recovery, Result};
@@ -72,7 +72,7 @@ pub(crate) mod prelude {
     pub(crate) use serde_json::value::RawValue;
 
     pub(crate) use crate::{
-        CheckReport, Connector, Coverage, Error, ErrorKind, Item, Job, Meta, NOT_LISTED, Next, Page, PageRequest, Result, Scope,
+        Absence, CheckReport, Connector, Coverage, Error, ErrorKind, Item, Job, Meta, NOT_LISTED, Next, Page, PageRequest, Result, Scope,
         kit::{Auth, Context, Decoded, Endpoint, Http, Secret, items},
         model::{Category, Cvss, Finding, Ids, Record, Severity, State, attributes, ids, lines, text},
     };

@@ -2,8 +2,12 @@
 
 pub mod ids;
 pub mod text;
+mod thing;
 
 pub use ids::Ids;
+pub use thing::{
+    AccountStatus, Asset, Enrollment, Factor, Identity, IdentityKind, ItemKind, Membership, MembershipKind, Score, Thing, ThirdParty,
+};
 
 use jiff::Timestamp;
 use serde_json::value::RawValue;
@@ -26,27 +30,6 @@ pub struct Record {
 /// What is worth showing of these values, for [`Record::attributes`] and [`Asset::attributes`]: those that are there.
 pub fn attributes<const N: usize>(values: [(&'static str, Option<String>); N]) -> Vec<(&'static str, Box<str>)> {
     values.into_iter().filter_map(|(name, value)| Some((name, text::clean(&value?)?))).collect()
-}
-
-/// One host, device, repository, image, cloud resource or application.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Asset {
-    /// The vendor's id, as findings name it in [`Finding::asset_key`].
-    pub key: Box<str>,
-    /// Key of the record it belongs to, where the vendor says so.
-    pub record: Option<Box<str>>,
-    /// The vendor's kind of asset, such as `host`.
-    pub kind: Box<str>,
-    /// Its name, for people.
-    pub name: Box<str>,
-    /// What identifies it elsewhere: kind (`ipv4`, `fqdn`, `mac`, `instance_id`) and value.
-    pub identifiers: Vec<(&'static str, Box<str>)>,
-    /// Anything else worth showing: name and value. Only what stands still: a time that moves daily is none.
-    pub attributes: Vec<(&'static str, Box<str>)>,
-    /// The vendor's tags.
-    pub tags: Vec<Box<str>>,
-    /// Whether the vendor says that it was deleted or retired.
-    pub gone: bool,
 }
 
 /// One weakness, vulnerability, misconfiguration, exposed secret or alert on one thing.
@@ -208,6 +191,7 @@ macro_rules! words {
         }
     };
 }
+pub(crate) use words;
 
 words! {
     /// Severity, from least to most; `Unknown` is not low, it is unknown, and passes every filter.

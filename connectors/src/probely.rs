@@ -83,7 +83,6 @@ impl Connector for Probely {
                         (or the older https://api.probely.com)",
         permissions: &["View Target"],
         concurrency: 2,
-        shifting: true,
         body_limit: 32 << 20,
         keep: KEEP,
         ..Meta::DEFAULT
@@ -102,7 +101,7 @@ impl Connector for Probely {
         if let Some(note) = &self.note {
             cx.warn(note);
         }
-        Ok(Scope::by_record(job, "targets", "findings"))
+        Ok(Scope::by_record(job, "targets", "findings", Absence::ProofTwice))
     }
 
     async fn page(&self, cx: &Context, ask: PageRequest<'_, Cursor>) -> Result<Page<Cursor>> {

@@ -117,7 +117,6 @@ impl Connector for Semgrep {
         permissions: &["Web API"],
         aliases: &[("web_api_token", "secret")],
         concurrency: 1,
-        shifting: true,
         ..Meta::DEFAULT
     };
     type Settings = Settings;
@@ -139,7 +138,7 @@ impl Connector for Semgrep {
     async fn scopes(&self, cx: &Context, job: Job<'_>) -> Result<Vec<Scope>> {
         let deployment = self.deployment(cx).await?;
         let title = |list: &str| format!("{list} of {}", text::single_line(&deployment.slug)).into();
-        let scope = |list| Scope { list, key: deployment.id().into(), title: title(list), record: None };
+        let scope = |list| Scope { key: deployment.id().into(), title: title(list), absence: Absence::ProofTwice, ..Scope::account(list) };
         Ok(match job {
             Job::Discover => vec![scope("projects")],
             Job::Sync(_) => self.products.iter().map(|product| scope(product.list())).collect(),

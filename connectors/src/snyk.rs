@@ -164,7 +164,7 @@ impl Connector for Snyk {
         }
         let list = if matches!(job, Job::Discover) { "projects" } else { "issues" };
         // The slug serves people and deep links.
-        let scope = |org: Org| Scope { list, key: org.id.into(), title: org.attributes.slug.unwrap_or_default().into(), record: None };
+        let scope = |org: Org| Scope { key: org.id.into(), title: org.attributes.slug.unwrap_or_default().into(), ..Scope::account(list) };
         Ok(self.organizations(cx).await?.into_iter().map(scope).collect())
     }
 

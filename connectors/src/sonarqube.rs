@@ -117,7 +117,6 @@ impl Connector for SonarQube {
         incremental: true,
         // Issues carry the date of their analysis, and are listed when the server has worked it off.
         overlap: Duration::from_secs(6 * 3600),
-        shifting: true,
         expiry_header: Some("sonarqube-authentication-token-expiration"),
         ..Meta::DEFAULT
     };
@@ -145,7 +144,7 @@ impl Connector for SonarQube {
         for record in records {
             for branch in &branches {
                 scopes.extend(lists.iter().map(|list| {
-                    let scope = Scope::of(list, record);
+                    let scope = Scope::of(list, record).absence(Absence::ProofTwice);
                     let title = if *list == "issues" { scope.title.to_string() } else { format!("{} ({list})", scope.title) };
                     match branch {
                         // No project key holds an @.

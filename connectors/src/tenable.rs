@@ -26,6 +26,7 @@ use self::{
 };
 use crate::{
     kit::{RangeSet, Request},
+    model::ItemKind,
     prelude::*,
 };
 
@@ -130,7 +131,7 @@ impl Connector for Tenable {
     async fn scopes(&self, _: &Context, job: Job<'_>) -> Result<Vec<Scope>> {
         Ok(match job {
             Job::Discover => vec![Scope::account("scans")],
-            Job::Sync(_) => vec![Scope::account("findings"), Scope::account("assets")],
+            Job::Sync(_) => vec![Scope::account("findings"), Scope::account("assets").holding(ItemKind::Asset)],
         })
     }
 

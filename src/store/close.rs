@@ -12,14 +12,15 @@ use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Transaction, params};
-use tributary_connectors::Coverage;
+use tributary_connectors::{Absence, Coverage, model::ItemKind};
 use uuid::Uuid;
 
 use super::{
-    Counts, Lease, Pass, Result, Store, assets,
+    Counts, Lease, Pass, Result, Store, ThingCounts,
     carry::{self, Gone},
     history::{event_row, seen},
     now, passes, records,
+    things::{self, Present},
 };
 use crate::{clock, failpoint};
 
@@ -39,21 +40,21 @@ pub struct ScopeClosing {
     pub coverage: Coverage,
     /// Whether it is proof about what it did not list.
     pub complete: bool,
-    /// Whether the listing may have shifted while it was paged.
-    pub shifting: bool,
+    /// What it means that it did not list something.
+    pub absence: Absence,
     /// Whether the connector can explain a large change.
     pub explained: bool,
 }
 
 /// What closing did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Closing {
     /// Findings that are gone.
     pub closed: u64,
     /// Findings that would be gone, but wait for an operator.
     pub held: u64,
-    /// Assets that are gone.
-    pub assets_closed: u64,
+    /// Things that are gone, and those that are too many to be.
+    pub things: ThingCounts,
     /// Findings absent for the first time where that is no proof yet: from a listing that can shift, or with everything else of it.
     pub absent_once: u64,
     /// Those of them that are all of their list.
@@ -101,7 +102,7 @@ struct Absent {
     once: Vec<Missed>,
     /// Whether that is so because everything is absent at once. It counts for the brake, and is held with the rest.
     emptied: bool,
-    assets: Vec<i64>,
+    things: Vec<AbsentThings>,
 }
 
 impl Absent {
@@ -181,7 +182,10 @@ impl Store {
 /// What a complete full pass did not list of what is not closed in its scope.
 // long: three statements and the one decision that follows from their rows
 fn find(tx: &Transaction<'_>, scope: ScopeClosing) -> Result<Absent> {
-    let mut absent = Absent { unclosed: 0, gone: Vec::new(), once: Vec::new(), emptied: false, assets: Vec::new(), scope };
+    let mut absent = Absent { unclosed: 0, gone: Vec::new(), once: Vec::new(), emptied: false, things: Vec::new(), scope };
+    if absent.scope.absence == Absence::Nothing {
+        return Ok(absent);
+    }
     let (began, ended): (i64, i64) = tx
         .prepare_cached("select seq_at_start, seq_at_end from scopes where id = ?1")?
         .query_row([absent.scope.pass.scope_id], |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -206,7 +210,7 @@ fn find(tx: &Transaction<'_>, scope: ScopeClosing) -> Result<Absent> {
         "select a.seq_last_listed, a.explained, h.hold_id, h.hold_of from absences a
          left join held_closes h on h.finding_seq = a.finding_seq where a.finding_seq = ?1",
     )?;
-    let present = assets::present(tx, absent.scope.pass.scope_id)?;
+    let mut things = AbsentThings::of(tx, absent.scope.pass.scope_id)?;
     let pass = absent.scope.pass.clone();
     let mut is_empty = true;
     passes::by_part(tx, pass.id, |bounds, seen, _| {
@@ -230,8 +234,8 @@ fn find(tx: &Transaction<'_>, scope: ScopeClosing) -> Result<Absent> {
                 None => absent.once.push(Missed { gone: Gone { seq, since: since(seq) }, explained: false, hold: None }),
             }
         }
-        let unseen = present.iter().filter(|(_, hash)| bounds.contains(hash) && seen.binary_search(hash).is_err());
-        absent.assets.extend(unseen.map(|(seq, _)| *seq));
+        let was_seen = |hash: &i64| seen.binary_search(hash).is_ok();
+        things.iter_mut().for_each(|things| things.look(&bounds, was_seen));
         Ok(())
     })?;
     absent.scope.explained &= !is_empty;
@@ -239,18 +243,86 @@ fn find(tx: &Transaction<'_>, scope: ScopeClosing) -> Result<Absent> {
         absent.gone.iter_mut().chain(&mut absent.once).for_each(|missed| missed.explained = true);
     }
     let everything = absent.unclosed >= EVERYTHING && absent.gone.len() + absent.once.len() == absent.unclosed;
-    if !absent.scope.shifting {
+    if absent.scope.absence == Absence::Proof {
         absent.emptied = everything && !absent.scope.explained;
         if !absent.emptied {
             absent.gone.append(&mut absent.once);
         }
     }
-    // Assets have neither history nor triage, so nothing of theirs is held for an operator: a listing that lost a large part
-    // of them closes none.
-    if absent.scope.shifting || too_many(absent.assets.len(), present.len()) {
-        absent.assets.clear();
-    }
+    absent.things = things.into_iter().map(|things| things.judged(absent.scope.absence)).collect();
     Ok(absent)
+}
+
+/// The present things of one kind in a scope, and which of them a complete full pass did not list.
+#[derive(Debug)]
+struct AbsentThings {
+    kind: ItemKind,
+    present: Vec<Present>,
+    /// Not listed now.
+    missed: Vec<Present>,
+    /// Listed again after they were absent once.
+    again: Vec<i64>,
+    /// How many of those that were missed are too many to be gone.
+    kept: u64,
+}
+
+impl AbsentThings {
+    /// Every kind of which something is present.
+    fn of(tx: &Transaction<'_>, scope_id: i64) -> Result<Vec<Self>> {
+        let mut all = Vec::new();
+        for kind in ItemKind::THINGS {
+            let present = things::present(tx, *kind, scope_id)?;
+            if !present.is_empty() {
+                all.push(AbsentThings { kind: *kind, present, missed: Vec::new(), again: Vec::new(), kept: 0 });
+            }
+        }
+        Ok(all)
+    }
+
+    /// Looks at those whose ids lie within these bounds.
+    fn look(&mut self, bounds: &std::ops::RangeInclusive<i64>, was_seen: impl Fn(&i64) -> bool) {
+        for thing in self.present.iter().filter(|thing| bounds.contains(&thing.id_hash)) {
+            match was_seen(&thing.id_hash) {
+                false => self.missed.push(*thing),
+                true if thing.absent_once => self.again.push(thing.seq),
+                true => {}
+            }
+        }
+    }
+
+    /// Things have neither history nor triage, so nothing of theirs is held for an operator: a listing that lost a large part of
+    /// one kind closes none of it.
+    fn judged(mut self, absence: Absence) -> Self {
+        if too_many(self.missed.len(), self.present.len()) {
+            self.kept = self.missed.len() as u64;
+            self.missed.clear();
+        }
+        let everything = self.missed.len() >= EVERYTHING && self.missed.len() == self.present.len();
+        if absence == Absence::Proof && !everything {
+            self.missed.iter_mut().for_each(|thing| thing.absent_once = true);
+        }
+        self
+    }
+
+    /// Closes what is gone, and remembers what is absent for the first time where that is no proof.
+    fn close(&self, tx: &Transaction<'_>, counts: &mut ThingCounts) -> Result<()> {
+        for seq in &self.again {
+            things::set_absent_once(tx, self.kind, *seq, false)?;
+        }
+        let (gone, once): (Vec<Present>, Vec<Present>) = self.missed.iter().partition(|thing| thing.absent_once);
+        for thing in &once {
+            things::set_absent_once(tx, self.kind, thing.seq, true)?;
+        }
+        for thing in &gone {
+            things::close(tx, self.kind, thing.seq)?;
+        }
+        if !gone.is_empty() || self.kept > 0 {
+            let counted = counts.entry(self.kind);
+            counted.closed += gone.len() as u64;
+            counted.kept += self.kept;
+        }
+        Ok(())
+    }
 }
 
 /// Takes what is missed out of holds that have ended.
@@ -286,10 +358,7 @@ fn close_or_hold(
     }
     closing.absent_once += absent.once.len() as u64;
     closing.emptied += if absent.emptied { absent.once.len() as u64 } else { 0 };
-    for seq in &absent.assets {
-        assets::close(tx, *seq)?;
-    }
-    closing.assets_closed += absent.assets.len() as u64;
+    absent.things.iter().try_for_each(|things| things.close(tx, &mut closing.things))?;
     for (missed, hold) in held.iter().filter_map(|missed| Some((missed, missed.hold?))) {
         tx.prepare_cached(
             "insert into held_closes (finding_seq, scope_id, operation, hold_id, hold_of) values (?1, ?2, ?3, ?4, ?5)
@@ -302,6 +371,7 @@ fn close_or_hold(
         close_row(tx, missed.gone.seq, scope_id, Some(operation), at)?;
     }
     closing.closed += closed.len() as u64;
+    let could_not_close = !held.is_empty() || absent.scope.absence == Absence::Nothing;
     // What asked for a full pass after this one began asks on: it may have passed by what is wanted since.
     let noted = tx
         .prepare_cached(
@@ -309,7 +379,7 @@ fn close_or_hold(
              last_seen = case when ?3 then last_seen else ?2 end, seq_at_start = coalesce((select seq_at_start from passes where id = ?4), seq_at_start),
              seq_at_end = (select coalesce(max(seq), 0) from finding_rows) where id = ?1",
         )?
-        .execute(params![scope_id, absent.scope.pass.started, !held.is_empty(), absent.scope.pass.id])?;
+        .execute(params![scope_id, absent.scope.pass.started, could_not_close, absent.scope.pass.id])?;
     passes::one_row(noted)
 }
 

@@ -4,10 +4,12 @@ use std::{fs, io, os::unix::fs::MetadataExt, path::Path, time::Duration};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, backup::Backup};
 
+use tributary_connectors::model::ItemKind;
+
 use super::{
     Error, Result, Store, damaged,
     file::{self, BESIDE},
-    is_damage, lease, migrate, open,
+    is_damage, lease, migrate, open, things,
 };
 use crate::failpoint;
 
@@ -254,8 +256,10 @@ impl Store {
             ("bytes of its write-ahead log", size(&file::beside(&self.path, BESIDE[0]))),
             ("free bytes inside", reader.query_row(free, [], |row| row.get(0))?),
         ];
-        for table in ["connections", "products", "records", "findings", "finding_events", "assets", "operations", "quarantine"] {
-            numbers.push((table, reader.query_row(&format!("select count(*) from {table}"), [], |row| row.get(0))?));
+        let things = ItemKind::THINGS.iter().map(|kind| (kind.plural(), things::table(*kind)));
+        let views = ["connections", "products", "records", "findings", "finding_events", "operations", "quarantine"];
+        for (name, table) in views.map(|view| (view, view)).into_iter().chain(things) {
+            numbers.push((name, reader.query_row(&format!("select count(*) from {table}"), [], |row| row.get(0))?));
         }
         Ok(numbers)
     }

@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use tributary_connectors::model::ItemKind;
 
-use super::{Error, Result, Store, now};
+use super::{Error, Result, Store, now, things};
 use crate::failpoint;
 
 /// How long a lease holds without a sign of life, in microseconds.
@@ -122,14 +123,15 @@ fn known(tx: &Transaction<'_>, name: &str, connector: &str) -> Result<i64> {
     Ok(id)
 }
 
-/// Whether records, findings or assets of a connection are stored.
+/// Whether records, findings or things of a connection are stored.
 fn holds_anything(reader: &Connection, connection_id: i64) -> Result<bool> {
-    Ok(reader.query_row(
-        "select exists (select 1 from record_rows where connection_id = ?1) or exists (select 1 from finding_rows where connection_id = ?1)
-         or exists (select 1 from asset_rows where connection_id = ?1)",
-        [connection_id],
-        |row| row.get(0),
-    )?)
+    for kind in ItemKind::ALL {
+        let sql = format!("select exists (select 1 from {} where connection_id = ?1)", things::table(*kind));
+        if reader.query_row(&sql, [connection_id], |row| row.get(0))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 impl Lease {

@@ -17,8 +17,8 @@ use tributary_connectors::{
 use uuid::Uuid;
 
 use super::{
-    AssetCounts, AssetRow, Counts, Lease, Pass, PassEnd, PreparedFinding, Result, Store, assets, disk, history, now, passes, quarantine,
-    records, row,
+    Counts, Lease, Pass, PassEnd, PreparedFinding, PreparedThing, Result, Store, ThingCounts, disk, history, now, passes, quarantine,
+    records, row, things,
 };
 use crate::failpoint;
 
@@ -43,8 +43,8 @@ pub struct PageCommit {
     pub of_records: bool,
     /// Product records, each with the hash of its id.
     pub records: Vec<(i64, Record)>,
-    /// Assets, ready for the store.
-    pub assets: Vec<AssetRow>,
+    /// Things, ready for the store.
+    pub things: Vec<PreparedThing>,
     /// Findings, ready for the store.
     pub rows: Vec<PreparedFinding>,
     /// Items that are delivered but never stored: id hash and reason.
@@ -87,8 +87,8 @@ pub struct ImportPolicy {
 pub struct StoredPage {
     /// Counts of the page.
     pub counts: Counts,
-    /// Counts of its assets.
-    pub assets: AssetCounts,
+    /// Counts of its things.
+    pub things: ThingCounts,
     /// Filtered items by reason.
     pub filtered: BTreeMap<&'static str, u64>,
     /// A few keys under which different items came.
@@ -213,10 +213,7 @@ impl<'a> Merge<'a, '_> {
                 records::Met::Same => self.stored.counts.unchanged += 1,
             }
         }
-        for row in &page.assets {
-            self.hashes.push(row.id.hash);
-            assets::merge(self.tx, self.lease.connection_id, page.pass.scope_id, row, self.at, &mut self.stored.assets)?;
-        }
+        self.things()?;
         for row in &page.rows {
             let hash = self.merge(row)?;
             self.hashes.push(hash);
@@ -251,6 +248,16 @@ impl<'a> Merge<'a, '_> {
         self.stored.counts.add_to(self.tx, page.operation)?;
         failpoint::pass("page.counted");
         Ok(self.stored)
+    }
+
+    fn things(&mut self) -> Result<()> {
+        let (connection_id, scope_id) = (self.lease.connection_id, self.page.pass.scope_id);
+        let place = things::Place { connection_id, scope_id, operation: self.page.operation.to_string(), at: self.at };
+        for row in &self.page.things {
+            self.hashes.push(row.id.hash);
+            things::merge(self.tx, &place, row, &mut self.stored.things)?;
+        }
+        Ok(())
     }
 
     fn created(&mut self, row: &PreparedFinding, seq: i64) -> Result<()> {

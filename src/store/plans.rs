@@ -25,7 +25,7 @@ fn no_statement_of_a_page_scans_a_table() {
         let mut all = 0;
         for source in [
             include_str!("merge.rs"),
-            include_str!("assets.rs"),
+            include_str!("things/columns.rs"),
             include_str!("lease.rs"),
             include_str!("records.rs"),
             include_str!("quarantine.rs"),

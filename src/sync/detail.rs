@@ -43,7 +43,6 @@ pub(super) fn of(report: &Report, lists: &[List], activity: &RunStats) -> Value 
     let waits = activity.waits();
     let waits = waits.iter().map(|(at, time)| json!({ "at": format!("{at:.0}"), "seconds": time.as_secs() }));
     let mut detail = json!({
-        "assets": report.assets.detail(),
         "filtered": report.filtered,
         "drift": report.drift.map(|drift| drift.detail()),
         "held": report.closing.held,
@@ -59,6 +58,9 @@ pub(super) fn of(report: &Report, lists: &[List], activity: &RunStats) -> Value 
         "waited_ms": u64::try_from(activity.waited().as_millis()).unwrap_or(u64::MAX),
         "bytes": activity.bytes(),
     });
+    if let Some(members) = detail.as_object_mut() {
+        members.extend(report.things.detail());
+    }
     let room = LONGEST.saturating_sub(detail.to_string().len() + 200);
     let (scopes, rest) = scopes(lists, room);
     detail["scopes"] = scopes;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::{StreamExt, stream};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
-use tributary_connectors::{Context, Coverage, ErrorKind, Job, NOT_LISTED, Scope};
+use tributary_connectors::{Absence, Context, Coverage, ErrorKind, Job, NOT_LISTED, Scope};
 
 use super::{
     Error, Report,
@@ -45,7 +45,7 @@ impl List {
     /// Why nothing that the list delivered was of any use, if so: that is no success, whatever the tool said.
     fn useless(&self) -> Option<String> {
         let (counts, walked) = (&self.walked.counts, &self.walked);
-        if walked.coverage.is_none() || counts.fetched == 0 || walked.assets.fetched > 0 {
+        if walked.coverage.is_none() || counts.fetched == 0 || walked.things.fetched() > 0 {
             return None;
         }
         if counts.rejected == counts.fetched {
@@ -159,13 +159,17 @@ impl Run {
 
     /// Closes what is proved to be gone, and what is in records that have been Missing for too long.
     async fn close(&self, lists: &[List], report: &mut Report) -> Result<(), Error> {
-        let closing = lists.iter().filter_map(|List { walked, .. }| {
-            let shifting = self.plan.meta.shifting && walked.pages > 1;
+        let closing = lists.iter().filter_map(|List { scope, walked }| {
+            // What is on one page cannot shift.
+            let absence = match scope.absence {
+                Absence::ProofTwice if walked.pages <= 1 => Absence::Proof,
+                absence => absence,
+            };
             let (pass, complete) = (walked.pass.clone(), walked.incomplete.is_none());
-            walked.coverage.map(|coverage| ScopeClosing { pass, coverage, complete, shifting, explained: walked.explained })
+            walked.coverage.map(|coverage| ScopeClosing { pass, coverage, complete, absence, explained: walked.explained })
         });
         report.closing = self.engine.store.close(&self.lease, self.operation, closing.collect()).await?;
-        report.assets.closed = report.closing.assets_closed;
+        report.things += report.closing.things.clone();
         if let Some(time) = self.plan.close_missing_after {
             report.closing.closed += self.engine.store.close_missing(&self.lease, self.operation, time).await?;
         }
@@ -179,7 +183,7 @@ impl Report {
         for (reason, count) in &list.walked.filtered {
             *self.filtered.entry(reason).or_default() += count;
         }
-        self.assets += list.walked.assets;
+        self.things += list.walked.things.clone();
         if let Some(drift) = list.walked.drift {
             *self.drift.get_or_insert_default() += drift;
         }

@@ -12,15 +12,15 @@ use std::{
 use jiff::Timestamp;
 use tokio::sync::OnceCell;
 use tributary_connectors::{
-    Context, Coverage, ErrorKind, Item, Mended, Next, RawPage, RawPageRequest, Recovery, Reject, Scope, kit::par_map,
+    Context, Coverage, ErrorKind, Item, Mended, Next, RawPage, RawPageRequest, Recovery, Reject, Scope, kit::par_map, model::ItemKind,
 };
 
 use super::{Error, clip::clip, context::Run, repeats::Repeats};
 use crate::{
     clock, failpoint,
     store::{
-        self, AssetCounts, AssetRow, Counts, OperationKind, PageCommit, Pass, PassEnd, PreparedFinding, ScopeRow, Store, StoredPage,
-        hash_of, prepare, prepare_asset,
+        self, Counts, OperationKind, PageCommit, Pass, PassEnd, PreparedFinding, PreparedThing, ScopeRow, Store, StoredPage, ThingCounts,
+        hash_of, prepare, prepare_thing,
     },
 };
 use parts::Parts;
@@ -40,7 +40,7 @@ pub(super) struct Walked {
     pub(super) stopped: bool,
     pub(super) pages: i64,
     pub(super) counts: Counts,
-    pub(super) assets: AssetCounts,
+    pub(super) things: ThingCounts,
     pub(super) filtered: BTreeMap<&'static str, u64>,
     pub(super) total: Option<u64>,
     /// A few keys under which different items came.
@@ -60,7 +60,7 @@ impl Walked {
     /// Adds what a walk over the same scope before this one counted.
     fn after(mut self, before: Walked) -> Self {
         self.counts += before.counts;
-        self.assets += before.assets;
+        self.things += before.things;
         for (reason, count) in before.filtered {
             *self.filtered.entry(reason).or_default() += count;
         }
@@ -88,7 +88,6 @@ impl Walked {
             "record_gone": self.record_gone.then_some(true),
             "pages": self.pages,
             "fetched": self.counts.fetched,
-            "assets": self.assets.detail(),
             "vendor_total": self.total,
             "incomplete": self.incomplete.as_deref().map(|reason| clip(reason, 200)),
             "error": self.failed.clone().or_else(|| self.error.as_ref().map(ToString::to_string)).map(|error| clip(&error, 200)),
@@ -102,6 +101,7 @@ impl Walked {
             let beside = [("mended", mended), ("duplicates", duplicates)];
             let moved = counts.into_iter().chain(beside).filter(|(_, count)| *count > 0);
             members.retain(|_, value| !value.is_null());
+            members.extend(self.things.detail());
             members.extend(moved.map(|(name, count)| (name.to_owned(), count.into())));
         }
         detail
@@ -128,7 +128,7 @@ pub(super) struct Walk {
 /// A page with everything computed that does not need the writer.
 pub(super) struct Ready {
     records: Vec<(i64, tributary_connectors::model::Record)>,
-    assets: Vec<AssetRow>,
+    things: Vec<PreparedThing>,
     rows: Vec<PreparedFinding>,
     skipped: Vec<(i64, &'static str)>,
     rejects: Vec<(Option<i64>, Reject)>,
@@ -142,10 +142,10 @@ impl Ready {
     pub(super) fn keys(&self) -> Vec<i64> {
         let records = self.records.iter().map(|(hash, _)| *hash);
         let findings = self.rows.iter().map(|row| row.id.hash);
-        let assets = self.assets.iter().map(|asset| asset.id.hash);
+        let things = self.things.iter().map(|thing| thing.id.hash);
         let skipped = self.skipped.iter().map(|(hash, _)| *hash);
         let rejects = self.rejects.iter().map(|(hash, reject)| hash.unwrap_or_else(|| hash_of("", "text", &reject.raw)));
-        records.chain(findings).chain(assets).chain(skipped).chain(rejects).collect()
+        records.chain(findings).chain(things).chain(skipped).chain(rejects).collect()
     }
 }
 
@@ -232,7 +232,7 @@ impl Walk {
             stopped: false,
             pages: pass.pages,
             counts: Counts::default(),
-            assets: AssetCounts::default(),
+            things: ThingCounts::default(),
             filtered: BTreeMap::new(),
             total: None,
             duplicates: Vec::new(),
@@ -320,7 +320,7 @@ impl Walk {
     /// large change of its list is explained.
     fn count(&self, walked: &mut Walked, stored: StoredPage) -> (Option<String>, bool) {
         walked.counts += stored.counts;
-        walked.assets += stored.assets;
+        walked.things += stored.things;
         for (reason, count) in &stored.filtered {
             *walked.filtered.entry(reason).or_default() += count;
         }
@@ -341,7 +341,7 @@ impl Walk {
             clock: believed(cx),
             of_records: self.run.kind == OperationKind::Discover,
             records: ready.records,
-            assets: ready.assets,
+            things: ready.things,
             rows: ready.rows,
             skipped: ready.skipped,
             delivered: Arc::clone(&self.run.delivered),
@@ -398,14 +398,15 @@ impl Walk {
 
     pub(super) fn ready(&self, page: RawPage) -> Ready {
         let connection = &self.run.plan.connection;
-        let kind = if self.run.kind == OperationKind::Discover { "record" } else { "finding" };
+        // What cannot be read, or is skipped, counts as what the list holds.
+        let kind = if self.run.kind == OperationKind::Discover { ItemKind::Record } else { self.scope.holds }.as_str();
         // A scope that was never read to its end holds mostly new rows: their raw items are compressed here, not by the writer.
         let compress = self.run.engine.store.keeps_raw() && self.row.full_at.is_none();
-        let (mut records, mut assets, mut findings, mut skipped) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut records, mut things, mut findings, mut skipped) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for item in page.items {
             match item {
                 Item::Record(record) => records.push((hash_of(connection, "record", &record.key), record)),
-                Item::Asset(asset) => assets.push(prepare_asset(connection, *asset)),
+                Item::Thing(thing) => things.push(prepare_thing(connection, &thing)),
                 Item::Finding(finding) => findings.push(finding),
                 Item::Skipped { key, reason } => skipped.push((hash_of(connection, kind, &key), reason)),
             }
@@ -413,7 +414,7 @@ impl Walk {
         let rows = par_map(findings, |finding| prepare(connection, *finding, compress));
         let rejects =
             page.rejects.into_iter().map(|reject| (reject.key.as_deref().map(|key| hash_of(connection, kind, key)), reject)).collect();
-        Ready { records, assets, rows, skipped, rejects, mended: page.mended, total: page.total, next: page.next }
+        Ready { records, things, rows, skipped, rejects, mended: page.mended, total: page.total, next: page.next }
     }
 }
 

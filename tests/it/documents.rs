@@ -149,7 +149,19 @@ fn the_data_model_lists_every_public_column_in_order() {
     drop(tributary::store::Store::open(&file, true).unwrap());
     let database = rusqlite::Connection::open(&file).unwrap();
     let page = read("docs/data-model.md");
-    for table in ["findings", "finding_events", "records", "products", "assets", "operations", "quarantine"] {
+    for table in [
+        "findings",
+        "finding_events",
+        "records",
+        "products",
+        "assets",
+        "identities",
+        "memberships",
+        "third_parties",
+        "third_party_scores",
+        "operations",
+        "quarantine",
+    ] {
         let mut statement = database.prepare("select name from pragma_table_info(?1) order by cid").unwrap();
         let columns: Vec<String> = statement.query_map([table], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
         assert_eq!(documented(&page, table), columns, "docs/data-model.md, {table}");

@@ -34,3 +34,4 @@ mod standing;
 mod streams;
 mod systemd;
 mod tenable;
+mod things;

@@ -8,7 +8,7 @@ use tributary::{
     store::{Outcome, Store},
     sync::Engine,
 };
-use tributary_connectors::{Context, ErrorKind};
+use tributary_connectors::{Context, ErrorKind, model::ItemKind};
 use tributary_simulator::{
     Change, Fault, Vendor, start_any,
     tenable::{Ending, Tenable},
@@ -161,7 +161,7 @@ async fn f11_an_export_that_fails_always_closes_nothing_and_is_never_full() {
         for full in [true, false, true] {
             let report = bench.sync(full).await;
             assert_outcome(&report, Outcome::Failed);
-            assert_eq!((report.counts.closed, report.assets.closed), (0, 0), "{ending:?}");
+            assert_eq!((report.counts.closed, report.things.of(ItemKind::Asset).closed), (0, 0), "{ending:?}");
             assert!(report.errors.iter().all(|(_, error)| error.to_string().contains("the vendor's export failed")), "{:?}", report.errors);
         }
         assert_eq!(bench.query_i64("select full_at from scopes where list = 'findings'"), full_at);

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use crate::{
     Item,
     kit::{Scalar, Texts, or_default},
-    model::{Asset, text},
+    model::{Asset, Thing, text},
 };
 
 #[derive(Deserialize)]
@@ -113,7 +113,7 @@ pub(super) fn asset(host: Host) -> Item {
     let tags =
         host.tags.into_iter().flatten().map(|tag| [tag.key.text().unwrap_or_default(), tag.value.text().unwrap_or_default()].join(":"));
     let ended = |time: &Option<String>| time.as_deref().and_then(text::time).is_some();
-    Item::Asset(Box::new(Asset {
+    Item::Thing(Thing::Asset(Box::new(Asset {
         kind: kind.map_or("host".into(), |kind| text::single_line(kind)),
         name: text::single_line(&name),
         identifiers: names.into_iter().flat_map(|(name, list)| list.into_iter().map(move |value| (name, value))).collect(),
@@ -122,5 +122,5 @@ pub(super) fn asset(host: Host) -> Item {
         gone: host.is_deleted == Some(true) || ended(&host.timestamps.deleted_at) || ended(&host.timestamps.terminated_at),
         key: host.id.into(),
         record: None,
-    }))
+    })))
 }

@@ -414,13 +414,17 @@ select id, connection, connector, scope, record_key, product, key, rule, branch,
     updated_at, fingerprint
 from finding_list;
 
+-- Things (src/store/things.rs): tables of one form. `state` is `present` or `gone`; `absent_once` says that the last full pass did
+-- not list it, where one is no proof.
+
 create table asset_rows (
     seq integer primary key,
-    id text not null unique,
+    id text not null,
     id_hash bigint not null,
     connection_id integer not null references connections (id),
     scope_id integer not null references scopes (id),
     digest bigint not null,
+    volatile_digest bigint not null,
     key text not null,
     record_key text,
     kind text not null,
@@ -429,10 +433,130 @@ create table asset_rows (
     attributes text not null,
     tags text not null,
     state text not null,
+    absent_once integer not null default 0,
     first_seen bigint not null,
     last_seen_at_close bigint
 );
+create index asset_rows_id on asset_rows (id_hash);
 create index asset_rows_present on asset_rows (scope_id, id_hash) where state = 'present';
+
+create table identity_rows (
+    seq integer primary key,
+    id text not null,
+    id_hash bigint not null,
+    connection_id integer not null references connections (id),
+    scope_id integer not null references scopes (id),
+    digest bigint not null,
+    volatile_digest bigint not null,
+    key text not null,
+    kind text not null,
+    name text not null,
+    username text,
+    email text,
+    status text not null,
+    vendor_status text,
+    manager_key text,
+    attributes text not null,
+    tags text not null,
+    vendor_created bigint,
+    password_changed bigint,
+    last_login bigint,
+    state text not null,
+    absent_once integer not null default 0,
+    first_seen bigint not null,
+    last_seen_at_close bigint
+);
+create index identity_rows_id on identity_rows (id_hash);
+create index identity_rows_present on identity_rows (scope_id, id_hash) where state = 'present';
+
+create table membership_rows (
+    seq integer primary key,
+    id text not null,
+    id_hash bigint not null,
+    connection_id integer not null references connections (id),
+    scope_id integer not null references scopes (id),
+    digest bigint not null,
+    volatile_digest bigint not null,
+    key text not null,
+    kind text not null,
+    container_key text not null,
+    member_key text not null,
+    label text,
+    vendor_status text,
+    state text not null,
+    absent_once integer not null default 0,
+    first_seen bigint not null,
+    last_seen_at_close bigint
+);
+create index membership_rows_id on membership_rows (id_hash);
+create index membership_rows_present on membership_rows (scope_id, id_hash) where state = 'present';
+create index membership_rows_member on membership_rows (connection_id, member_key);
+
+-- What is known of a person's second factor; its key is that of the identity.
+create table enrollment_rows (
+    seq integer primary key,
+    id text not null,
+    id_hash bigint not null,
+    connection_id integer not null references connections (id),
+    scope_id integer not null references scopes (id),
+    digest bigint not null,
+    volatile_digest bigint not null,
+    key text not null,
+    enrolled integer,
+    admin integer,
+    methods text not null,
+    state text not null,
+    absent_once integer not null default 0,
+    first_seen bigint not null,
+    last_seen_at_close bigint
+);
+create index enrollment_rows_id on enrollment_rows (id_hash);
+create index enrollment_rows_identity on enrollment_rows (connection_id, key) where state = 'present';
+create index enrollment_rows_present on enrollment_rows (scope_id, id_hash) where state = 'present';
+
+create table third_party_rows (
+    seq integer primary key,
+    id text not null,
+    id_hash bigint not null,
+    connection_id integer not null references connections (id),
+    scope_id integer not null references scopes (id),
+    digest bigint not null,
+    volatile_digest bigint not null,
+    key text not null,
+    record_key text,
+    name text not null,
+    domain text,
+    score double precision,
+    score_lowest double precision,
+    score_highest double precision,
+    grade text,
+    scored_at bigint,
+    industry text,
+    country text,
+    url text,
+    factors text not null,
+    attributes text not null,
+    tags text not null,
+    state text not null,
+    absent_once integer not null default 0,
+    first_seen bigint not null,
+    last_seen_at_close bigint
+);
+create index third_party_rows_id on third_party_rows (id_hash);
+create index third_party_rows_present on third_party_rows (scope_id, id_hash) where state = 'present';
+
+-- How companies were rated: a row when a score or a grade moved.
+create table third_party_scores (
+    third_party_id text not null,
+    -- When it was rated, as the service says, else when it was met.
+    at bigint not null,
+    -- What is rated; empty for the whole company.
+    factor text not null,
+    score double precision,
+    grade text,
+    operation text,
+    primary key (third_party_id, factor, at)
+);
 
 create view assets as
 select a.id, c.name as connection, c.connector, a.key, a.record_key, a.kind, a.name, a.identifiers, a.attributes, a.tags,
@@ -445,3 +569,43 @@ select a.id, c.name as connection, c.connector, a.key, a.record_key, a.kind, a.n
 from asset_rows a
 join scopes s on s.id = a.scope_id
 join connections c on c.id = a.connection_id;
+
+create view identities as
+select i.id, c.name as connection, c.connector, i.key, i.kind, i.name, i.username, i.email, i.status, i.vendor_status, i.manager_key,
+    -- Null is unknown, never "none".
+    e.enrolled as mfa, coalesce(e.methods, '[]') as mfa_methods, e.admin, i.attributes, i.tags, i.vendor_created, i.password_changed, i.last_login,
+    i.state, i.first_seen,
+    case
+        when i.last_seen_at_close is not null then i.last_seen_at_close
+        when s.last_seen > i.first_seen then s.last_seen
+        else i.first_seen
+    end as last_seen
+from identity_rows i
+join scopes s on s.id = i.scope_id
+join connections c on c.id = i.connection_id
+left join enrollment_rows e on e.connection_id = i.connection_id and e.key = i.key and e.state = 'present';
+
+create view memberships as
+select m.id, c.name as connection, c.connector, m.key, m.kind, m.container_key, m.member_key, m.label, m.vendor_status,
+    m.state, m.first_seen,
+    case
+        when m.last_seen_at_close is not null then m.last_seen_at_close
+        when s.last_seen > m.first_seen then s.last_seen
+        else m.first_seen
+    end as last_seen
+from membership_rows m
+join scopes s on s.id = m.scope_id
+join connections c on c.id = m.connection_id;
+
+create view third_parties as
+select t.id, c.name as connection, c.connector, t.key, t.record_key, t.name, t.domain, t.score, t.score_lowest, t.score_highest, t.grade, t.scored_at,
+    t.industry, t.country, t.url, t.factors, t.attributes, t.tags,
+    t.state, t.first_seen,
+    case
+        when t.last_seen_at_close is not null then t.last_seen_at_close
+        when s.last_seen > t.first_seen then s.last_seen
+        else t.first_seen
+    end as last_seen
+from third_party_rows t
+join scopes s on s.id = t.scope_id
+join connections c on c.id = t.connection_id;

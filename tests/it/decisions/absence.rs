@@ -22,8 +22,8 @@ async fn what_an_incomplete_pass_delivered_is_not_held_any_more() {
 #[tokio::test]
 async fn what_was_delivered_in_an_incomplete_or_failed_pass_was_not_absent_twice() {
     for fails in [None, Some(4)] {
-        let mut bench = TestApp::new(&["r"]);
-        bench.shifting = true;
+        let bench = TestApp::new(&["r"]);
+        bench.tool().shifting = true;
         bench.list(many(10)).await;
         let without: Vec<One> = many(10).into_iter().filter(|one| one.key != "k3").collect();
         assert_eq!(bench.list(without.clone()).await.closing.absent_once, 1);
@@ -108,8 +108,8 @@ async fn what_an_import_explains_is_closed_unasked() {
 /// What an explained pass of a list that can shift missed first is closed by the next one; a list that is empty explains nothing.
 #[tokio::test]
 async fn an_explanation_lasts_until_the_second_pass_and_explains_no_empty_list() {
-    let mut bench = TestApp::new(&["r"]);
-    bench.shifting = true;
+    let bench = TestApp::new(&["r"]);
+    bench.tool().shifting = true;
     bench.list(many(60)).await;
     bench.tool().explained = Some("r");
     assert_eq!(bench.list(many(10)).await.closing.absent_once, 50);

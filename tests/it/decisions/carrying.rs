@@ -128,8 +128,8 @@ async fn what_a_delta_brought_takes_it_over_when_a_full_pass_closes_the_old_one(
 
 #[tokio::test]
 async fn a_list_that_can_shift_hands_over_when_the_second_pass_closes() {
-    let mut bench = TestApp::new(&["r"]);
-    bench.shifting = true;
+    let bench = TestApp::new(&["r"]);
+    bench.tool().shifting = true;
     bench.list(with(&[one("old").lineage("l")])).await;
     bench.decide("old", Some(Decision::FalsePositive)).await;
     bench.list(with(&[one("new").lineage("l")])).await;

@@ -13,8 +13,8 @@ use tributary::{
     sync::{Engine, Plan, Progress, Report},
 };
 use tributary_connectors::{
-    CheckReport, Context, Coverage, DynConnector, Error, ErrorKind, Excerpt, Item, Job, Meta, Next, Page, RawPage, RawPageRequest, Reject,
-    Result, Scope,
+    Absence, CheckReport, Context, Coverage, DynConnector, Error, ErrorKind, Excerpt, Item, Job, Meta, Next, Page, RawPage, RawPageRequest,
+    RecordRef, Reject, Result, Scope,
     model::{Category, Finding, Record, Severity, State},
 };
 
@@ -95,6 +95,8 @@ pub(crate) struct Tool {
     pub(crate) explained: Option<&'static str>,
     /// Whether a list says that it is incomplete, or explained, on its first page instead of its last.
     pub(crate) says_so_first: bool,
+    /// Whether its lists can shift while they are paged.
+    pub(crate) shifting: bool,
     /// Records that have no list.
     pub(crate) without_lists: Vec<&'static str>,
 }
@@ -143,14 +145,15 @@ impl Shared {
 
 impl DynConnector for Shared {
     fn scopes<'a>(&'a self, _: &'a Context, job: Job<'a>) -> Later<'a, Vec<Scope>> {
-        let scopes = match job {
+        let Tool { stream, shifting, without_lists, .. } = self.0.lock().unwrap().clone();
+        let listed = |record: &&RecordRef| !without_lists.contains(&&*record.key);
+        let scopes: Vec<Scope> = match job {
             Job::Discover => vec![Scope::account("records")],
-            Job::Sync(_) if self.0.lock().unwrap().stream => vec![Scope::account("findings")],
-            Job::Sync(records) => {
-                let without = self.0.lock().unwrap().without_lists.clone();
-                records.iter().filter(|record| !without.contains(&&*record.key)).map(|record| Scope::of("findings", record)).collect()
-            }
+            Job::Sync(_) if stream => vec![Scope::account("findings")],
+            Job::Sync(records) => records.iter().filter(listed).map(|record| Scope::of("findings", record)).collect(),
         };
+        let absence = if shifting { Absence::ProofTwice } else { Absence::Proof };
+        let scopes = scopes.into_iter().map(|scope| scope.absence(absence)).collect();
         Box::pin(std::future::ready(Ok(scopes)))
     }
 
@@ -168,7 +171,6 @@ pub(crate) struct TestApp {
     folder: TempDir,
     pub(crate) engine: Engine,
     shared: Shared,
-    pub(crate) shifting: bool,
     pub(crate) least: Severity,
     pub(crate) close_missing_after: Option<Duration>,
 }
@@ -181,7 +183,6 @@ impl TestApp {
             folder,
             engine: Engine { store, stop: CancellationToken::new() },
             shared: Shared::default(),
-            shifting: false,
             least: Severity::Info,
             close_missing_after: None,
         };
@@ -194,12 +195,10 @@ impl TestApp {
     }
 
     fn plan(&self) -> Plan {
-        static SHIFTING: Meta = Meta { shifting: true, ..META };
         let policy = ImportPolicy { minimum_severity: self.least, import_closed: false, auto_map: true };
-        let meta = if self.shifting { &SHIFTING } else { &META };
         Plan {
             connection: "t".into(),
-            meta,
+            meta: &META,
             policy,
             full_sync_every: Duration::from_secs(1 << 30),
             close_missing_after: self.close_missing_after,

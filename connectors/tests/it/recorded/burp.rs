@@ -37,7 +37,7 @@ fn server(issues: &Value, types: &Value) -> (Router, Arc<Mutex<Vec<Value>>>) {
 }
 
 async fn page(issues: &Value, types: &Value) -> Read {
-    let scope = Scope { list: "issues", key: "40".into(), title: "Shop".into(), record: Some("40".into()) };
+    let scope = Scope { list: "issues", key: "40".into(), title: "Shop".into(), record: Some("40".into()), ..Scope::account("issues") };
     let (answers, asked) = server(issues, types);
     let page = read("burp", json!({ "secret": "key" }), &scope, answers).await;
     for request in asked.lock().unwrap().iter() {
@@ -285,7 +285,7 @@ async fn an_odd_scan_is_read() {
         };
         std::future::ready(Json(json!({ "data": data })))
     };
-    let scope = Scope { list: "issues", key: "40".into(), title: "Shop".into(), record: Some("40".into()) };
+    let scope = Scope { list: "issues", key: "40".into(), title: "Shop".into(), record: Some("40".into()), ..Scope::account("issues") };
     let page = read("burp", json!({ "secret": "key" }), &scope, Router::new().route("/graphql/v1", post(answer))).await;
     assert_eq!((page.items.len(), page.rejects.len(), page.coverage, page.total), (1, 0, Coverage::Full, Some(1)));
     assert_eq!(page.findings()[0].vendor_last_seen, None);

@@ -11,7 +11,7 @@ use tributary_connectors::{
 use super::*;
 
 fn scope() -> Scope {
-    Scope { list: "findings", key: "p-1".into(), title: "p".into(), record: Some("p-1".into()) }
+    Scope { list: "findings", key: "p-1".into(), title: "p".into(), record: Some("p-1".into()), ..Scope::account("findings") }
 }
 
 /// A server of this version whose project says this of itself, one after the other, for ever the last.

@@ -33,7 +33,7 @@ async fn answered(scope: &Scope, path: &'static str, page: Value) -> Read {
 }
 
 fn scope() -> Scope {
-    Scope { list: "findings", key: "t-1".into(), title: "shop".into(), record: Some("t-1".into()) }
+    Scope { list: "findings", key: "t-1".into(), title: "shop".into(), record: Some("t-1".into()), ..Scope::account("findings") }
 }
 
 async fn findings(page: Value) -> Read {

@@ -32,7 +32,7 @@ where
         )
         .route("/api/v1/deployments/acme/findings", get(page.clone()))
         .route("/api/v1/deployments/120/secrets", get(page));
-    let scope = Scope { list, key: "120".into(), title: list.into(), record: None };
+    let scope = Scope { list, key: "120".into(), title: list.into(), record: None, ..Scope::account(list) };
     read("semgrep", settings, &scope, answers).await
 }
 
@@ -314,7 +314,7 @@ async fn secrets_whose_cursor_repeats_are_not_read_for_ever() {
     };
     let source = Registration::find("semgrep").unwrap().open(json!({ "secret": "t" }), link).unwrap();
     let cx = Context::new(Arc::new(RunStats::without_waits()));
-    let scope = Scope { list: "secrets", key: "120".into(), title: "secrets".into(), record: None };
+    let scope = Scope { list: "secrets", key: "120".into(), title: "secrets".into(), record: None, ..Scope::account("secrets") };
     let ask = |cursor| RawPageRequest { scope: &scope, since: None, full: true, mark: None, cursor, stored: &Nothing, parts: None };
     let Next::More(cursor) = source.page(&cx, ask(None)).await.unwrap().next else { panic!("there is a cursor") };
     let error = source.page(&cx, ask(Some((&*cursor).into()))).await.unwrap_err();

@@ -45,7 +45,7 @@ impl Tool {
             .route("/rest/orgs/o-1/projects", get(projects))
             .route("/v1/org/o-1/project/{project}/aggregated-issues", post(move || answer(aggregated.clone())))
             .route("/v1/org/o-1/project/{project}/ignores", get(move || answer(ignores.clone())));
-        let scope = Scope { list: "issues", key: "o-1".into(), title: "acme".into(), record: None };
+        let scope = Scope { list: "issues", key: "o-1".into(), title: "acme".into(), record: None, ..Scope::account("issues") };
         read("snyk", settings, &scope, answers).await
     }
 }
@@ -454,7 +454,7 @@ async fn links_are_followed_as_the_vendor_gives_them() {
         .route("/rest/orgs/o-1/issues", get(page))
         .route("/rest/orgs/o-1/projects", get(side.clone()))
         .route("/v1/org/o-1/project/p-1/aggregated-issues", post(side));
-    let scope = Scope { list: "issues", key: "o-1".into(), title: "acme".into(), record: None };
+    let scope = Scope { list: "issues", key: "o-1".into(), title: "acme".into(), record: None, ..Scope::account("issues") };
     let page = read("snyk", token(), &scope, answers).await;
     assert_eq!(page.items.len(), 5);
     assert_eq!(
@@ -483,7 +483,7 @@ async fn a_page_that_names_itself_ends_the_walk_when_it_is_empty_and_fails_it_wh
         let error = source.scopes(&cx, Job::Discover).await.map(|_| ()).unwrap_err();
         assert_eq!(matches!(error.kind, ErrorKind::PagingLoop), rows == 1, "{error:?}");
 
-        let scope = Scope { list: "projects", key: "o-1".into(), title: "acme".into(), record: None };
+        let scope = Scope { list: "projects", key: "o-1".into(), title: "acme".into(), record: None, ..Scope::account("projects") };
         let ask = |cursor| RawPageRequest { scope: &scope, since: None, full: true, mark: None, cursor, stored: &Nothing, parts: None };
         let Next::More(cursor) = source.page(&cx, ask(None)).await.unwrap().next else { panic!("a next page is named") };
         let second = source.page(&cx, ask(Some((&*cursor).into()))).await;
@@ -518,7 +518,7 @@ async fn a_project_is_a_record_with_its_target_and_a_cloud_environment_is_one_to
     let answers = Router::new()
         .route("/rest/orgs/o-1/projects", get(answer(json!([project, bare, [1, 2]]))))
         .route("/rest/orgs/o-1/issues", get(answer(json!([cloud, ordinary, cloud, unnamed, staging, nameless, unnamed]))));
-    let scope = Scope { list: "projects", key: "o-1".into(), title: "acme".into(), record: None };
+    let scope = Scope { list: "projects", key: "o-1".into(), title: "acme".into(), record: None, ..Scope::account("projects") };
     let page = read("snyk", token(), &scope, answers).await;
     assert_eq!((page.rejects.len(), page.total), (1, None));
     let records: Vec<&Record> =
@@ -601,7 +601,7 @@ async fn a_delta_asks_for_what_was_updated_and_once_a_day_for_what_is_ignored() 
         })
     };
     let (_tool, source, cx) = connect(token(), Router::new().fallback(answer)).await;
-    let scope = Scope { list: "issues", key: "o-1".into(), title: "acme".into(), record: None };
+    let scope = Scope { list: "issues", key: "o-1".into(), title: "acme".into(), record: None, ..Scope::account("issues") };
     let hour = |hours: i64| jiff::Timestamp::from_second(jiff::Timestamp::now().as_second() - hours * 3600).unwrap().to_string();
     let stored = Ignored(&["i-3", "i-4"]);
     for (mark, delivered, requests) in

@@ -73,7 +73,7 @@ fn secret() -> Value {
 }
 
 fn scope(list: &'static str, project: &str) -> Scope {
-    Scope { list, key: project.into(), title: project.into(), record: Some(project.into()) }
+    Scope { list, key: project.into(), title: project.into(), record: Some(project.into()), ..Scope::account(list) }
 }
 
 async fn walk(script: &Arc<Script>, settings: Value, scope: &Scope) -> Read {

@@ -14,7 +14,7 @@ use axum::{
 use serde_json::json;
 use tributary_connectors::{
     ErrorKind,
-    model::{Asset, Category, Record, Severity, State},
+    model::{Asset, Category, Record, Severity, State, Thing},
 };
 
 use super::*;
@@ -56,7 +56,7 @@ async fn findings(rows: Vec<Value>) -> Read {
 }
 
 fn assets_of(read: &Read) -> Vec<&Asset> {
-    read.items.iter().filter_map(|item| if let Item::Asset(asset) = item { Some(&**asset) } else { None }).collect()
+    read.items.iter().filter_map(|item| if let Item::Thing(Thing::Asset(asset)) = item { Some(&**asset) } else { None }).collect()
 }
 
 /// A finding as short as the vendor may make it, with these members on top.

@@ -16,6 +16,7 @@ mod output;
 mod progress;
 mod run;
 mod show;
+mod things;
 mod timeline;
 mod words;
 
@@ -25,6 +26,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 pub use exit::Exit;
 use output::Format;
+use things::ThingsCommand;
+use tributary_connectors::model::ItemKind;
 
 use crate::{log, store::RecordAction};
 
@@ -102,6 +105,15 @@ enum Command {
     /// Shows findings, and triages them.
     #[command(subcommand)]
     Findings(FindingsCommand),
+    /// Shows assets: hosts, repositories, images and what else findings are on.
+    #[command(subcommand)]
+    Assets(ThingsCommand),
+    /// Shows identities: people, groups, applications and roles.
+    #[command(subcommand)]
+    Identities(ThingsCommand),
+    /// Shows companies that are rated.
+    #[command(subcommand)]
+    Parties(ThingsCommand),
     /// Shows products, and deletes them.
     #[command(subcommand)]
     Products(ProductsCommand),
@@ -341,6 +353,9 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Records(RecordsCommand::Delete { records, close }) => {
             change::records(&paths, records, RecordAction::Delete { close }, output).await?
         }
+        Command::Assets(command) => things::run(&paths, ItemKind::Asset, &command, output)?,
+        Command::Identities(command) => things::run(&paths, ItemKind::Identity, &command, output)?,
+        Command::Parties(command) => things::run(&paths, ItemKind::ThirdParty, &command, output)?,
         Command::Products(ProductsCommand::List) => show::products(&paths, output)?,
         Command::Products(ProductsCommand::Delete { name }) => change::delete_product(&paths, name).await?,
         Command::Findings(FindingsCommand::List { findings, limit }) => {

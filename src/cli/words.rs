@@ -52,6 +52,11 @@ pub(super) fn record_state() -> impl TypedValueParser<Value = String> {
     one_of(RECORD_STATES.iter().copied())
 }
 
+/// The state of an asset, an identity or a company.
+pub(super) fn thing_state() -> impl TypedValueParser<Value = String> {
+    one_of(["present", "gone"])
+}
+
 pub(super) fn connector() -> impl TypedValueParser<Value = String> {
     one_of(CONNECTORS.iter().map(|entry| entry.meta.id))
 }

@@ -6,6 +6,7 @@ mod operations;
 mod records;
 mod status;
 mod table;
+mod things;
 
 use rusqlite::Connection;
 

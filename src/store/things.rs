@@ -172,15 +172,12 @@ struct Before {
 }
 
 fn find(tx: &Transaction<'_>, row: &PreparedThing) -> Result<Option<Before>> {
-    let sql = format!(
-        "select seq, digest, volatile_digest, scope_id, state, absent_once from {} where id_hash = ?1 and id = ?2",
-        table(row.kind)
-    );
+    let sql = format!("select seq, digest, volatile_digest, scope_id, state, absent_once from {} where id = ?1", table(row.kind));
     let before = |row: &rusqlite::Row<'_>| {
         let (seq, digest, volatile_digest, scope_id) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
         Ok(Before { seq, digest, volatile_digest, scope_id, state: row.get(4)?, absent_once: row.get(5)? })
     };
-    Ok(tx.prepare_cached(&sql)?.query_row((row.id.hash, &row.id.text), before).optional()?)
+    Ok(tx.prepare_cached(&sql)?.query_row([&row.id.text], before).optional()?)
 }
 
 fn insert(tx: &Transaction<'_>, place: &Place, row: &PreparedThing) -> Result<()> {

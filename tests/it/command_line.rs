@@ -6,7 +6,7 @@ mod nothing;
 
 use std::{process::Output, sync::Arc};
 
-use crate::common::{SIZE, TestApp};
+use crate::common::{self, SIZE, TestApp};
 use tributary_simulator::{
     Change, Fault, Size, Vendor,
     burp::Burp,
@@ -16,9 +16,8 @@ use tributary_simulator::{
 
 /// Runs the binary without blocking the simulator.
 async fn run(bench: &TestApp, arguments: &[&str]) -> (i32, String, String) {
-    let mut command = bench.command(arguments);
-    let Output { status, stdout, stderr } = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
-    (status.code().unwrap(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+    let (code, stdout, stderr) = common::run(bench.command(arguments)).await;
+    (code.unwrap(), stdout, stderr)
 }
 
 async fn tool(vendor: impl Vendor) -> TestApp {

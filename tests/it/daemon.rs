@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::common::TestApp;
+use crate::common::{self, TestApp};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tributary_simulator::{Change, Fault, Size, dependency_track::DependencyTrack, seed::Seed, start};
@@ -150,9 +150,8 @@ async fn bench(more: &str) -> TestApp {
 }
 
 async fn run(bench: &TestApp, arguments: &[&str]) -> (i32, String, String) {
-    let mut command = bench.command(arguments);
-    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
-    (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    let (code, stdout, stderr) = common::run(bench.command(arguments)).await;
+    (code.unwrap(), stdout, stderr)
 }
 
 const EVERY_SECOND: &str = "discover = { every = \"1h\" }\nsync = { every = \"1s\" }";

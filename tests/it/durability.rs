@@ -17,17 +17,11 @@ mod unchanged;
 
 use std::{
     collections::BTreeMap,
-    process::{Child, Command, Output, Stdio},
+    process::{Child, Command, Stdio},
 };
 
-use crate::common::TestApp;
+use crate::common::{TestApp, run};
 use rusqlite::Connection;
-
-/// Runs a command without blocking the simulator; its code, stdout and stderr.
-async fn run(mut command: Command) -> (Option<i32>, String, String) {
-    let Output { status, stdout, stderr } = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
-    (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
-}
 
 async fn run_well(command: Command) -> String {
     let (code, stdout, stderr) = run(command).await;

@@ -1,6 +1,6 @@
 //! What stands between a connection and its next run: a lease, a wrong clock, a refused credential, another connector's findings.
 
-use crate::common::TestApp;
+use crate::common::{self, TestApp};
 use serde_json::Value;
 use tributary_simulator::{Fault, Size, dependency_track::DependencyTrack, start};
 
@@ -22,8 +22,8 @@ fn set_clock(bench: &TestApp, seconds: i64) {
 async fn run(bench: &TestApp, arguments: &[&str]) -> (i32, String, String) {
     let mut command = bench.command(arguments);
     command.env("TRIBUTARY_CLOCK", bench.folder.path().join("clock"));
-    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
-    (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    let (code, stdout, stderr) = common::run(command).await;
+    (code.unwrap(), stdout, stderr)
 }
 
 async fn status(bench: &TestApp) -> Value {

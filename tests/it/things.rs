@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use crate::common::{TestApp, run};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use tributary::{
@@ -19,6 +20,7 @@ use tributary_connectors::{
         Score, Severity, Thing, ThirdParty,
     },
 };
+use tributary_simulator::{Size, start, tenable::Tenable};
 
 static META: Meta = Meta { id: "scripted", concurrency: 1, ..Meta::DEFAULT };
 const PAGE: usize = 10;
@@ -274,6 +276,47 @@ async fn identities_show_what_is_known_of_their_second_factor() {
     let shown = app.rows("select key, mfa, mfa_methods, admin from identities order by key");
     // Of u3 nothing is known any more: that is not "none".
     assert_eq!(shown, ["u1|1|[\"totp\",\"sms\"]|null", "u2|0|[]|null", "u3|null|[]|null", "u4|1|[\"totp\",\"sms\"]|null"]);
+}
+
+#[tokio::test]
+async fn an_identity_is_shown_with_its_memberships_and_a_group_with_its_members() {
+    let app = App::new(ItemKind::Identity, Absence::Proof);
+    let member = |member: &str| {
+        let (container, member, kind) = ("g1".into(), member.into(), MembershipKind::Group);
+        One::Thing(Thing::Membership(Box::new(Membership { kind, container, member, label: None, vendor_status: None, gone: false })))
+    };
+    let group = One::Thing(Thing::Identity(Box::new(Identity::new("g1", IdentityKind::Group, "Admins"))));
+    app.list(vec![identity("u1"), identity("u2"), group, member("u1"), member("elsewhere")]).await;
+    let reader = app.engine.store.reader().unwrap();
+    let listed = reader.things(ItemKind::Identity, Some("t"), Some("present"), 2).unwrap();
+    let names: Vec<&serde_json::Value> = listed.rows.iter().map(|row| &row[3]).collect();
+    assert_eq!(names, ["Admins", "u1"]);
+    let show = |row: usize| reader.thing(ItemKind::Identity, listed.rows[row][0].as_str().unwrap()).unwrap().unwrap();
+    let (group, user) = (show(0), show(1));
+    assert_eq!((&group["members"][0]["key"], &group["members"][0]["name"]), (&"elsewhere".into(), &serde_json::Value::Null));
+    assert_eq!((&group["members"][1]["name"], &group["member_of"]), (&"u1".into(), &serde_json::json!([])));
+    assert_eq!((&user["member_of"][0]["name"], &user["mfa"]), (&"Admins".into(), &serde_json::Value::Null));
+    assert_eq!(reader.thing(ItemKind::Identity, "no-id").unwrap(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn assets_are_listed_and_shown_by_the_command() {
+    let bench = TestApp::new(start(Tenable::new(Size { records: 2, findings: 40, seed: 5 }), 0).await.unwrap());
+    bench.discover().await;
+    bench.sync(true).await;
+    let (code, listed, _) = run(bench.command(&["assets", "list", "--limit", "2", "--output", "json"])).await;
+    let listed = &serde_json::from_str::<serde_json::Value>(&listed).unwrap()["items"];
+    assert_eq!((code, listed.as_array().map(Vec::len)), (Some(0), Some(2)));
+    let id = listed[0]["id"].as_str().unwrap();
+    let (code, shown, _) = run(bench.command(&["assets", "show", id, "--output", "json"])).await;
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!((code, &shown["name"], shown["identifiers"].is_object()), (Some(0), &listed[0]["name"], true));
+    let (code, _, told) = run(bench.command(&["assets", "show", "nonsense"])).await;
+    assert!(code != Some(0) && told.contains("nonsense") && told.contains("assets list"), "{told}");
+    let (code, listed, told) = run(bench.command(&["parties", "list"])).await;
+    assert_eq!((code, &*listed), (Some(0), ""), "{told}");
+    let (code, _, told) = run(bench.command(&["identities", "list", "--state", "presnt"])).await;
+    assert!(code == Some(2) && told.contains("present"), "{told}");
 }
 
 #[tokio::test]

@@ -419,7 +419,7 @@ from finding_list;
 
 create table asset_rows (
     seq integer primary key,
-    id text not null,
+    id text not null unique,
     id_hash bigint not null,
     connection_id integer not null references connections (id),
     scope_id integer not null references scopes (id),
@@ -437,12 +437,11 @@ create table asset_rows (
     first_seen bigint not null,
     last_seen_at_close bigint
 );
-create index asset_rows_id on asset_rows (id_hash);
 create index asset_rows_present on asset_rows (scope_id, id_hash) where state = 'present';
 
 create table identity_rows (
     seq integer primary key,
-    id text not null,
+    id text not null unique,
     id_hash bigint not null,
     connection_id integer not null references connections (id),
     scope_id integer not null references scopes (id),
@@ -466,12 +465,11 @@ create table identity_rows (
     first_seen bigint not null,
     last_seen_at_close bigint
 );
-create index identity_rows_id on identity_rows (id_hash);
 create index identity_rows_present on identity_rows (scope_id, id_hash) where state = 'present';
 
 create table membership_rows (
     seq integer primary key,
-    id text not null,
+    id text not null unique,
     id_hash bigint not null,
     connection_id integer not null references connections (id),
     scope_id integer not null references scopes (id),
@@ -488,14 +486,15 @@ create table membership_rows (
     first_seen bigint not null,
     last_seen_at_close bigint
 );
-create index membership_rows_id on membership_rows (id_hash);
 create index membership_rows_present on membership_rows (scope_id, id_hash) where state = 'present';
 create index membership_rows_member on membership_rows (connection_id, member_key);
+create index membership_rows_container on membership_rows (connection_id, container_key);
+create index identity_rows_key on identity_rows (connection_id, key);
 
 -- What is known of a person's second factor; its key is that of the identity.
 create table enrollment_rows (
     seq integer primary key,
-    id text not null,
+    id text not null unique,
     id_hash bigint not null,
     connection_id integer not null references connections (id),
     scope_id integer not null references scopes (id),
@@ -510,13 +509,12 @@ create table enrollment_rows (
     first_seen bigint not null,
     last_seen_at_close bigint
 );
-create index enrollment_rows_id on enrollment_rows (id_hash);
 create index enrollment_rows_identity on enrollment_rows (connection_id, key) where state = 'present';
 create index enrollment_rows_present on enrollment_rows (scope_id, id_hash) where state = 'present';
 
 create table third_party_rows (
     seq integer primary key,
-    id text not null,
+    id text not null unique,
     id_hash bigint not null,
     connection_id integer not null references connections (id),
     scope_id integer not null references scopes (id),
@@ -542,7 +540,6 @@ create table third_party_rows (
     first_seen bigint not null,
     last_seen_at_close bigint
 );
-create index third_party_rows_id on third_party_rows (id_hash);
 create index third_party_rows_present on third_party_rows (scope_id, id_hash) where state = 'present';
 
 -- How companies were rated: a row when a score or a grade moved.

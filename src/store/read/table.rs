@@ -24,12 +24,16 @@ const TIMES: &[&str] = &[
     "triage_until",
     "full_at",
     "watermark",
+    "vendor_created",
+    "password_changed",
+    "last_login",
+    "scored_at",
 ];
 /// Columns that hold JSON.
-const JSON: &[&str] = &["cve", "cwe", "identifiers", "reference_urls", "tags", "attributes", "detail"];
+const JSON: &[&str] = &["cve", "cwe", "identifiers", "reference_urls", "tags", "attributes", "detail", "mfa_methods", "factors"];
 
 /// Columns that hold 0 or 1.
-const FLAGS: &[&str] = &["exploited", "fix_available"];
+const FLAGS: &[&str] = &["exploited", "fix_available", "mfa", "admin"];
 
 /// Rows with named columns, in their outer form: times as RFC 3339, lists as lists.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -115,6 +115,12 @@ impl TestApp {
     }
 }
 
+/// Runs a command without blocking the simulator; its code, stdout and stderr.
+pub(crate) async fn run(mut command: Command) -> (Option<i32>, String, String) {
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
 /// The file of a store, opened for reading as any program may.
 pub(crate) fn database(store: &Store) -> rusqlite::Connection {
     rusqlite::Connection::open_with_flags(store.path(), rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap()

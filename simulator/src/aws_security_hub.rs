@@ -39,7 +39,7 @@ use self::{
     signature::{Signed, pairs},
     world::World,
 };
-use crate::{Change, Fault, Faults, Oracle, Size, Truth, Vendor};
+use crate::{Change, Fault, Faults, Make, Oracle, Size, Truth, Vendor};
 
 /// The administrator's account, and its members.
 const ACCOUNT: &str = "123456789012";
@@ -375,6 +375,30 @@ impl Vendor for AwsSecurityHub {
             fields.push(("external_id", sts::EXTERNAL_ID.to_owned()));
         }
         fields
+    }
+
+    fn reads(&self) -> &'static [&'static str] {
+        &["GET /accounts", "GET /findingAggregator/list", "GET /findingAggregator/get/{}/{}", "POST /findings", "POST /"]
+    }
+
+    fn cannot(&self, fault: &Fault) -> Option<&'static str> {
+        matches!(fault, Fault::ShiftedPage).then_some("cursors that stand still")
+    }
+
+    fn covers_many(&self) -> bool {
+        true
+    }
+
+    fn tells_changes(&self) -> bool {
+        true
+    }
+
+    fn several_pages(&self) -> usize {
+        350
+    }
+
+    fn variants(&self) -> &'static [(&'static str, Make)] {
+        &[("by role", |size| Arc::new(AwsSecurityHub::new(size).all_regions().with_role()))]
     }
 
     fn step(&self, change: &Change) {

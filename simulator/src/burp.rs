@@ -17,7 +17,7 @@ use axum::{
 use serde_json::{Value, json};
 
 use crate::{
-    Change, Fault, Faults, Oracle, Size, Truth, Vendor,
+    Change, Fault, Faults, Make, Oracle, Size, Truth, Vendor,
     seed::{Seed, share},
 };
 use graphql::Schema;
@@ -342,6 +342,18 @@ impl Vendor for Burp {
 
     fn totals(&self) -> &'static [&'static str] {
         &["total"]
+    }
+
+    fn reads(&self) -> &'static [&'static str] {
+        &["POST /graphql/v1"]
+    }
+
+    fn hides_filters(&self) -> bool {
+        true
+    }
+
+    fn variants(&self) -> &'static [(&'static str, Make)] {
+        &[("old", |size| Arc::new(Burp::old(size)))]
     }
 
     fn step(&self, change: &Change) {

@@ -32,7 +32,7 @@ use axum::{
 use serde_json::{Value, json};
 
 use self::{api::api, world::World};
-use crate::{Change, Fault, Faults, Oracle, Size, Truth, Vendor};
+use crate::{Change, Fault, Faults, Make, Oracle, Size, Truth, Vendor};
 
 /// Stands wherever the real tool has secrets of what it scans. No client may keep it.
 pub const CANARY: &str = "canary-9d41c07b";
@@ -213,6 +213,31 @@ impl Vendor for Checkmarx {
 
     fn totals(&self) -> &'static [&'static str] {
         &["totalCount", "filteredTotalCount"]
+    }
+
+    fn reads(&self) -> &'static [&'static str] {
+        &[
+            "POST /auth/realms/{}/protocol/openid-connect/token",
+            "GET /api/projects",
+            "GET /api/projects/{}",
+            "GET /api/projects/branches",
+            "GET /api/projects/last-scan",
+            "GET /api/applications",
+            "GET /api/scans",
+            "GET /api/scans/{}",
+            "GET /api/results",
+        ]
+    }
+
+    fn cannot(&self, fault: &Fault) -> Option<&'static str> {
+        matches!(fault, Fault::ExpiredCursor).then_some("offsets")
+    }
+
+    fn variants(&self) -> &'static [(&'static str, Make)] {
+        &[
+            ("offset in rows", |size| Arc::new(Checkmarx::new(size).offset_in_items().oauth())),
+            ("failing engine", |size| Arc::new(Checkmarx::new(size).with_failing_engine())),
+        ]
     }
 
     fn step(&self, change: &Change) {

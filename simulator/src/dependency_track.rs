@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 
 use self::world::{Project, World, milliseconds, vulnerability};
 use crate::{
-    Change, Fault, Faults, Oracle, Size, Truth, Vendor,
+    Change, Fault, Faults, Make, Oracle, Size, Truth, Vendor,
     seed::{Seed, spread},
 };
 
@@ -141,6 +141,30 @@ impl Vendor for DependencyTrack {
 
     fn totals(&self) -> &'static [&'static str] {
         &["x-total-count"]
+    }
+
+    fn reads(&self) -> &'static [&'static str] {
+        &[
+            "GET /api/version",
+            "GET /health/ready",
+            "GET /static/config.json",
+            "GET /api/v1/team/self",
+            "GET /api/v1/project",
+            "GET /api/v1/project/{}",
+            "GET /api/v1/finding/project/{}",
+        ]
+    }
+
+    fn cannot(&self, fault: &Fault) -> Option<&'static str> {
+        matches!(fault, Fault::ExpiredCursor).then_some("page numbers")
+    }
+
+    fn several_pages(&self) -> usize {
+        1600
+    }
+
+    fn variants(&self) -> &'static [(&'static str, Make)] {
+        &[("v4", |size| Arc::new(DependencyTrack::new(size).v4()))]
     }
 
     fn step(&self, change: &Change) {

@@ -1,7 +1,10 @@
 //! The script of faults: what goes wrong, on which route, after how many good answers, how often.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -180,6 +183,7 @@ pub struct Faults {
     rules: Mutex<Vec<Rule>>,
     /// How many of a hundred requests fail by chance, and the chance.
     chance: Mutex<Option<(f64, Seed)>>,
+    shown: AtomicUsize,
 }
 
 impl Faults {
@@ -195,6 +199,11 @@ impl Faults {
     /// Lets `percent` of a hundred requests fail in one of the ways that pass: overload, a limit of a second, a cut body.
     pub fn by_chance(&self, percent: f64, seed: u64) {
         *self.chance() = Some((percent, Seed::of(&[seed])));
+    }
+
+    /// How often one of them was shown so far.
+    pub fn shown(&self) -> usize {
+        self.shown.load(Ordering::Relaxed)
     }
 
     /// Forgets all faults that are left.
@@ -229,6 +238,7 @@ impl Faults {
             } else if rule.times > 0 && shown.is_none() {
                 rule.times -= 1;
                 shown = Some(rule.fault.clone());
+                self.shown.fetch_add(1, Ordering::Relaxed);
             }
         }
         rules.retain(|rule| rule.times > 0);

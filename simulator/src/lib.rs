@@ -24,12 +24,12 @@ pub use fault::{Fault, Faults, Odd};
 pub use oracle::{Change, Oracle, Truth};
 use std::sync::Arc;
 
-pub use server::{Logged, Running, Size, Vendor, start, start_any};
+pub use server::{Logged, Running, Size, Vendor, start, start_any, why_not};
 
 /// Makes a simulated tool.
 pub type Make = fn(Size) -> Arc<dyn Vendor>;
 
-/// Every simulated tool, by its connector's id: what `tributary demo` starts.
+/// Every simulated tool, by its connector's id: what `tributary demo` starts, and the tests of all tools walk.
 pub static VENDORS: &[(&str, Make)] = &[
     ("aws_security_hub", |size| Arc::new(aws_security_hub::AwsSecurityHub::new(size))),
     ("burp", |size| Arc::new(burp::Burp::new(size))),

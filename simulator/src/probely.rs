@@ -23,7 +23,7 @@ use axum::{
 use serde_json::{Value, json};
 
 use self::world::{Finding, World};
-use crate::{Change, Fault, Faults, Oracle, Size, Truth, Vendor};
+use crate::{Change, Fault, Faults, Make, Oracle, Size, Truth, Vendor};
 
 /// Stands wherever the real tool has secrets of the scanned site. No client may keep it.
 pub const CANARY: &str = "canary-4be7a913";
@@ -127,6 +127,26 @@ impl Vendor for Probely {
 
     fn totals(&self) -> &'static [&'static str] {
         &["count", "page_total"]
+    }
+
+    fn reads(&self) -> &'static [&'static str] {
+        &["GET /profile/", "GET /account/", "GET /targets/", "GET /targets/{}/", "GET /targets/{}/findings/", "GET /findings/"]
+    }
+
+    fn cannot(&self, fault: &Fault) -> Option<&'static str> {
+        match fault {
+            Fault::ExpiredCursor => Some("page numbers"),
+            Fault::NoFilters => Some("no filter is asked for"),
+            _ => None,
+        }
+    }
+
+    fn several_pages(&self) -> usize {
+        200
+    }
+
+    fn variants(&self) -> &'static [(&'static str, Make)] {
+        &[("with short pages", |size| Arc::new(Probely::new(size).with_pages_of(10)))]
     }
 
     fn step(&self, change: &Change) {

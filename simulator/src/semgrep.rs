@@ -126,6 +126,23 @@ impl Vendor for Semgrep {
         &["issue_type", "severities", "status", "ref"]
     }
 
+    fn reads(&self) -> &'static [&'static str] {
+        &[
+            "GET /api/v1/deployments",
+            "GET /api/v1/deployments/{}/projects",
+            "GET /api/v1/deployments/{}/findings",
+            "GET /api/v1/deployments/{}/secrets",
+        ]
+    }
+
+    fn covers_many(&self) -> bool {
+        true
+    }
+
+    fn hides_filters(&self) -> bool {
+        true
+    }
+
     fn step(&self, change: &Change) {
         self.world().step(change);
     }

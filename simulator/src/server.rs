@@ -16,7 +16,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use crate::{Change, Fault, Faults, Oracle, fault::declare};
+use crate::{Change, Fault, Faults, Make, Oracle, fault::declare};
 
 /// How much data a simulated tool holds.
 #[derive(Clone, Copy, Debug)]
@@ -52,10 +52,51 @@ pub trait Vendor: Send + Sync + 'static {
     fn totals(&self) -> &'static [&'static str] {
         &[]
     }
+    /// The calls that its documentation calls reads, as `METHOD /path`; `{}` stands for one segment of a path.
+    fn reads(&self) -> &'static [&'static str] {
+        &[]
+    }
+    /// Why its protocol cannot have this fault; `None` where it can. Ask [`why_not`], which knows what holds for all.
+    fn cannot(&self, _: &Fault) -> Option<&'static str> {
+        None
+    }
+    /// Whether its lists are made by jobs that a client starts and waits for.
+    fn has_exports(&self) -> bool {
+        false
+    }
+    /// Whether one of its lists covers many records.
+    fn covers_many(&self) -> bool {
+        false
+    }
+    /// Whether it tells everything that changed since a time, what people decide too.
+    fn tells_changes(&self) -> bool {
+        false
+    }
+    /// Whether its rows do not say what they were filtered by, so that nobody can tell what a filter should have left out.
+    fn hides_filters(&self) -> bool {
+        false
+    }
+    /// So many findings make lists of several pages, as its documentation advises or allows clients to ask for them.
+    fn several_pages(&self) -> usize {
+        2100
+    }
+    /// The same tool in other releases, plans and settings, by a name.
+    fn variants(&self) -> &'static [(&'static str, Make)] {
+        &[]
+    }
     /// Moves the tool one step on.
     fn step(&self, change: &Change);
     /// What a correct client must end with now.
     fn oracle(&self) -> Oracle;
+}
+
+/// Why this tool cannot have this fault; `None` where it can.
+pub fn why_not(vendor: &dyn Vendor, fault: &Fault) -> Option<&'static str> {
+    match fault {
+        Fault::ExportPending | Fault::ExportFailed | Fault::ChunkLost if !vendor.has_exports() => Some("no export jobs"),
+        Fault::Declared(_) | Fault::Capped(_) if vendor.totals().is_empty() => Some("no number is declared"),
+        _ => vendor.cannot(fault),
+    }
 }
 
 /// One request as the server saw it.

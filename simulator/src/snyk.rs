@@ -226,6 +226,33 @@ impl Vendor for Snyk {
         &["updated_after", "ignored", "type", "ids"]
     }
 
+    fn reads(&self) -> &'static [&'static str] {
+        &[
+            "GET /rest/self",
+            "GET /rest/orgs",
+            "GET /rest/groups/{}/orgs",
+            "GET /rest/orgs/{}/projects",
+            "GET /rest/orgs/{}/targets",
+            "GET /rest/orgs/{}/issues",
+            "GET /rest/orgs/{}/issues/{}",
+            "POST /v1/org/{}/project/{}/aggregated-issues",
+            "GET /v1/org/{}/project/{}/ignores",
+            "POST /oauth2/token",
+        ]
+    }
+
+    fn cannot(&self, fault: &Fault) -> Option<&'static str> {
+        matches!(fault, Fault::ShiftedPage).then_some("cursors that stand still")
+    }
+
+    fn covers_many(&self) -> bool {
+        true
+    }
+
+    fn several_pages(&self) -> usize {
+        350
+    }
+
     fn step(&self, change: &Change) {
         self.world().step(change);
     }

@@ -35,7 +35,7 @@ use self::{
     issues::{issues, issues_list, rule, rules},
     projects::{branches, component, components_search, files, projects_search, search_projects, tasks},
 };
-use crate::{Change, Fault, Faults, Oracle, Size, Vendor};
+use crate::{Change, Fault, Faults, Make, Oracle, Size, Vendor};
 
 /// A token with the text that HTTP basic authentication makes of it and an empty password.
 type Token = (&'static str, &'static str);
@@ -330,6 +330,40 @@ impl Vendor for SonarQube {
 
     fn totals(&self) -> &'static [&'static str] {
         &["total"]
+    }
+
+    fn reads(&self) -> &'static [&'static str] {
+        &[
+            "GET /api/server/version",
+            "GET /api/system/status",
+            "GET /api/authentication/validate",
+            "GET /api/v2/clean-code-policy/mode",
+            "GET /api/organizations/search",
+            "GET /api/components/search_projects",
+            "GET /api/components/search",
+            "GET /api/components/show",
+            "GET /api/components/tree",
+            "GET /api/ce/component",
+            "GET /api/projects/search",
+            "GET /api/project_branches/list",
+            "GET /api/issues/search",
+            "GET /api/issues/list",
+            "GET /api/hotspots/search",
+            "GET /api/hotspots/show",
+            "GET /api/rules/show",
+        ]
+    }
+
+    fn cannot(&self, fault: &Fault) -> Option<&'static str> {
+        matches!(fault, Fault::ExpiredCursor).then_some("page numbers")
+    }
+
+    fn variants(&self) -> &'static [(&'static str, Make)] {
+        &[
+            ("standard", |size| Arc::new(SonarQube::new(size).standard())),
+            ("old", |size| Arc::new(SonarQube::new(size).old())),
+            ("cloud", |size| Arc::new(SonarQube::new(size).cloud())),
+        ]
     }
 
     fn step(&self, change: &Change) {

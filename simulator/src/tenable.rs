@@ -30,7 +30,7 @@ use self::{
     job::{Job, Kind},
     world::{SEVERITIES, World},
 };
-use crate::{Change, Fault, Faults, Oracle, Size, Truth, Vendor};
+use crate::{Change, Fault, Faults, Make, Oracle, Size, Truth, Vendor};
 
 const ACCESS: &str = "5d1e0a7c3b9f48261d0e7a5c9b3f82604d1e6a7c2b9f58361c0e4a5d8b3f9260";
 const SECRET: &str = "a3c5e7092b4d6f8110325476980badce0f1e2d3c4b5a69788796a5b4c3d2e1f0";
@@ -202,6 +202,38 @@ impl Vendor for Tenable {
             return vec![("secret", format!("{ACCESS};{SECRET}"))];
         }
         vec![("access_key", ACCESS.to_owned()), ("secret_key", SECRET.to_owned())]
+    }
+
+    fn reads(&self) -> &'static [&'static str] {
+        &[
+            "GET /server/properties",
+            "GET /session",
+            "GET /scans",
+            "GET /vulns/export/status",
+            "POST /vulns/export",
+            "GET /vulns/export/{}/status",
+            "GET /vulns/export/{}/chunks/{}",
+            "GET /assets/export/status",
+            "POST /assets/v2/export",
+            "GET /assets/export/{}/status",
+            "GET /assets/export/{}/chunks/{}",
+        ]
+    }
+
+    fn cannot(&self, fault: &Fault) -> Option<&'static str> {
+        matches!(fault, Fault::DuplicatePage | Fault::ShiftedPage).then_some("numbered chunks of a fixed set")
+    }
+
+    fn has_exports(&self) -> bool {
+        true
+    }
+
+    fn covers_many(&self) -> bool {
+        true
+    }
+
+    fn variants(&self) -> &'static [(&'static str, Make)] {
+        &[("in chunks", |size| Arc::new(Tenable::new(size).joined().in_chunks(7)))]
     }
 
     fn step(&self, change: &Change) {

@@ -1,8 +1,10 @@
-//! What every connector promises, on its simulator: one line per connector at the end.
+//! What every connector promises, on its simulator and on each variant of it.
+//!
+//! `TRIBUTARY_TOOL=snyk` tries only the tools whose names contain that.
 
-use crate::common::{SIZE, TestApp, assert_outcome};
+use crate::common::{TestApp, assert_outcome, on_every_tool, several_pages};
 use tributary::store::Outcome;
-use tributary_simulator::{Change, Fault, Running, Size, start};
+use tributary_simulator::{Change, Fault, Running};
 
 /// Twice the same: the second run writes no finding.
 async fn same_input_twice_is_no_change(tool: Running) {
@@ -159,43 +161,26 @@ async fn resuming_after_any_page_equals_not_stopping(tool: Running) {
     bench.assert_oracle("after many stops");
 }
 
-macro_rules! conformance {
-    ($name:ident, $tool:expr) => {
-        mod $name {
-            conformance!(@ $tool, same_input_twice_is_no_change, a_step_of_the_tool_is_followed_exactly, passing_faults_are_waited_out,
-                lasting_faults_close_nothing, shifting_pages_close_nothing, a_lost_role_closes_nothing, odd_items_stop_nothing,
-                resuming_after_any_page_equals_not_stopping);
-        }
-    };
-    (@ $tool:expr, $($case:ident),+) => {
+macro_rules! of_every_tool {
+    ($($case:ident),+ $(,)?) => {
         $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $case() {
-            use super::*;
-            super::$case(start($tool, 0).await.unwrap()).await;
+            on_every_tool(|_| true, several_pages, super::$case).await;
         })+
     };
 }
 
-conformance!(dependency_track_5, tributary_simulator::dependency_track::DependencyTrack::new(SIZE));
-conformance!(dependency_track_4, tributary_simulator::dependency_track::DependencyTrack::new(SIZE).v4());
-conformance!(burp_new, tributary_simulator::burp::Burp::new(SIZE));
-conformance!(burp_old, tributary_simulator::burp::Burp::old(SIZE));
-conformance!(semgrep, tributary_simulator::semgrep::Semgrep::new(SIZE));
-// Of these the pages are small.
-const FEWER: Size = Size { findings: 600, ..SIZE };
-conformance!(probely, tributary_simulator::probely::Probely::new(FEWER));
-conformance!(probely_with_short_pages, tributary_simulator::probely::Probely::new(FEWER).with_pages_of(10));
-conformance!(snyk, tributary_simulator::snyk::Snyk::new(FEWER));
-#[cfg(feature = "aws")]
-conformance!(aws_security_hub, tributary_simulator::aws_security_hub::AwsSecurityHub::new(FEWER));
-#[cfg(feature = "aws")]
-conformance!(aws_security_hub_by_role, tributary_simulator::aws_security_hub::AwsSecurityHub::new(FEWER).all_regions().with_role());
-conformance!(sonarqube, tributary_simulator::sonarqube::SonarQube::new(SIZE));
-conformance!(sonarqube_standard, tributary_simulator::sonarqube::SonarQube::new(SIZE).standard());
-conformance!(sonarqube_old, tributary_simulator::sonarqube::SonarQube::new(SIZE).old());
-conformance!(sonarqube_cloud, tributary_simulator::sonarqube::SonarQube::new(SIZE).cloud());
-conformance!(checkmarx, tributary_simulator::checkmarx::Checkmarx::new(SIZE));
-conformance!(checkmarx_in_rows, tributary_simulator::checkmarx::Checkmarx::new(SIZE).offset_in_items().oauth());
-conformance!(checkmarx_failing, tributary_simulator::checkmarx::Checkmarx::new(SIZE).with_failing_engine());
-conformance!(tenable, tributary_simulator::tenable::Tenable::new(SIZE));
-conformance!(tenable_in_chunks, tributary_simulator::tenable::Tenable::new(SIZE).joined().in_chunks(7));
+mod every_tool {
+    use super::{on_every_tool, several_pages};
+
+    of_every_tool!(
+        same_input_twice_is_no_change,
+        a_step_of_the_tool_is_followed_exactly,
+        passing_faults_are_waited_out,
+        lasting_faults_close_nothing,
+        shifting_pages_close_nothing,
+        a_lost_role_closes_nothing,
+        odd_items_stop_nothing,
+        resuming_after_any_page_equals_not_stopping,
+    );
+}

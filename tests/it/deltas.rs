@@ -1,8 +1,8 @@
-//! What holds for vendors that tell what changed: one line per vendor at the end.
+//! What holds for vendors that tell what changed.
 
-use crate::common::{SIZE, TestApp, assert_outcome};
+use crate::common::{SIZE, TestApp, assert_outcome, on_every_tool};
 use tributary::store::Outcome;
-use tributary_simulator::{Change, Running, start};
+use tributary_simulator::{Change, Running, Vendor};
 
 /// A delta brings every new state, also those that people set and take back; what is no longer there waits for a full pass.
 /// (So does what people take back that was closed when first met, unless the connection stores that too.)
@@ -54,21 +54,16 @@ async fn the_periodic_full_pass_tells_what_the_deltas_missed(tool: Running) {
     assert!(report.drift.is_none(), "the next full pass is not due yet");
 }
 
-macro_rules! deltas {
-    ($name:ident, $tool:expr) => {
-        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        async fn $name() {
-            a_delta_follows_every_state_but_absence(start($tool, 0).await.unwrap()).await;
-        }
-    };
+fn tells_changes(tool: &dyn Vendor) -> bool {
+    tool.tells_changes()
 }
 
-#[cfg(feature = "aws")]
-deltas!(aws_security_hub, tributary_simulator::aws_security_hub::AwsSecurityHub::new(SIZE));
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_delta_follows_every_state_but_absence() {
+    on_every_tool(tells_changes, |_| SIZE, a_delta_follows_every_state_but_absence).await;
+}
 
-#[cfg(feature = "aws")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn drift_is_told() {
-    let tool = start(tributary_simulator::aws_security_hub::AwsSecurityHub::new(SIZE), 0).await.unwrap();
-    the_periodic_full_pass_tells_what_the_deltas_missed(tool).await;
+    on_every_tool(tells_changes, |_| SIZE, the_periodic_full_pass_tells_what_the_deltas_missed).await;
 }

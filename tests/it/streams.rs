@@ -1,8 +1,8 @@
-//! What holds for vendors whose one list covers many records: one line per vendor at the end.
+//! What holds for vendors whose one list covers many records.
 
-use crate::common::{SIZE, TestApp, assert_outcome};
+use crate::common::{TestApp, assert_outcome, on_every_tool, several_pages};
 use tributary::store::{Outcome, RecordAction, RecordFilter};
-use tributary_simulator::{Change, Fault, Oracle, Running, start};
+use tributary_simulator::{Change, Fault, Oracle, Running, Vendor};
 
 /// Does what a person does who maps, ignores or restores records.
 async fn decide(bench: &TestApp, records: &[&str], action: RecordAction) {
@@ -112,24 +112,21 @@ async fn an_ignored_record_keeps_its_findings_untouched(tool: Running) {
     bench.assert_oracle("after the record was restored");
 }
 
-macro_rules! streams {
-    ($name:ident, $tool:expr) => {
-        mod $name {
-            streams!(@ $tool, a_record_mapped_later_brings_its_old_findings, a_record_mapped_amid_a_pass_misses_nothing,
-                an_ignored_record_keeps_its_findings_untouched);
-        }
-    };
-    (@ $tool:expr, $($case:ident),+) => {
-        $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        async fn $case() {
-            use super::*;
-            super::$case(start($tool, 0).await.unwrap()).await;
-        })+
-    };
+fn covers_many(tool: &dyn Vendor) -> bool {
+    tool.covers_many()
 }
 
-streams!(semgrep, tributary_simulator::semgrep::Semgrep::new(SIZE));
-streams!(snyk, tributary_simulator::snyk::Snyk::new(SIZE));
-#[cfg(feature = "aws")]
-streams!(aws_security_hub, tributary_simulator::aws_security_hub::AwsSecurityHub::new(SIZE));
-streams!(tenable, tributary_simulator::tenable::Tenable::new(SIZE));
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_stream_brings_a_record_that_is_mapped_later() {
+    on_every_tool(covers_many, several_pages, a_record_mapped_later_brings_its_old_findings).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_stream_brings_a_record_that_is_mapped_amid_a_pass() {
+    on_every_tool(covers_many, several_pages, a_record_mapped_amid_a_pass_misses_nothing).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_stream_leaves_an_ignored_record_alone() {
+    on_every_tool(covers_many, several_pages, an_ignored_record_keeps_its_findings_untouched).await;
+}

@@ -18,10 +18,51 @@ use tributary::{
     sync::{Engine, Progress, Report},
 };
 use tributary_connectors::kit::Limiters;
-use tributary_simulator::{Oracle, Running, Size, Truth};
+use tributary_simulator::{Make, Oracle, Running, Size, Truth, VENDORS, Vendor, start_any};
 
 /// A size at which lists have several pages.
 pub(crate) const SIZE: Size = Size { records: 6, findings: 3000, seed: 7 };
+
+/// So large that lists have several pages, and no larger.
+pub(crate) fn several_pages(tool: &dyn Vendor) -> Size {
+    Size { findings: (tool.several_pages() * 3 / 2).max(600), ..SIZE }
+}
+
+/// Every simulated tool and each of its variants, by a name. `TRIBUTARY_TOOL=snyk` leaves those whose names contain that.
+pub(crate) fn tools() -> Vec<(String, Make)> {
+    let only = std::env::var("TRIBUTARY_TOOL").unwrap_or_default();
+    let mut tools = Vec::new();
+    for (id, make) in VENDORS.iter().filter(|(id, _)| tributary_connectors::Registration::find(id).is_some()) {
+        tools.push(((*id).to_owned(), *make));
+        tools.extend(make(SMALLEST).variants().iter().map(|(variant, make)| (format!("{id}, {variant}"), *make)));
+    }
+    tools.retain(|(name, _)| name.contains(&only));
+    tools
+}
+
+/// What is enough to ask a tool about itself.
+pub(crate) const SMALLEST: Size = Size { records: 1, findings: 1, seed: 1 };
+
+/// Tries a case on each tool that it concerns, and tells all that fail.
+pub(crate) async fn on_every_tool<Case, Tried>(concerns: fn(&dyn Vendor) -> bool, size: fn(&dyn Vendor) -> Size, case: Case)
+where
+    Case: Fn(Running) -> Tried,
+    Tried: Future<Output = ()> + Send + 'static,
+{
+    let mut failed = Vec::new();
+    for (name, make) in tools() {
+        let tool = make(SMALLEST);
+        if !concerns(&*tool) {
+            continue;
+        }
+        let running = start_any(make(size(&*tool)), 0).await.unwrap();
+        // A task of its own, so that one that fails hides no other.
+        if tokio::spawn(case(running)).await.is_err() {
+            failed.push(name);
+        }
+    }
+    assert!(failed.is_empty(), "it fails on {failed:?}");
+}
 
 pub(crate) struct TestApp {
     pub(crate) tool: Arc<Running>,
@@ -32,6 +73,16 @@ pub(crate) struct TestApp {
 impl TestApp {
     pub(crate) fn new(tool: Running) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("t.db"), true).unwrap();
+        let bench = TestApp { tool: Arc::new(tool), folder, engine: Engine { store, stop: CancellationToken::new() } };
+        bench.configure("");
+        bench
+    }
+
+    /// The same with a store that holds what a database does.
+    pub(crate) fn with_store(tool: Running, database: &Path) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::copy(database, folder.path().join("t.db")).unwrap();
         let store = Store::open(&folder.path().join("t.db"), true).unwrap();
         let bench = TestApp { tool: Arc::new(tool), folder, engine: Engine { store, stop: CancellationToken::new() } };
         bench.configure("");

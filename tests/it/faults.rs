@@ -1,10 +1,11 @@
 //! The fault matrix: every fault of a vendor or of the way to it × every simulated tool. `docs/reliability.md` shows the result.
 //!
-//! A tool is synced (once, for all cells of its column), moves one step on, and is synced again while the fault is shown. A fault that passes ends as if it had
-//! never been; one that lasts ends as `partial` or `failed`. Neither closes anything wrongly, and the run after it heals.
+//! A tool is synced (once, for all cells of its column), moves one step on, and is synced again while the fault is shown. A
+//! fault that passes ends as if it had never been; one that lasts ends as `partial` or `failed`. Neither closes anything
+//! wrongly, and the runs after it heal.
 //!
-//! `TRIBUTARY_FAULTS=F8` tries only the rows of that id, `TRIBUTARY_TOOL=snyk` only the columns of those tools; neither
-//! compares the table with the document.
+//! `TRIBUTARY_FAULTS=F8` tries only the rows of that id, `TRIBUTARY_TOOL=snyk` only the columns of those tools, which
+//! are not compared with the document.
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
@@ -335,6 +336,8 @@ async fn every_fault_of_every_tool_ends_well() {
     }
     let document = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reliability.md")).unwrap_or_default();
     assert!(!table.contains("BROKEN"), "{table}");
-    // A part of the rows is not the whole table.
-    assert!(only.is_some() || tool.is_some() || document.contains(&table), "put this table into docs/reliability.md:\n{table}");
+    // Of a part of the columns no line is whole; a part of the rows is still one of whole lines.
+    let lines = if only.is_some() { table.split_inclusive('\n').skip(2).collect() } else { vec![&*table] };
+    let missing: String = lines.into_iter().filter(|line| tool.is_none() && !document.contains(line)).collect();
+    assert!(missing.is_empty(), "put this into docs/reliability.md:\n{missing}");
 }

@@ -5,7 +5,11 @@
 //! Every simulator holds seeded data, checks the credential, answers errors with the real tool's bodies, follows a
 //! script of [`Fault`]s, can be moved one [`Change`] on, and knows its [`Oracle`]: what a correct client must end with.
 
+mod body;
+pub mod door;
 pub mod fault;
+pub mod ledger;
+pub mod list;
 pub mod oracle;
 pub mod seed;
 mod server;
@@ -24,7 +28,7 @@ pub use fault::{Fault, Faults, Odd};
 pub use oracle::{Change, Oracle, Truth};
 use std::sync::Arc;
 
-pub use server::{Logged, Running, Size, Vendor, start, start_any, why_not};
+pub use server::{Logged, Raw, Running, Size, Vendor, start, start_any, why_not};
 
 /// Makes a simulated tool.
 pub type Make = fn(Size) -> Arc<dyn Vendor>;

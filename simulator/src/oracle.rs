@@ -21,8 +21,8 @@ pub struct Oracle {
     pub records: BTreeMap<String, String>,
     /// Finding key (the vendor's unique id) → truth. Findings closed before any client could have met them are absent.
     pub findings: BTreeMap<String, Truth>,
-    /// Asset key → `present` or `gone`, where the tool lists assets.
-    pub assets: BTreeMap<String, &'static str>,
+    /// Kind (`asset` …) and key of everything else that the tool lists → `present` or `gone`.
+    pub things: BTreeMap<(&'static str, String), &'static str>,
 }
 
 /// How far one step moves the simulated tool on, each in percent of its open findings.

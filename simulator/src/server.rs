@@ -16,6 +16,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
+use serde_json::Value;
+
 use crate::{Change, Fault, Faults, Make, Oracle, fault::declare};
 
 /// How much data a simulated tool holds.
@@ -36,10 +38,14 @@ pub trait Vendor: Send + Sync + 'static {
     /// The HTTP interface. Handlers ask `faults.take(route)` for the faults that only they can show.
     fn router(self: Arc<Self>, faults: Arc<Faults>) -> Router;
     /// The tool's own answer to a bad credential (`Fault::Unauthorized`) or a missing permission (`Fault::Forbidden`).
-    fn refuse(&self, fault: &Fault) -> Response;
-    /// What a user writes into the connection besides its location: (field, value); secrets included. `url` is where this
+    fn refuse(&self, _: &Fault) -> Response {
+        StatusCode::NOT_FOUND.into_response()
+    }
+    /// What a user writes into the connection besides its location: (field, value); secrets included. `_url` is where this
     /// simulator listens, for fields that name a further host of the tool.
-    fn fields(&self, url: &str) -> Vec<(&'static str, String)>;
+    fn fields(&self, _url: &str) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
     /// A member of a finding that holds free text, where [`crate::fault::Odd`] things are put.
     fn text_member(&self) -> &'static str {
         "description"
@@ -84,10 +90,35 @@ pub trait Vendor: Send + Sync + 'static {
     fn variants(&self) -> &'static [(&'static str, Make)] {
         &[]
     }
+    /// How its lists are walked without knowing it, where they are plain enough for that.
+    fn raw(&self) -> Option<Raw> {
+        None
+    }
     /// Moves the tool one step on.
-    fn step(&self, change: &Change);
+    fn step(&self, _: &Change) {}
     /// What a correct client must end with now.
-    fn oracle(&self) -> Oracle;
+    fn oracle(&self) -> Oracle {
+        Oracle::default()
+    }
+}
+
+/// How a tool's lists are walked by a client that knows nothing else of it.
+#[derive(Clone, Debug)]
+pub struct Raw {
+    /// A header and its value.
+    pub credential: (&'static str, String),
+    /// Where records are listed, with `{page}`: pages have numbers from 1.
+    pub records: &'static str,
+    /// The member of a record that is its key.
+    pub record: &'static str,
+    /// Where the findings of a record are listed, with `{record}` and `{page}`.
+    pub findings: &'static str,
+    /// The list in an answer, as a JSON pointer.
+    pub rows: &'static str,
+    /// The key of a finding, by its record's and what is listed.
+    pub key: fn(&str, &Value) -> String,
+    /// Whether findings come in one piece, whatever page is asked for.
+    pub is_whole: bool,
 }
 
 /// Why this tool cannot have this fault; `None` where it can.

@@ -257,7 +257,7 @@ impl Vendor for Tenable {
         }
         for asset in world.assets.iter().filter(|asset| asset.ever_present) {
             let state = if asset.deleted.or(asset.terminated).is_some() { "gone" } else { "present" };
-            oracle.assets.insert(asset.uuid.clone(), state);
+            oracle.things.insert(("asset", asset.uuid.clone()), state);
         }
         oracle
     }

@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod client;
+mod contract;
 mod semgrep;
 mod sonarqube;
 mod tenable;

@@ -235,7 +235,7 @@ async fn a_step_moves_what_it_says() {
     let tool = start(Tenable::new(SIZE), 0).await.unwrap();
     let hosts = json!({ "chunk_size": 1000, "filters": { "types": ["host"] } });
     let before = export(&tool, "/assets/v2/export", "/assets/export", &hosts).await.len();
-    assert_eq!(before, tool.vendor.oracle().assets.len() + 4, "four were gone before");
+    assert_eq!(before, tool.vendor.oracle().things.len() + 4, "four were gone before");
     let since = jiff::Timestamp::now().as_second() - 1;
     tool.vendor.step(&Change::ONE_PERCENT);
     let (rows, oracle) = (all(&tool).await, tool.vendor.oracle());
@@ -255,7 +255,7 @@ async fn a_step_moves_what_it_says() {
     let gone = |row: &&Value| row["timestamps"].get("deleted_at").or(row["timestamps"].get("terminated_at")).is_some();
     let gone = assets.iter().filter(gone).count() - 4;
     assert!(gone > 0);
-    assert_eq!(gone, oracle.assets.values().filter(|state| **state == "gone").count());
+    assert_eq!(gone, oracle.things.values().filter(|state| **state == "gone").count());
     assert_eq!(assets.len(), before + 4, "four are new");
 }
 

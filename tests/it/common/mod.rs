@@ -195,19 +195,19 @@ pub(crate) fn snapshot(reader: &rusqlite::Connection, connection: &str) -> Oracl
         .unwrap()
         .collect::<Result<_, _>>()
         .unwrap();
-    let mut assets = reader.prepare("select key, state from assets where connection = ?1").unwrap();
-    let assets = assets
-        .query_map([connection], |row| Ok((row.get(0)?, if row.get::<_, String>(1)? == "gone" { "gone" } else { "present" })))
-        .unwrap()
-        .collect::<Result<_, _>>()
-        .unwrap();
-    Oracle { records, findings, assets }
+    let mut things = BTreeMap::new();
+    for (kind, view) in [("asset", "assets")] {
+        let mut rows = reader.prepare(&format!("select key, state from {view} where connection = ?1")).unwrap();
+        let rows = rows.query_map([connection], |row| Ok((row.get(0)?, row.get::<_, String>(1)? == "gone"))).unwrap();
+        things.extend(rows.map(Result::unwrap).map(|(key, gone)| ((kind, key), if gone { "gone" } else { "present" })));
+    }
+    Oracle { records, findings, things }
 }
 
 /// Fails with the first few differences, not with thousands of lines.
 pub(crate) fn assert_equal(stored: &Oracle, oracle: &Oracle, when: &str) {
     assert_eq!(stored.records, oracle.records, "records {when}");
-    assert_eq!(stored.assets, oracle.assets, "assets {when}");
+    assert_eq!(stored.things, oracle.things, "things {when}");
     let keys = stored.findings.keys().chain(oracle.findings.keys());
     let wrong: Vec<_> = keys.filter(|key| stored.findings.get(*key) != oracle.findings.get(*key)).collect();
     let shown: Vec<_> = wrong.iter().take(3).map(|key| (*key, stored.findings.get(*key), oracle.findings.get(*key))).collect();

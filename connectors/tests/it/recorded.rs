@@ -3,6 +3,7 @@
 
 mod aws_security_hub;
 mod burp;
+mod cases;
 mod checkmarx;
 mod dependency_track;
 mod probely;
@@ -16,11 +17,11 @@ use std::{collections::HashMap, fs, path::PathBuf, pin::Pin, sync::Arc};
 use axum::{Router, response::Response};
 use serde_json::Value;
 use tributary_connectors::{
-    Context, Coverage, Item, Mended, Next, RawPageRequest, Registration, Reject, RunStats, Scope, StoredKeys,
+    Context, Coverage, DynConnector, Error, Item, Mended, Next, RawPageRequest, Registration, Reject, RunStats, Scope, StoredKeys,
     kit::{Endpoint, HttpOptions, Limiters, Location},
     model::Finding,
 };
-use tributary_simulator::{Change, Fault, Faults, Oracle, Vendor, start};
+use tributary_simulator::{Faults, Vendor, start};
 
 /// A server that answers what a test tells it to.
 struct Canned(Router);
@@ -31,16 +32,6 @@ impl Vendor for Canned {
     }
     fn router(self: Arc<Self>, _: Arc<Faults>) -> Router {
         self.0.clone()
-    }
-    fn refuse(&self, _: &Fault) -> Response {
-        Response::default()
-    }
-    fn fields(&self, _: &str) -> Vec<(&'static str, String)> {
-        Vec::new()
-    }
-    fn step(&self, _: &Change) {}
-    fn oracle(&self) -> Oracle {
-        Oracle::default()
     }
 }
 
@@ -81,17 +72,22 @@ impl Read {
     }
 }
 
+/// A connector for this location.
+fn open(connector: &str, settings: Value, location: &str) -> (Box<dyn DynConnector>, Context, Arc<RunStats>) {
+    let location = Location::parse(location, false).unwrap();
+    let link = Endpoint { location, options: HttpOptions::default(), limiters: Arc::new(Limiters::default()) };
+    let activity = Arc::new(RunStats::without_waits());
+    (Registration::find(connector).unwrap().open(settings, link).unwrap(), Context::new(Arc::clone(&activity)), activity)
+}
+
 /// Walks a scope from its first to its last page against these answers.
 async fn read(connector: &str, settings: Value, scope: &Scope, answers: Router) -> Read {
+    try_read(connector, settings, scope, answers).await.unwrap()
+}
+
+async fn try_read(connector: &str, settings: Value, scope: &Scope, answers: Router) -> Result<Read, Error> {
     let tool = start(Canned(answers), 0).await.unwrap();
-    let link = Endpoint {
-        location: Location::parse(&tool.url, false).unwrap(),
-        options: HttpOptions::default(),
-        limiters: Arc::new(Limiters::default()),
-    };
-    let source = Registration::find(connector).unwrap().open(settings, link).unwrap();
-    let activity = Arc::new(RunStats::without_waits());
-    let cx = Context::new(Arc::clone(&activity));
+    let (source, cx, activity) = open(connector, settings, &tool.url);
     let (mut cursor, mut items, mut rejects, mut total) = (None::<Box<str>>, Vec::new(), Vec::new(), None);
     let mut mended = Vec::new();
     for _ in 0..1000 {
@@ -104,7 +100,7 @@ async fn read(connector: &str, settings: Value, scope: &Scope, answers: Router) 
             stored: &Nothing,
             parts: None,
         };
-        let page = source.page(&cx, ask).await.unwrap();
+        let page = source.page(&cx, ask).await?;
         items.extend(page.items);
         rejects.extend(page.rejects);
         mended.extend(page.mended);
@@ -113,7 +109,7 @@ async fn read(connector: &str, settings: Value, scope: &Scope, answers: Router) 
             Next::More(next) | Next::Wait(next, _) => cursor = Some(next),
             Next::Done(coverage, _) => {
                 let incomplete = cx.why_incomplete().map(str::to_owned);
-                return Read { items, rejects, mended, total, coverage, warnings: activity.warnings(), incomplete };
+                return Ok(Read { items, rejects, mended, total, coverage, warnings: activity.warnings(), incomplete });
             }
         }
     }

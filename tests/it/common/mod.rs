@@ -177,6 +177,9 @@ pub(crate) fn database(store: &Store) -> rusqlite::Connection {
     rusqlite::Connection::open_with_flags(store.path(), rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap()
 }
 
+/// Everything but records and findings: its kind in the oracle's words, and its view.
+const THINGS: &[(&str, &str)] = &[("asset", "assets")];
+
 /// What a store holds of a connection, in the oracle's words.
 pub(crate) fn snapshot(reader: &rusqlite::Connection, connection: &str) -> Oracle {
     let mut records = reader.prepare("select key, name from records where state = 'good' and connection = ?1").unwrap();
@@ -196,7 +199,7 @@ pub(crate) fn snapshot(reader: &rusqlite::Connection, connection: &str) -> Oracl
         .collect::<Result<_, _>>()
         .unwrap();
     let mut things = BTreeMap::new();
-    for (kind, view) in [("asset", "assets")] {
+    for (kind, view) in THINGS.iter().copied() {
         let mut rows = reader.prepare(&format!("select key, state from {view} where connection = ?1")).unwrap();
         let rows = rows.query_map([connection], |row| Ok((row.get(0)?, row.get::<_, String>(1)? == "gone"))).unwrap();
         things.extend(rows.map(Result::unwrap).map(|(key, gone)| ((kind, key), if gone { "gone" } else { "present" })));

@@ -8,6 +8,7 @@ mod checkmarx;
 mod dependency_track;
 mod probely;
 mod semgrep;
+mod shown;
 mod snyk;
 mod sonarqube;
 mod tenable;

@@ -178,7 +178,8 @@ pub(crate) fn database(store: &Store) -> rusqlite::Connection {
 }
 
 /// Everything but records and findings: its kind in the oracle's words, and its view.
-const THINGS: &[(&str, &str)] = &[("asset", "assets")];
+const THINGS: &[(&str, &str)] =
+    &[("asset", "assets"), ("identity", "identities"), ("membership", "memberships"), ("third_party", "third_parties")];
 
 /// What a store holds of a connection, in the oracle's words.
 pub(crate) fn snapshot(reader: &rusqlite::Connection, connection: &str) -> Oracle {

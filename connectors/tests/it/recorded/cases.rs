@@ -11,12 +11,9 @@ use axum::{
 };
 use serde::Deserialize;
 use serde_json::{Map, json};
-use tributary_connectors::{
-    Error,
-    model::{Finding, Record},
-};
+use tributary_connectors::Error;
 
-use super::*;
+use super::{shown::item, *};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -215,36 +212,6 @@ fn has_parts(text: &str, told: &str) -> bool {
     rest.ends_with(last)
 }
 
-/// A finding as JSON, by the names of its members.
-fn finding(f: &Finding) -> Value {
-    let cvss = f.cvss.as_ref().map(|cvss| json!({ "version": cvss.version, "score": cvss.score, "vector": cvss.vector }));
-    let time = |time: Option<jiff::Timestamp>| time.map(|time| time.to_string());
-    json!({
-        "key": f.key, "alternate_key": f.alternate_key, "lineage": f.lineage, "record": f.record, "record_sticky": f.record_sticky,
-        "rule": f.rule, "branch": f.branch, "category": f.category.as_str(), "title": f.title, "description": f.description,
-        "severity": f.severity.as_str(), "vendor_severity": f.vendor_severity, "state": f.state.as_str(), "vendor_state": f.vendor_state,
-        "cve": f.cve, "cwe": f.cwe, "identifiers": f.identifiers, "cvss": cvss, "epss_score": f.epss_score, "exploited": f.exploited,
-        "fix_available": f.fix_available, "component_name": f.component_name, "component_version": f.component_version,
-        "component_purl": f.component_purl, "fixed_version": f.fixed_version, "file_path": f.file_path, "line_start": f.line_start,
-        "line_end": f.line_end, "endpoint": f.endpoint, "asset_key": f.asset_key, "remediation": f.remediation,
-        "reference_urls": f.reference_urls, "tags": f.tags, "url": f.url, "vendor_first_seen": time(f.vendor_first_seen),
-        "vendor_last_seen": time(f.vendor_last_seen), "raw": f.raw.as_ref().map(|raw| raw.get()),
-    })
-}
-
-fn record(r: &Record) -> Value {
-    let attributes: Vec<String> = r.attributes.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    json!({ "key": r.key, "name": r.name, "kind": r.kind, "url": r.url, "attributes": attributes })
-}
-
-fn item(item: &Item) -> Value {
-    match item {
-        Item::Finding(of) => finding(of),
-        Item::Record(of) => record(of),
-        other => json!(format!("{other:?}")),
-    }
-}
-
 /// Compares what was read with what the case says.
 fn compare(what: &str, case: &Case, read: Result<Read, Error>) {
     let read = match (read, &case.ends) {
@@ -323,15 +290,10 @@ async fn run(what: &str, connector: &str, case: &Case) -> bool {
     if files.into_iter().any(|file| recorded(file).is_none()) {
         return false;
     }
-    let scope = match &case.scope.record {
-        Some(record) => Scope {
-            list: case.scope.list.clone().leak(),
-            key: record.as_str().into(),
-            title: "".into(),
-            record: Some(record.as_str().into()),
-        },
-        None => Scope::account(case.scope.list.clone().leak()),
-    };
+    let mut scope = Scope::account(case.scope.list.clone().leak());
+    if let Some(record) = &case.scope.record {
+        scope = Scope { key: record.as_str().into(), record: Some(record.as_str().into()), ..scope };
+    }
     let body = |row: &Row| {
         let mut body = row.item.clone().unwrap_or_else(|| case.base.clone());
         if !row.given.is_null() {

@@ -460,6 +460,9 @@ impl Daemon {
         if let Err(error) = self.state.store.prune_operations(config.daemon.store.keep_since()).await {
             tracing::error!(%error, "old operations cannot be pruned");
         }
+        if let Err(error) = self.state.store.rewrite_sparse_blocks().await {
+            tracing::error!(%error, "what is left of old items cannot be put together");
+        }
         if let Ok(connections) = status::read(&self.state.store, &config, crate::clock::now()) {
             connections.iter().for_each(credentials::warn_of_end);
         }

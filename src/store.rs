@@ -24,6 +24,7 @@ mod passes;
 #[cfg(test)]
 mod plans;
 mod quarantine;
+mod raws;
 mod read;
 mod records;
 mod row;
@@ -58,6 +59,7 @@ pub use merge::{Delivered, ImportPolicy, PageCommit, StoredPage};
 pub use names::{Named, RECORD_STATES, is_there};
 pub use operations::{OperationKind, Outcome, Trigger};
 pub use passes::{Pass, PassEnd, ScopeRow};
+pub use raws::pack_ahead;
 pub use read::{EndedOperation, Failures, FindingCount, LastSync, Reader, RunningOperation, Table, Waiting};
 pub use records::Discovered;
 pub use row::{PreparedFinding, hash_of, prepare};

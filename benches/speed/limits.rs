@@ -97,7 +97,7 @@ fn insert(from: &Path, to: &Path, page: usize) -> Duration {
         let rows = statement.query_map(parameters, |row| (0..width).map(|index| row.get(index)).collect()).unwrap();
         rows.collect::<Result<_, _>>().unwrap()
     };
-    let tables: Vec<(&str, String, String)> = [("texts", "id"), ("finding_rows", "seq"), ("raws", "finding_seq")]
+    let tables: Vec<(&str, String, String)> = [("texts", "id"), ("finding_rows", "seq"), ("raw_blocks", "id")]
         .into_iter()
         .map(|(table, key)| {
             let columns = columns(table);
@@ -110,19 +110,27 @@ fn insert(from: &Path, to: &Path, page: usize) -> Duration {
         })
         .collect();
     let last: i64 = source.query_row("select coalesce(max(seq), 0) from finding_rows", [], |row| row.get(0)).unwrap();
-    let (mut took, mut seq, mut text) = (Duration::ZERO, 0, 0);
+    let (mut took, mut seq, mut text, mut block) = (Duration::ZERO, 0, 0, 0);
     while seq < last {
         let upto = seq + page as i64;
         let texts: i64 = source
             .query_row("select coalesce(max(text_id), 0) from finding_rows where seq > ?1 and seq <= ?2", [seq, upto], |row| row.get(0))
             .unwrap();
+        let blocks: i64 = source
+            .query_row("select coalesce(max(raw_block), 0) from finding_rows where seq > ?1 and seq <= ?2", [seq, upto], |row| row.get(0))
+            .unwrap();
         let batches: Vec<(&str, Vec<Vec<Value>>)> = tables
             .iter()
             .map(|(table, select, insert)| {
-                (insert.as_str(), rows(select.clone(), if *table == "texts" { [text, texts.max(text)] } else { [seq, upto] }))
+                let bounds = match *table {
+                    "texts" => [text, texts.max(text)],
+                    "raw_blocks" => [block, blocks.max(block)],
+                    _ => [seq, upto],
+                };
+                (insert.as_str(), rows(select.clone(), bounds))
             })
             .collect();
-        (seq, text) = (upto, texts.max(text));
+        (seq, text, block) = (upto, texts.max(text), blocks.max(block));
         let started = Instant::now();
         target.execute_batch("begin immediate").unwrap();
         for (insert, rows) in &batches {

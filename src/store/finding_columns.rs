@@ -112,6 +112,9 @@ pub(super) const INSERTED: &[&str] = &[
     "fingerprint",
     "lineage",
     "updated_at",
+    "raw_block",
+    "raw_at",
+    "raw_length",
 ];
 
 /// Columns that the store adds when it changes a finding, as in [`INSERTED`].

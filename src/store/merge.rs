@@ -17,7 +17,7 @@ use tributary_connectors::{
 use uuid::Uuid;
 
 use super::{
-    Counts, Lease, Pass, PassEnd, PreparedFinding, PreparedThing, Result, Store, ThingCounts, disk, history, now, passes, quarantine,
+    Counts, Lease, Pass, PassEnd, PreparedFinding, PreparedThing, Result, Store, ThingCounts, disk, history, now, passes, quarantine, raws,
     records, row, things,
 };
 use crate::failpoint;
@@ -47,6 +47,8 @@ pub struct PageCommit {
     pub things: Vec<PreparedThing>,
     /// Findings, ready for the store.
     pub rows: Vec<PreparedFinding>,
+    /// The items of those that were compressed ahead.
+    pub raws: Vec<Vec<u8>>,
     /// Items that are delivered but never stored: id hash and reason.
     pub skipped: Vec<(i64, &'static str)>,
     /// What the operation has been delivered before.
@@ -153,6 +155,7 @@ impl Store {
                 at: now(),
                 records: HashMap::new(),
                 delivered: &mut delivered,
+                blocks: raws::Blocks::default(),
                 variants: variants::are_any(tx)?,
                 hashes: Vec::with_capacity(page.rows.len()),
                 came: None,
@@ -180,6 +183,7 @@ struct Merge<'a, 'tx> {
     at: i64,
     records: HashMap<&'a str, (i64, bool)>,
     delivered: &'a mut Delivered,
+    blocks: raws::Blocks,
     /// Whether there are findings under whose key different items came.
     variants: bool,
     /// Hashes of the page's items so far.
@@ -198,6 +202,7 @@ struct Before {
     scope_id: i64,
     record_id: i64,
     source_state: String,
+    raw_block: Option<i64>,
 }
 
 impl<'a> Merge<'a, '_> {
@@ -235,6 +240,7 @@ impl<'a> Merge<'a, '_> {
         for hash in self.delivered.waiting(&page.pass, &self.hashes) {
             history::seen_by_hash(self.tx, hash)?;
         }
+        std::mem::take(&mut self.blocks).store(self.tx, &page.raws)?;
         failpoint::pass("page.rows");
         advance(self.tx, page, &self.hashes, unkeyed, self.at)?;
         failpoint::pass("page.cursor");
@@ -355,7 +361,7 @@ impl<'a> Merge<'a, '_> {
         Ok(self
             .tx
             .prepare_cached(
-                "select seq, digest, volatile_digest, scope_id, record_id, source_state from finding_rows where id_hash = ?1 and id = ?2",
+                "select seq, digest, volatile_digest, scope_id, record_id, source_state, raw_block from finding_rows where id_hash = ?1 and id = ?2",
             )?
             .query_row(params![id.hash, id.text], |row| {
                 Ok(Before {
@@ -365,6 +371,7 @@ impl<'a> Merge<'a, '_> {
                     scope_id: row.get(3)?,
                     record_id: row.get(4)?,
                     source_state: row.get(5)?,
+                    raw_block: row.get(6)?,
                     id: id.clone(),
                 })
             })

@@ -6,7 +6,10 @@ use sha2::{Digest, Sha256};
 use tributary_connectors::model::Finding;
 use uuid::Uuid;
 
-use super::finding_columns::{self, Lists};
+use super::{
+    finding_columns::{self, Lists},
+    raws::Place,
+};
 
 /// The namespace of all ids, fixed for ever.
 const NAMESPACE: Uuid = Uuid::from_u128(0x8b0e_6a52_73f1_4c1b_9d63_2a4f_0f6d_9e11);
@@ -26,8 +29,8 @@ pub struct PreparedFinding {
     pub(crate) fingerprint: Option<String>,
     /// What stands for the finding's lineage.
     pub(crate) lineage: Option<i64>,
-    /// Compressed, when that was worth doing ahead.
-    pub(crate) raw: Option<Vec<u8>>,
+    /// Where its item lies in the blocks of its page, when that was compressed ahead.
+    pub(crate) raw: Option<Place<usize>>,
 }
 
 /// A finding's id and the eight bytes that stand for it in seen marks.
@@ -59,9 +62,8 @@ pub fn hash_of(connection: &str, kind: &str, key: &str) -> i64 {
     Id::of(connection, kind, key).hash
 }
 
-/// Computes ids and digests. `compress` says whether the raw item will be stored for certain (a scope's first pass);
-/// otherwise only the few rows that changed are compressed, by the writer.
-pub fn prepare(connection: &str, finding: Finding, compress: bool) -> PreparedFinding {
+/// Computes ids and digests.
+pub fn prepare(connection: &str, finding: Finding) -> PreparedFinding {
     let id = Id::of(connection, "finding", &finding.key);
     let alternate = finding.alternate_key.as_deref().map(|key| Id::of(connection, "finding", key));
     let lists = Lists {
@@ -77,7 +79,6 @@ pub fn prepare(connection: &str, finding: Finding, compress: bool) -> PreparedFi
     let mut volatile = Hasher::default();
     volatile.text(finding.raw.as_deref().map(RawValue::get)).text(finding.lineage.as_deref());
     finding_columns::volatile(&finding, &lists).iter().for_each(|value| volatile.value(value));
-    let raw = finding.raw.as_deref().filter(|_| compress).map(|raw| pack(raw.get()));
     PreparedFinding {
         id,
         alternate,
@@ -87,7 +88,7 @@ pub fn prepare(connection: &str, finding: Finding, compress: bool) -> PreparedFi
         lineage: finding.lineage.as_deref().map(lineage),
         lists,
         text_hash,
-        raw,
+        raw: None,
         finding,
     }
 }
@@ -97,20 +98,6 @@ pub(crate) fn hash_of_text(text: &str) -> String {
     let mut hasher = Hasher::default();
     hasher.text(Some(text));
     hasher.hex()
-}
-
-/// The vendor's item, compressed.
-pub(crate) fn pack(raw: &str) -> Vec<u8> {
-    thread_local! {
-        static PACKER: std::cell::RefCell<zstd::bulk::Compressor<'static>> =
-            std::cell::RefCell::new(zstd::bulk::Compressor::new(1).expect("level 1 exists"));
-    }
-    PACKER.with_borrow_mut(|packer| packer.compress(raw.as_bytes())).expect("memory for a few kilobytes")
-}
-
-/// The vendor's item as it came.
-pub(crate) fn unpack(body: &[u8]) -> std::io::Result<String> {
-    String::from_utf8(zstd::stream::decode_all(body)?).map_err(std::io::Error::other)
 }
 
 /// Over the record, the columns whose move is a change, and what is kept in tables of its own.
@@ -233,26 +220,20 @@ mod tests {
 
     #[test]
     fn volatile_columns_move_the_volatile_digest_only() {
-        let base = prepare("c", finding(), false);
+        let base = prepare("c", finding());
         for moved in [Finding { url: Some("https://x.example".into()), ..finding() }, Finding { lineage: Some("l".into()), ..finding() }] {
-            let moved = prepare("c", moved, false);
+            let moved = prepare("c", moved);
             assert_eq!(base.digest, moved.digest);
             assert_ne!(base.volatile_digest, moved.volatile_digest);
         }
-        let changed = prepare("c", Finding { title: "u".into(), ..finding() }, false);
+        let changed = prepare("c", Finding { title: "u".into(), ..finding() });
         assert_ne!(base.digest, changed.digest);
     }
 
     #[test]
     fn the_record_counts_unless_a_finding_stays_with_its_own() {
-        let of = |record: &str, record_sticky| prepare("c", Finding { record: record.into(), record_sticky, ..finding() }, false).digest;
+        let of = |record: &str, record_sticky| prepare("c", Finding { record: record.into(), record_sticky, ..finding() }).digest;
         assert_ne!(of("r", false), of("s", false));
         assert_eq!(of("r", true), of("s", true));
-    }
-
-    #[test]
-    fn raw_items_come_back_as_they_were() {
-        let raw = r#"{"a":"é","n":1.10}"#;
-        assert_eq!(unpack(&pack(raw)).expect("valid"), raw);
     }
 }

@@ -20,7 +20,7 @@ use crate::{
     clock, failpoint,
     store::{
         self, Counts, OperationKind, PageCommit, Pass, PassEnd, PreparedFinding, PreparedThing, ScopeRow, Store, StoredPage, ThingCounts,
-        hash_of, prepare, prepare_thing,
+        hash_of, pack_ahead, prepare, prepare_thing,
     },
 };
 use parts::Parts;
@@ -130,6 +130,7 @@ pub(super) struct Ready {
     records: Vec<(i64, tributary_connectors::model::Record)>,
     things: Vec<PreparedThing>,
     rows: Vec<PreparedFinding>,
+    raws: Vec<Vec<u8>>,
     skipped: Vec<(i64, &'static str)>,
     rejects: Vec<(Option<i64>, Reject)>,
     mended: Vec<Mended>,
@@ -343,6 +344,7 @@ impl Walk {
             records: ready.records,
             things: ready.things,
             rows: ready.rows,
+            raws: ready.raws,
             skipped: ready.skipped,
             delivered: Arc::clone(&self.run.delivered),
             rejects: ready.rejects,
@@ -411,10 +413,11 @@ impl Walk {
                 Item::Skipped { key, reason } => skipped.push((hash_of(connection, kind, &key), reason)),
             }
         }
-        let rows = par_map(findings, |finding| prepare(connection, *finding, compress));
+        let mut rows = par_map(findings, |finding| prepare(connection, *finding));
+        let raws = if compress { pack_ahead(&mut rows) } else { Vec::new() };
         let rejects =
             page.rejects.into_iter().map(|reject| (reject.key.as_deref().map(|key| hash_of(connection, kind, key)), reject)).collect();
-        Ready { records, things, rows, skipped, rejects, mended: page.mended, total: page.total, next: page.next }
+        Ready { records, things, rows, raws, skipped, rejects, mended: page.mended, total: page.total, next: page.next }
     }
 }
 

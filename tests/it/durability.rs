@@ -62,7 +62,11 @@ fn assert_nothing_lost(bench: &TestApp, before: &Kept, when: &str) {
     }
     assert_eq!(number(&reader, "select count(*) from findings"), i64::try_from(after.len()).unwrap(), "a key twice {when}");
     assert_eq!(number(&reader, "select count(*) from operations where outcome = 'running'"), 0, "{when}");
-    assert_eq!(number(&reader, "select count(*) from raws where finding_seq not in (select seq from finding_rows)"), 0, "{when}");
+    let blocks =
+        "select count(*) from raw_blocks b where live <> (select count(*) from finding_rows f where f.raw_block = b.id) or live = 0";
+    assert_eq!(number(&reader, blocks), 0, "{when}");
+    let lost = "select count(*) from finding_rows where raw_block is null or raw_block not in (select id from raw_blocks)";
+    assert_eq!(number(&reader, lost), 0, "{when}");
     let mut closed = reader
         .prepare("select f.key from finding_events e join finding_rows f on f.id = e.finding_id where e.event = 'closed' and e.new_value = 'gone'")
         .unwrap();

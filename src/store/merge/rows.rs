@@ -8,7 +8,7 @@ use crate::store::{
     PreparedFinding, Result, carry,
     finding_columns::{self as columns, Value, number, text, text_or_null},
     history::{self, event_row},
-    row,
+    raws, row,
 };
 
 impl Merge<'_, '_> {
@@ -54,6 +54,7 @@ impl Merge<'_, '_> {
     /// Inserts a finding, unless a row has its place already. Returns its row.
     pub(super) fn insert(&mut self, row: &PreparedFinding, record_id: i64, collision: i64) -> Result<Option<i64>> {
         let (text_id, cve_list_id) = (self.text(row)?, self.cves(row)?);
+        let place = if self.keep_raw { self.blocks.place(self.tx, row)? } else { None };
         let finding = &row.finding;
         let closed_at = (finding.state != State::Open).then(|| self.closed_at(finding));
         let added: [Value<'_>; columns::INSERTED.len()] = [
@@ -73,6 +74,9 @@ impl Merge<'_, '_> {
             text_or_null(row.fingerprint.as_deref()),
             number(row.lineage),
             self.at.into(),
+            number(place.map(|place| place.block)),
+            number(place.map(|place| place.at)),
+            number(place.map(|place| place.length)),
         ];
         let told = columns::changing(finding, &row.lists).into_iter().chain(columns::volatile(finding, &row.lists));
         let inserted = self.tx.prepare_cached(&columns::INSERT)?.execute(params_from_iter(added.into_iter().chain(told)))?;
@@ -80,7 +84,9 @@ impl Merge<'_, '_> {
             return Ok(None);
         }
         let seq = self.tx.last_insert_rowid();
-        self.raw(seq, row)?;
+        if let Some(place) = place {
+            self.blocks.holds(place.block, seq);
+        }
         // In a scope that was never read to its end nothing is gone yet.
         if let Some(lineage) = row.lineage.filter(|_| !self.page.mostly_new) {
             carry::arrived(self.tx, seq, self.page.pass.scope_id, record_id, lineage)?;
@@ -88,32 +94,27 @@ impl Merge<'_, '_> {
         Ok(Some(seq))
     }
 
-    pub(super) fn raw(&self, seq: i64, row: &PreparedFinding) -> Result<()> {
-        let Some(raw) = row.finding.raw.as_deref().filter(|_| self.keep_raw) else { return Ok(()) };
-        let packed;
-        let body = match &row.raw {
-            Some(body) => body,
-            None => {
-                packed = row::pack(raw.get());
-                &packed
-            }
-        };
-        self.tx
-            .prepare_cached(
-                "insert into raws (finding_seq, body) values (?1, ?2) on conflict (finding_seq) do update set body = excluded.body",
-            )?
-            .execute(params![seq, body])?;
-        Ok(())
+    /// Keeps the item of a finding that has a row.
+    fn raw(&mut self, before: &Before, row: &PreparedFinding) -> Result<()> {
+        if !self.keep_raw {
+            return Ok(());
+        }
+        let Some(place) = self.blocks.place(self.tx, row)? else { return Ok(()) };
+        if let Some(block) = before.raw_block {
+            self.blocks.leaves(block, before.seq);
+        }
+        self.blocks.holds(place.block, before.seq);
+        raws::points_to(self.tx, before.seq, place)
     }
 
     /// Moves the columns whose move is no change.
-    pub(super) fn touch(&self, before: &Before, row: &PreparedFinding) -> Result<()> {
+    pub(super) fn touch(&mut self, before: &Before, row: &PreparedFinding) -> Result<()> {
         let added: [Value<'_>; columns::TOUCHED.len()] = [self.page.pass.scope_id.into(), row.volatile_digest.into(), number(row.lineage)];
         let told = columns::volatile(&row.finding, &row.lists);
         let which = [Value::from(before.seq)];
         self.tx.prepare_cached(&columns::TOUCH)?.execute(params_from_iter(added.into_iter().chain(told).chain(which)))?;
         self.moved(before)?;
-        if before.volatile_digest != row.volatile_digest { self.raw(before.seq, row) } else { Ok(()) }
+        if before.volatile_digest != row.volatile_digest { self.raw(before, row) } else { Ok(()) }
     }
 
     /// Since when a finding that is met closed is closed: by the vendor's word, which may not lie ahead.
@@ -141,7 +142,7 @@ impl Merge<'_, '_> {
         let which = [Value::from(finding.state == State::Open), number(closed_at), before.seq.into()];
         self.tx.prepare_cached(&columns::UPDATE)?.execute(params_from_iter(added.into_iter().chain(told).chain(which)))?;
         self.moved(before)?;
-        if before.volatile_digest != row.volatile_digest { self.raw(before.seq, row) } else { Ok(()) }
+        if before.volatile_digest != row.volatile_digest { self.raw(before, row) } else { Ok(()) }
     }
 
     /// What another list delivers than before was seen, whatever the list missed that it stood in.

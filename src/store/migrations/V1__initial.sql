@@ -239,6 +239,10 @@ create table finding_rows (
     updated_at bigint not null,
     -- What it is about, without any tool's ids: finds the same weakness as another tool tells it. Nothing follows from it.
     fingerprint text,
+    -- Where the vendor's item lies: the block, and its bytes in there. Null where none is kept.
+    raw_block bigint,
+    raw_at bigint,
+    raw_length bigint,
     -- Eight bytes of the identity by which it is known under another key. Null where the tool states none, and in a row that was
     -- carried over to another one.
     lineage bigint
@@ -261,8 +265,13 @@ create index finding_rows_lineage on finding_rows (record_id, lineage) where lin
 
 create index finding_rows_until on finding_rows (triage_until) where triage_until is not null;
 
-create table raws (
-    finding_seq integer primary key references finding_rows (seq),
+-- The vendors' items as they came, some dozens compressed together.
+create table raw_blocks (
+    id integer primary key,
+    -- How many findings point into it, and how many did when it was made; these, as eight bytes each.
+    live integer not null,
+    items integer not null,
+    members blob not null,
     body blob not null
 );
 

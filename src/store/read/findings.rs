@@ -4,7 +4,7 @@ use rusqlite::{OptionalExtension, params};
 use serde_json::Value;
 
 use super::{Reader, Table};
-use crate::store::{FindingFilter, Result, row};
+use crate::store::{FindingFilter, Result, raws, row};
 
 impl Reader {
     /// The first findings that a filter finds, worst and newest first.
@@ -48,15 +48,16 @@ impl Reader {
     /// # Errors
     /// When the store cannot be read.
     pub fn raw(&self, finding: &str) -> Result<Option<String>> {
-        let body: Option<Vec<u8>> = self
+        let found: Option<(Vec<u8>, i64, i64)> = self
             .0
             .query_row(
-                "select r.body from raws r join finding_rows f on f.seq = r.finding_seq where f.id_hash = ?1 and f.id = ?2",
+                "select b.body, f.raw_at, f.raw_length from finding_rows f join raw_blocks b on b.id = f.raw_block
+                 where f.id_hash = ?1 and f.id = ?2",
                 params![row::Id::hash_of(finding), finding],
-                |row| row.get(0),
+                |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
             )
             .optional()?;
-        Ok(body.and_then(|body| row::unpack(&body).ok()))
+        Ok(found.and_then(|(body, at, length)| raws::item(&body, at, length)))
     }
 
     /// Findings by connection and state, with a column for each severity.

@@ -86,7 +86,7 @@ async fn no_statement_of_a_sync_looks_through_a_table() {
         "update finding_rows set scope_id = ?, record_id",
         "insert into finding_events",
         "insert into texts",
-        "insert into raws",
+        "insert into raw_blocks",
         "insert into asset_rows",
         "insert into quarantine",
         "select f.id_hash from finding_rows f where f.seq in (select finding_seq from held_closes",

@@ -65,7 +65,7 @@ fn pages(database: &Connection, when: &str) -> Vec<String> {
         "select count(*) from record_rows",
         "select coalesce(sum(created), 0) from operations where kind = 'discover'",
     );
-    same("a raw item each", "select count(*) from finding_rows", "select count(*) from raws");
+    same("a raw item each", "select count(*) from finding_rows", "select coalesce(sum(live), 0) from raw_blocks");
     same("a text each", "select count(*) from finding_rows", "select count(*) from finding_rows f join texts t on t.id = f.text_id");
     same("pages are contiguous", "select count(*) from pass_pages", "select coalesce(sum(pages), 0) from passes");
     same(

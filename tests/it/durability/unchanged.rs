@@ -1,8 +1,8 @@
 //! D4: the same input twice changes nothing, and costs next to no room.
 
-use tributary_simulator::{Size, dependency_track::DependencyTrack, snyk::Snyk, start_any};
+use tributary_simulator::{Change, Size, dependency_track::DependencyTrack, snyk::Snyk, start, start_any};
 
-use super::{number, run_well};
+use super::{assert_whole, number, run_well};
 use crate::common::TestApp;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -23,7 +23,7 @@ async fn d4_an_unchanged_tool_writes_no_finding_and_grows_the_file_by_less_than_
             (
                 number(&database, "select sum(updated_at) + count(*) + max(seq) + sum(digest % 1000003) from finding_rows"),
                 number(&database, "select count(*) from finding_events"),
-                number(&database, "select count(*) from raws") + number(&database, "select sum(length(body)) from raws"),
+                number(&database, "select count(*) + sum(live) + sum(length(body)) from raw_blocks"),
             )
         };
         let before = (state(), bytes());
@@ -37,4 +37,37 @@ async fn d4_an_unchanged_tool_writes_no_finding_and_grows_the_file_by_less_than_
         let counts = "select count(*) from operations where kind = 'sync' and created + updated + reopened + closed > 0";
         assert_eq!(number(&database, counts), 1, "only the first one did anything");
     }
+}
+
+/// Items are kept in blocks of some dozens. Where most of a block is replaced, what is left moves to another one.
+#[tokio::test(flavor = "multi_thread")]
+async fn items_are_read_back_whatever_became_of_their_blocks() {
+    let bench = TestApp::new(start(DependencyTrack::new(Size { records: 2, findings: 1500, seed: 71 }), 0).await.unwrap());
+    let items = || -> Vec<String> {
+        let database = crate::common::database(&bench.engine.store);
+        let mut ids = database.prepare("select id from findings order by id").unwrap();
+        let ids: Vec<String> = ids.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap();
+        let reader = bench.engine.store.reader().unwrap();
+        ids.iter().map(|id| reader.raw(id).unwrap().unwrap_or_else(|| panic!("no item of {id}"))).collect()
+    };
+    let number_of_blocks = || bench.query_i64("select count(*) from raw_blocks");
+    bench.discover().await;
+    bench.sync(true).await;
+    let first = items();
+    assert!(number_of_blocks() < 80, "{} blocks for 1500 items", number_of_blocks());
+    assert_eq!(bench.engine.store.rewrite_sparse_blocks().await.unwrap(), 0);
+    for _ in 0..4 {
+        bench.tool.vendor.step(&Change { fixed: 0.0, changed: 40.0, new: 0.0, vanished: 0.0 });
+        bench.sync(true).await;
+    }
+    let (changed, blocks) = (items(), number_of_blocks());
+    assert_ne!(first, changed);
+    assert_whole(&crate::common::database(&bench.engine.store), "after changes");
+    let rewritten = bench.engine.store.rewrite_sparse_blocks().await.unwrap();
+    assert!(rewritten > 0 && number_of_blocks() < blocks, "{rewritten} of {blocks}");
+    assert!(items() == changed, "every item is as it was");
+    assert_eq!(bench.engine.store.rewrite_sparse_blocks().await.unwrap(), 0);
+    let blocks =
+        "select count(*) from raw_blocks b where live <> (select count(*) from finding_rows f where f.raw_block = b.id) or live = 0";
+    assert_eq!(bench.query_i64(blocks), 0);
 }

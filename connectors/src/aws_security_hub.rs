@@ -22,7 +22,10 @@ use self::{
     wire::{Key, Listed, Wire},
 };
 use crate::{
-    kit::aws::{Aws, Keys},
+    kit::{
+        Rate,
+        aws::{Aws, Keys},
+    },
     prelude::*,
 };
 
@@ -112,7 +115,7 @@ impl Connector for AwsSecurityHub {
             "securityhub:ListFindingAggregators",
         ],
         incremental: true,
-        rate: Some((3, 6)),
+        rates: &[Rate { of: "", requests: 6, within: Duration::from_secs(2) }],
         concurrency: 1,
         overlap: Duration::from_secs(15 * 60),
         // Of functions, containers, build projects and instances: people put passwords there.

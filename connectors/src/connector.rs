@@ -17,7 +17,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     Error, ErrorKind, Result,
-    kit::{Context, Decoded, Endpoint, keep_members},
+    kit::{Context, Decoded, Endpoint, Rate, keep_members},
     model::{Finding, ItemKind, Record, Thing},
 };
 
@@ -86,8 +86,9 @@ pub struct Meta {
     pub aliases: &'static [(&'static str, &'static str)],
     /// Whether syncs after the first ask only for what changed.
     pub incremental: bool,
-    /// Requests per second and burst that the vendor allows one credential; `None` = the customer's own server.
-    pub rate: Option<(u32, u32)>,
+    /// How many requests the vendor allows one credential; none = the customer's own server. Connectors of one vendor that share
+    /// a credential state the same ones.
+    pub rates: &'static [Rate],
     /// How many scopes are read at once.
     pub concurrency: usize,
     /// How far a delta steps back behind the last pass.
@@ -122,7 +123,7 @@ impl Meta {
         vendors: &[],
         aliases: &[],
         incremental: false,
-        rate: None,
+        rates: &[],
         concurrency: 4,
         overlap: Duration::from_secs(300),
         cursor_life: Duration::from_secs(3600),

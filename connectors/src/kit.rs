@@ -29,7 +29,7 @@ pub use cx::{Context, RunStats};
 pub use http::{Endpoint, Http, HttpOptions, Request, Response};
 pub(crate) use items::keep_members;
 pub use items::{Decoded, Scalar, count, count_if_any, drop_members, entry, items, or_default};
-pub use limit::Limiters;
+pub use limit::{Limiters, Rate};
 pub use location::Location;
 pub use numbers::RangeSet;
 pub use oauth::{Grant, RedirectUrls, Tokens};

@@ -24,7 +24,7 @@ use self::{
     wire::{Key, Listing, NextLink, One, Org, Project, Who, Whoami},
 };
 use crate::{
-    kit::{Cache, RedirectUrls, Request},
+    kit::{Cache, Rate, RedirectUrls, Request},
     prelude::*,
 };
 
@@ -122,7 +122,7 @@ impl Connector for Snyk {
                         https://api.au.snyk.io/rest, https://api.snykgov.io/rest",
         permissions: &["org.read", "org.project.read", "org.project.snapshot.read", "org.project.ignore.read"],
         incremental: true,
-        rate: Some((25, 25)),
+        rates: &[Rate { of: "", requests: 25, within: Duration::from_secs(1) }],
         overlap: Duration::from_secs(600),
         ..Meta::DEFAULT
     };

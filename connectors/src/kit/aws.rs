@@ -159,7 +159,7 @@ impl Aws {
                 done.map_err(|error| error.rewritten(|text| self.without_secrets(text)))
             })
         };
-        let answer = self.http.ask(cx, Some(self.http.standing()), &mut attempt).await;
+        let answer = self.http.ask(cx, "", Some(self.http.standing()), &mut attempt).await;
         answer.map(|answer| answer.body).map_err(|error| error.rewritten(|text| self.without_secrets(text)))
     }
 

@@ -86,7 +86,7 @@ impl Endpoint {
     }
 
     fn http_by(self, meta: &'static Meta, auth: Auth, identity: &str, resolver: Resolver) -> Result<Http> {
-        let limit = self.limiters.of(format!("{} {identity}", self.location.url().origin().ascii_serialization()), meta.rate);
+        let limit = self.limiters.of(format!("{} {identity}", self.location.url().origin().ascii_serialization()), meta.rates);
         let client = client(meta, &self.options, resolver)?;
         Ok(Http(Arc::new(Inner {
             client,
@@ -209,11 +209,12 @@ impl Http {
     pub(crate) async fn ask<'a, T: DeserializeOwned>(
         &self,
         cx: &Context,
+        route: &str,
         standing: Option<&CredentialState>,
         attempt: &mut (dyn FnMut() -> Attempt<'a> + Send),
     ) -> Result<Response<T>> {
         for time in 1.. {
-            let Received { doing, headers, text } = self.attempts(cx, standing, attempt).await?;
+            let Received { doing, headers, text } = self.attempts(cx, route, standing, attempt).await?;
             match serde_json::from_str(&text) {
                 Ok(body) => return Ok(Response { body, headers }),
                 Err(error) => self.asks_again(cx, time, Error::new(doing, self.shape(&headers, &text, &error))).await?,
@@ -382,7 +383,7 @@ impl Request<'_> {
     /// # Errors
     /// See [`ErrorKind`].
     pub async fn send<T: DeserializeOwned>(self, cx: &Context) -> Result<Response<T>> {
-        self.http.ask(cx, self.standing(), &mut || Box::pin(self.once(cx, Form::Json))).await
+        self.http.ask(cx, self.route, self.standing(), &mut || Box::pin(self.once(cx, Form::Json))).await
     }
 
     /// Like [`Request::send`], for the few answers that are plain text. A web page is none.
@@ -390,7 +391,7 @@ impl Request<'_> {
     /// # Errors
     /// See [`ErrorKind`].
     pub async fn text(self, cx: &Context) -> Result<Response<String>> {
-        let received = self.http.attempts(cx, self.standing(), &mut || Box::pin(self.once(cx, Form::Plain))).await?;
+        let received = self.http.attempts(cx, self.route, self.standing(), &mut || Box::pin(self.once(cx, Form::Plain))).await?;
         Ok(Response { body: self.http.without_secrets(received.text.trim()), headers: received.headers })
     }
 

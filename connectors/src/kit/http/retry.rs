@@ -38,6 +38,7 @@ impl Http {
     pub(super) async fn attempts<'a>(
         &self,
         cx: &Context,
+        route: &str,
         standing: Option<&CredentialState>,
         attempt: &mut (dyn FnMut() -> Attempt<'a> + Send),
     ) -> Result<Received> {
@@ -45,7 +46,7 @@ impl Http {
         let mut delays = Delays::new();
         let (mut refreshed, mut unusable) = (false, 0);
         for number in 1.. {
-            self.wait_for_budget(cx).await;
+            self.wait_for_budget(cx, route).await;
             if let Some(silence) = cx.silence(host) {
                 return Err(Error::new("preparing the request", ErrorKind::Network(silence.into())));
             }
@@ -112,8 +113,8 @@ impl Http {
         }
     }
 
-    async fn wait_for_budget(&self, cx: &Context) {
-        while let Some(wait) = self.0.limit.wait() {
+    async fn wait_for_budget(&self, cx: &Context, route: &str) {
+        while let Some(wait) = self.0.limit.wait(route) {
             cx.wait_for_quota(wait).await;
             if cx.skips_waits() {
                 break;

@@ -100,7 +100,7 @@ impl Connector for Burp {
 
     fn open(settings: Settings, mut link: Endpoint) -> Result<Self> {
         link.location = link.location.before(&["graphql", "api", "api-internal"]);
-        let http = link.http(&Self::META, Auth::Header("authorization", settings.secret.clone()))?;
+        let http = link.http(&Self::META, Auth::header("authorization", settings.secret.clone()))?;
         Ok(Burp { http, settings, fields: OnceCell::new() })
     }
 

@@ -89,7 +89,7 @@ impl Connector for DependencyTrack {
 
     fn open(settings: Settings, mut link: Endpoint) -> Result<Self> {
         link.location = link.location.without_endings(&["/v1", "/api"]);
-        let http = link.http(&Self::META, Auth::Header("x-api-key", settings.secret))?;
+        let http = link.http(&Self::META, Auth::header("x-api-key", settings.secret))?;
         let frontend = settings.frontend_url.map(|url| url.trim_end_matches('/').into());
         Ok(DependencyTrack { http, frontend, server: OnceCell::new() })
     }

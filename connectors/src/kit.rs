@@ -32,7 +32,7 @@ pub use items::{Decoded, Scalar, count, count_if_any, drop_members, entry, items
 pub use limit::{Limiters, Rate};
 pub use location::Location;
 pub use numbers::RangeSet;
-pub use oauth::{Grant, RedirectUrls, Tokens};
+pub use oauth::{Grant, Granted, Login, RedirectUrls, Tokens};
 pub use parts::in_parts;
 pub use secret::Secret;
 pub use texts::Texts;

@@ -128,7 +128,7 @@ impl Connector for SonarQube {
         settings.organization = settings.organization.map(|key| key.trim().to_owned()).filter(|key| !key.is_empty());
         settings.branches.retain(|branch| !branch.trim().is_empty());
         let bearer = link.clone().http(&Self::META, Auth::Bearer(settings.secret.clone()))?;
-        let basic = link.http(&Self::META, Auth::BasicToken(settings.secret.clone()))?;
+        let basic = link.http(&Self::META, Auth::Basic(settings.secret.clone(), Secret::new("")))?;
         let (rules, refused_by_start) = (Cache::new(TEXTS, Rule::bytes), AtomicBool::new(false));
         Ok(SonarQube { bearer, basic, settings, server: OnceCell::new(), rules, refused_by_start })
     }

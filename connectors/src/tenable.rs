@@ -124,7 +124,7 @@ impl Connector for Tenable {
         }
         .ok_or_else(|| Error::settings("give either `access_key` and `secret_key`, or both in `secret` as `access;secret`"))?;
         let header = Secret::new(&["accessKey=", access.expose().trim(), ";secretKey=", secret.expose().trim()].concat());
-        let http = link.http(&Self::META, Auth::Composed("x-apikeys", header, vec![access, secret]))?;
+        let http = link.http(&Self::META, Auth::Header("x-apikeys", header, vec![access, secret]))?;
         Ok(Tenable { http, unlicensed: settings.include_unlicensed })
     }
 

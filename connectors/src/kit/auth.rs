@@ -24,29 +24,37 @@ pub enum Auth {
     None,
     /// `Authorization: Bearer …`.
     Bearer(Secret),
-    /// `Authorization: Basic …`.
-    Basic(Box<str>, Secret),
+    /// `Authorization: Basic …`. Where the password is empty the user is the secret: a token in its place.
+    Basic(Secret, Secret),
     /// `Authorization` with a scheme word of the vendor's own.
     Scheme(&'static str, Secret),
-    /// `Authorization: Basic …` with a token in the place of the user and an empty password.
-    BasicToken(Secret),
-    /// A header of the vendor's own, holding the bare secret.
-    Header(&'static str, Secret),
-    /// A header of the vendor's own with a value made of several secrets, and those secrets.
-    Composed(&'static str, Secret, Vec<Secret>),
+    /// A header of the vendor's own, and the secrets that its value is made of.
+    Header(&'static str, Secret, Vec<Secret>),
     /// OAuth 2: an access token is fetched, kept until 80 % of its life, and fetched anew once when the vendor refuses it.
     OAuth(Arc<Tokens>),
 }
 
 impl Auth {
+    /// A header of the vendor's own, holding the bare secret.
+    pub fn header(name: &'static str, secret: Secret) -> Self {
+        Auth::Header(name, secret.clone(), vec![secret])
+    }
+
+    /// Access tokens that are granted so.
+    pub fn granted(grant: Grant) -> Self {
+        Auth::OAuth(Arc::new(Tokens::new(grant)))
+    }
+
     /// OAuth 2 client credentials (RFC 6749 section 4.4), sent as a form with `client_id` and `client_secret`.
-    pub fn client_credentials(token_url: Url, id: &str, secret: Secret) -> Self {
-        Auth::OAuth(Arc::new(Tokens::new(token_url, Grant::ClientCredentials { id: id.into(), secret })))
+    pub fn client_credentials(url: Url, id: &str, secret: Secret) -> Self {
+        let plain = vec![("grant_type", "client_credentials".into()), ("client_id", id.into())];
+        Auth::granted(Grant::Form { url, plain, secret: vec![("client_secret", secret)], basic: false })
     }
 
     /// An OAuth 2 refresh token that stays valid (an offline token), exchanged for access tokens as the client `id`.
-    pub fn refresh_token(token_url: Url, id: &str, token: Secret) -> Self {
-        Auth::OAuth(Arc::new(Tokens::new(token_url, Grant::RefreshToken { id: id.into(), token })))
+    pub fn refresh_token(url: Url, id: &str, token: Secret) -> Self {
+        let plain = vec![("grant_type", "refresh_token".into()), ("client_id", id.into())];
+        Auth::granted(Grant::Form { url, plain, secret: vec![("refresh_token", token)], basic: false })
     }
 
     /// Adds the credential to a request's headers.
@@ -54,10 +62,11 @@ impl Auth {
         let (name, value) = match self {
             Auth::None => return Ok(()),
             Auth::Bearer(secret) => (AUTHORIZATION, format!("Bearer {}", secret.expose())),
-            Auth::Basic(user, secret) => (AUTHORIZATION, format!("Basic {}", STANDARD.encode(format!("{user}:{}", secret.expose())))),
+            Auth::Basic(user, secret) => {
+                (AUTHORIZATION, format!("Basic {}", STANDARD.encode(format!("{}:{}", user.expose(), secret.expose()))))
+            }
             Auth::Scheme(word, secret) => (AUTHORIZATION, format!("{word} {}", secret.expose())),
-            Auth::BasicToken(token) => (AUTHORIZATION, format!("Basic {}", STANDARD.encode(format!("{}:", token.expose())))),
-            Auth::Header(name, secret) | Auth::Composed(name, secret, _) => (HeaderName::from_static(name), secret.expose().to_owned()),
+            Auth::Header(name, secret, _) => (HeaderName::from_static(name), secret.expose().to_owned()),
             Auth::OAuth(tokens) => (AUTHORIZATION, format!("Bearer {}", tokens.get(cx, client).await?.expose())),
         };
         let mut value = HeaderValue::from_str(value.trim()).map_err(|_| {
@@ -78,30 +87,24 @@ impl Auth {
 
     /// What tells one credential's budget from another's, without telling the credential.
     pub(crate) fn identity(&self) -> String {
-        let (user, secret) = match self {
-            Auth::None => return String::new(),
-            Auth::Bearer(secret)
-            | Auth::BasicToken(secret)
-            | Auth::Header(_, secret)
-            | Auth::Scheme(_, secret)
-            | Auth::Composed(_, secret, _) => ("", secret),
-            Auth::Basic(user, secret) => (&**user, secret),
-            Auth::OAuth(tokens) => tokens.grant.parts(),
-        };
-        fingerprint(user, secret)
+        match self {
+            Auth::None => String::new(),
+            Auth::Bearer(secret) | Auth::Header(_, secret, _) | Auth::Scheme(_, secret) => fingerprint("", secret),
+            Auth::Basic(token, password) if password.expose().is_empty() => fingerprint("", token),
+            Auth::Basic(user, password) => fingerprint(user.expose(), password),
+            Auth::OAuth(tokens) => tokens.grant.identity(),
+        }
     }
 
     /// The secrets that an answer might echo.
     pub(crate) fn secrets(&self) -> Vec<Secret> {
         match self {
             Auth::None => Vec::new(),
-            Auth::Bearer(secret)
-            | Auth::BasicToken(secret)
-            | Auth::Header(_, secret)
-            | Auth::Scheme(_, secret)
-            | Auth::Basic(_, secret) => vec![secret.clone()],
-            Auth::Composed(_, _, secrets) => secrets.clone(),
-            Auth::OAuth(tokens) => [tokens.grant.parts().1.clone()].into_iter().chain(tokens.minted()).collect(),
+            Auth::Bearer(secret) | Auth::Scheme(_, secret) => vec![secret.clone()],
+            Auth::Basic(token, password) if password.expose().is_empty() => vec![token.clone()],
+            Auth::Basic(_, password) => vec![password.clone()],
+            Auth::Header(_, _, secrets) => secrets.clone(),
+            Auth::OAuth(tokens) => tokens.grant.secrets().into_iter().chain(tokens.minted()).collect(),
         }
     }
 }

@@ -1,10 +1,14 @@
 //! OAuth 2 access tokens: fetched when needed, by one request however many wait for it, and kept for most of their life.
 
 use std::{
-    sync::{Mutex as StdMutex, PoisonError},
+    fmt,
+    pin::Pin,
+    sync::{Arc, Mutex as StdMutex, PoisonError},
     time::Duration,
 };
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use jiff::Timestamp;
 use reqwest::{StatusCode, header::HeaderMap};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -13,7 +17,7 @@ use url::Url;
 
 use crate::{
     Error, ErrorKind, Excerpt, Result,
-    kit::{Context, Scalar, Secret, http, redact::redact},
+    kit::{Context, Scalar, Secret, auth::fingerprint, http, redact::redact},
 };
 
 /// What is being done when an error says so: tells a connector that the token was refused, not the API's answer.
@@ -30,37 +34,83 @@ const REMEMBERED: usize = 8;
 /// What is shown for an access token.
 #[derive(Clone, Debug)]
 pub enum Grant {
-    /// Client credentials (RFC 6749 section 4.4), as form fields.
-    ClientCredentials {
-        /// The id of the client (`client_id`).
-        id: Box<str>,
-        /// The secret of the client (`client_secret`).
-        secret: Secret,
+    /// A form of RFC 6749: client credentials, a password, a refresh token that stays.
+    Form {
+        /// The token endpoint.
+        url: Url,
+        /// Members that are no secret (`grant_type`, `client_id`, `scope`).
+        plain: Vec<(&'static str, Box<str>)>,
+        /// Members that are secret (`client_secret`).
+        secret: Vec<(&'static str, Secret)>,
+        /// Whether `client_id` and `client_secret` are sent as `Authorization: Basic` and not in the form.
+        basic: bool,
     },
-    /// A refresh token that is given once and stays (RFC 6749 section 6); one that comes with an answer is not used.
-    RefreshToken {
-        /// The client that it was given to.
-        id: Box<str>,
-        /// The refresh token.
-        token: Secret,
-    },
+    /// A vendor's own way to a token.
+    Login(Arc<dyn Login>),
+}
+
+/// A vendor's own way to an access token.
+pub trait Login: fmt::Debug + Send + Sync {
+    /// Who logs in, as far as that is no secret.
+    fn user(&self) -> &str;
+
+    /// The secrets that are sent.
+    fn secrets(&self) -> Vec<Secret>;
+
+    /// Logs in.
+    fn granted<'a>(&'a self, client: &'a reqwest::Client) -> Pin<Box<dyn Future<Output = Result<Granted>> + Send + 'a>>;
+}
+
+/// An access token as it was granted.
+#[derive(Debug)]
+pub struct Granted {
+    /// The access token.
+    pub token: Secret,
+    /// How long it lives; `None` where nothing tells.
+    pub life: Option<Duration>,
+    /// A refresh token that came with it. It is not used, and yet nothing to be shown.
+    pub rotated: Option<Secret>,
+}
+
+impl Granted {
+    /// A token with the life that the answer states, in seconds; else the one that the token states of itself (`exp` of a JWT).
+    pub fn new(token: Secret, seconds: Option<f64>, rotated: Option<Secret>) -> Self {
+        let life = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).or_else(|| life_of(&token, Timestamp::now()));
+        Granted { token, life, rotated }
+    }
+}
+
+/// How long a JWT lives by its own word.
+fn life_of(token: &Secret, now: Timestamp) -> Option<Duration> {
+    let claims = URL_SAFE_NO_PAD.decode(token.expose().split('.').nth(1)?.trim_end_matches('=')).ok()?;
+    let Claims { exp, iat } = serde_json::from_slice(&claims).ok()?;
+    // Both by the vendor's clock, where it tells both.
+    let from = iat.whole().unwrap_or(now.as_second());
+    u64::try_from(exp.whole()?.checked_sub(from)?).ok().map(Duration::from_secs)
+}
+
+#[derive(Deserialize)]
+struct Claims {
+    exp: Scalar,
+    #[serde(default)]
+    iat: Scalar,
 }
 
 impl Grant {
-    /// Client and secret.
-    pub(crate) fn parts(&self) -> (&str, &Secret) {
-        match self {
-            Grant::ClientCredentials { id, secret } => (id, secret),
-            Grant::RefreshToken { id, token } => (id, token),
-        }
+    /// What tells one credential from another: who shows it, and its first secret.
+    pub(crate) fn identity(&self) -> String {
+        let (user, secrets) = match self {
+            Grant::Form { plain, .. } => (plain.iter().map(|(_, value)| &**value).collect::<Vec<_>>().join("\n"), self.secrets()),
+            Grant::Login(login) => (login.user().to_owned(), login.secrets()),
+        };
+        fingerprint(&user, secrets.first().unwrap_or(&Secret::new("")))
     }
 
-    fn form(&self) -> [(&'static str, &str); 3] {
+    /// The secrets that are shown.
+    pub(crate) fn secrets(&self) -> Vec<Secret> {
         match self {
-            Grant::ClientCredentials { id, secret } => {
-                [("grant_type", "client_credentials"), ("client_id", id), ("client_secret", secret.expose())]
-            }
-            Grant::RefreshToken { id, token } => [("grant_type", "refresh_token"), ("client_id", id), ("refresh_token", token.expose())],
+            Grant::Form { secret, .. } => secret.iter().map(|(_, secret)| secret.clone()).collect(),
+            Grant::Login(login) => login.secrets(),
         }
     }
 }
@@ -81,7 +131,6 @@ pub struct RedirectUrls {
 /// Access tokens of one grant.
 #[derive(Debug)]
 pub struct Tokens {
-    url: Url,
     pub(crate) grant: Grant,
     kept: Mutex<Kept>,
     minted: StdMutex<Vec<Secret>>,
@@ -102,8 +151,8 @@ struct Token {
 }
 
 impl Tokens {
-    pub(crate) fn new(url: Url, grant: Grant) -> Self {
-        Tokens { url, grant, kept: Mutex::default(), minted: StdMutex::default() }
+    pub(crate) fn new(grant: Grant) -> Self {
+        Tokens { grant, kept: Mutex::default(), minted: StdMutex::default() }
     }
 
     /// A token that lives.
@@ -117,14 +166,19 @@ impl Tokens {
         }
         kept.token = None;
         let asked = Instant::now();
-        let granted = self.fetch(cx, client).await?;
-        self.remember(&granted.access_token);
-        // Not used, and yet nothing to be shown.
-        granted.refresh_token.text().inspect(|token| self.remember(&Secret::new(token)));
-        let told = granted.expires_in.number().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        let until = asked + told.unwrap_or(DEFAULT_TOKEN_LIFE).min(Duration::from_secs(7 * 86_400)).mul_f64(USED);
-        kept.token = Some(Token { secret: granted.access_token.clone(), fetched: Instant::now(), until });
-        Ok(granted.access_token)
+        let granted = match &self.grant {
+            Grant::Form { url, plain, secret, basic } => self.fetch(cx, request(client.post(url.clone()), plain, secret, *basic)).await?,
+            Grant::Login(login) => login.granted(client).await.map_err(|error| error.rewritten(|text| self.without_secrets(text)))?,
+        };
+        match granted.token.expose() {
+            token if token.trim().is_empty() => return Err(unusable("the token is empty")),
+            token if token.contains(char::REPLACEMENT_CHARACTER) => return Err(unusable("the token holds bytes that are not UTF-8")),
+            _ => self.remember(&granted.token),
+        }
+        granted.rotated.iter().for_each(|token| self.remember(token));
+        let until = asked + granted.life.unwrap_or(DEFAULT_TOKEN_LIFE).min(Duration::from_secs(7 * 86_400)).mul_f64(USED);
+        kept.token = Some(Token { secret: granted.token.clone(), fetched: Instant::now(), until });
+        Ok(granted.token)
     }
 
     /// A request that was begun at `sent` was refused: true when it is worth sending once more, with another token. However
@@ -154,8 +208,11 @@ impl Tokens {
         minted.push(token.clone());
     }
 
-    async fn fetch(&self, cx: &Context, client: &reqwest::Client) -> Result<Granted> {
-        let request = client.post(self.url.clone()).header("accept", "application/json").form(&self.grant.form());
+    fn without_secrets(&self, text: &str) -> String {
+        self.grant.secrets().iter().fold(text.to_owned(), |text, secret| redact(&text, secret))
+    }
+
+    async fn fetch(&self, cx: &Context, request: reqwest::RequestBuilder) -> Result<Granted> {
         let answer = request.send().await.map_err(|error| http::network(FETCHING, error))?;
         let (status, headers, body) = http::receive(FETCHING, answer, LARGEST).await?;
         tracing::debug!(status = status.as_u16(), "access token");
@@ -166,18 +223,16 @@ impl Tokens {
         for what in odd {
             cx.warn(format!("the answer with the access token {what}"));
         }
-        // The body is never shown: a token may be in it.
-        let shape = |reason: &str| Error::new(FETCHING, ErrorKind::UnexpectedBody { path: "access_token".into(), reason: reason.into() });
-        match serde_json::from_str::<Granted>(&text) {
-            Ok(granted) if granted.access_token.expose().trim().is_empty() => Err(shape("the token is empty")),
-            Ok(granted) if granted.access_token.expose().contains(char::REPLACEMENT_CHARACTER) => {
-                Err(shape("the token holds bytes that are not UTF-8"))
+        match serde_json::from_str::<Answer>(&text) {
+            Ok(Answer { access_token, refresh_token, expires_in, token_ttl }) => {
+                let life = expires_in.number().or(token_ttl.number());
+                Ok(Granted::new(access_token, life, refresh_token.text().map(Secret::new)))
             }
-            Ok(granted) => Ok(granted),
             Err(_) if http::is_page(text.as_bytes()) => {
                 Err(Error::new(FETCHING, ErrorKind::NotAnApi("a web page came instead of an access token".into())))
             }
-            Err(_) => Err(shape("no token in the answer")),
+            // The body is never shown: a token may be in it.
+            Err(_) => Err(unusable("no token in the answer")),
         }
     }
 
@@ -188,7 +243,7 @@ impl Tokens {
             Ok(Refusal { error: Some(told), .. } | Refusal { error_description: Some(told), .. }) => told,
             _ => text[..text.floor_char_boundary(16 << 10)].to_owned(),
         };
-        let told = Excerpt::new(&redact(&told, self.grant.parts().1));
+        let told = Excerpt::new(&self.without_secrets(&told));
         match status.as_u16() {
             status @ (400 | 401) => ErrorKind::Unauthorized(Excerpt::new(&format!("status {status} from the token endpoint, {told}"))),
             _ => http::refusal(status, headers, told),
@@ -196,13 +251,35 @@ impl Tokens {
     }
 }
 
+/// A request with the members of a form, or with the client before it.
+fn request(
+    request: reqwest::RequestBuilder,
+    plain: &[(&'static str, Box<str>)],
+    secret: &[(&'static str, Secret)],
+    basic: bool,
+) -> reqwest::RequestBuilder {
+    let all = plain.iter().map(|(name, value)| (*name, &**value)).chain(secret.iter().map(|(name, value)| (*name, value.expose())));
+    let (client, form): (Vec<_>, Vec<_>) = all.partition(|(name, _)| basic && matches!(*name, "client_id" | "client_secret"));
+    let member = |wanted: &str| client.iter().find(|(name, _)| *name == wanted).map_or("", |(_, value)| *value);
+    let request = request.header("accept", "application/json").form(&form);
+    if basic { request.basic_auth(member("client_id"), Some(member("client_secret"))) } else { request }
+}
+
+/// An answer without a token that could be used.
+fn unusable(reason: &str) -> Error {
+    Error::new(FETCHING, ErrorKind::UnexpectedBody { path: "access_token".into(), reason: reason.into() })
+}
+
+/// What a token endpoint answers.
 #[derive(Deserialize)]
-struct Granted {
+struct Answer {
     access_token: Secret,
     #[serde(default)]
     refresh_token: Scalar,
     #[serde(default)]
     expires_in: Scalar,
+    #[serde(default, rename = "tokenTTL")]
+    token_ttl: Scalar,
 }
 
 #[derive(Deserialize)]
@@ -345,12 +422,93 @@ mod tests {
         assert_eq!(*tool.forms.lock().expect("a lock"), [form.map(|(name, value)| (name.to_owned(), value.to_owned())).into()]);
     }
 
+    #[test]
+    fn a_token_lives_as_long_as_the_answer_says_or_else_as_it_says_itself() {
+        let now = Timestamp::from_second(1_770_000_000).expect("a time");
+        let jwt = |claims: &str| Secret::new(&["e30", &URL_SAFE_NO_PAD.encode(claims), "sig"].join("."));
+        for (claims, life) in [
+            (r#"{"exp":1770001800,"iat":1770000000}"#, Some(1800)),
+            // By the vendor's clock, which is an hour ahead.
+            (r#"{"exp":1770005400,"iat":1770003600}"#, Some(1800)),
+            (r#"{"exp":"1770000060"}"#, Some(60)),
+            (r#"{"exp":1769999999}"#, None),
+            (r#"{"exp":-9223372036854775808,"iat":9223372036854775807}"#, None),
+            ("{}", None),
+            ("[]", None),
+        ] {
+            assert_eq!(life_of(&jwt(claims), now), life.map(Duration::from_secs), "{claims}");
+        }
+        for odd in ["opaque", "a.b.c", "", "..", "a.%.c"] {
+            assert_eq!(life_of(&Secret::new(odd), now), None, "{odd}");
+        }
+        let told = Granted::new(jwt(r#"{"exp":1770001800,"iat":1770000000}"#), Some(600.0), None);
+        assert_eq!(told.life, Some(Duration::from_secs(600)));
+        assert_eq!(Granted::new(Secret::new("opaque"), Some(-1.0), None).life, None);
+    }
+
+    /// Aikido takes the client as Basic, ProcessUnity five members, two of them secret.
+    #[tokio::test]
+    async fn a_form_has_members_of_the_vendors_own_and_the_client_may_go_before_it() {
+        let seen = Arc::new(StdMutex::new(Vec::new()));
+        let notes = Arc::clone(&seen);
+        let router = Router::new().fallback(move |headers: HeaderMap, form: String| {
+            let basic = headers.get("authorization").map(|value| value.to_str().expect("text").to_owned());
+            notes.lock().expect("a lock").push((basic, form));
+            std::future::ready(r#"{"access_token":"t","tokenTTL":1200}"#)
+        });
+        let url = serve(router).await.join("/token", &[]);
+        let client = ("client_secret", Secret::new("h:s"));
+        let plain = vec![("grant_type", "client_credentials".into()), ("client_id", "id".into())];
+        let basic = Grant::Form { url: url.clone(), plain, secret: vec![client], basic: true };
+        let plain = vec![("grant_type", "password".into()), ("username", "u".into())];
+        let secret = vec![("password", Secret::new("p&")), ("servicepassword", Secret::new("q"))];
+        for grant in [basic, Grant::Form { url, plain, secret, basic: false }] {
+            Tokens::new(grant).get(&Context::default(), &reqwest::Client::new()).await.expect("a token");
+        }
+        let expected = [
+            (Some("Basic aWQ6aDpz".to_owned()), "grant_type=client_credentials".to_owned()),
+            (None, "grant_type=password&username=u&password=p%26&servicepassword=q".to_owned()),
+        ];
+        assert_eq!(*seen.lock().expect("a lock"), expected);
+    }
+
+    #[derive(Debug)]
+    struct Vendor(Option<&'static str>);
+
+    impl Login for Vendor {
+        fn user(&self) -> &str {
+            "somebody"
+        }
+        fn secrets(&self) -> Vec<Secret> {
+            vec![Secret::new("s3cr3t")]
+        }
+        fn granted<'a>(&'a self, _: &'a reqwest::Client) -> Pin<Box<dyn Future<Output = Result<Granted>> + Send + 'a>> {
+            let refused = || Error::new(FETCHING, ErrorKind::Unauthorized(Excerpt::new("no user has the key s3cr3t")));
+            let granted = self.0.map(|token| Granted::new(Secret::new(token), Some(600.0), Some(Secret::new("refresh"))));
+            Box::pin(std::future::ready(granted.ok_or_else(refused)))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_vendors_own_log_in_grants_tokens_and_its_secrets_are_not_told() {
+        let tokens = Tokens::new(Grant::Login(Arc::new(Vendor(Some("t0ken")))));
+        let token = tokens.get(&Context::default(), &reqwest::Client::new()).await.expect("a token");
+        let minted: Vec<_> = tokens.minted().iter().map(|token| token.expose().to_owned()).collect();
+        assert_eq!((token.expose(), minted), ("t0ken", vec!["t0ken".to_owned(), "refresh".to_owned()]));
+        let error = Tokens::new(Grant::Login(Arc::new(Vendor(None)))).get(&Context::default(), &reqwest::Client::new()).await;
+        assert_eq!(error.expect_err("refused").kind.to_string(), "the credential was refused (no user has the key …)");
+        for empty in ["", " "] {
+            let error = Tokens::new(Grant::Login(Arc::new(Vendor(Some(empty))))).get(&Context::default(), &reqwest::Client::new()).await;
+            assert!(matches!(error.expect_err("no token").kind, ErrorKind::UnexpectedBody { .. }));
+        }
+    }
+
     /// What a token endpoint that answers so grants, with the warnings.
     async fn granted(body: Vec<u8>) -> (Result<Secret>, Vec<String>) {
         let location = serve(Router::new().fallback(move || std::future::ready(body))).await;
         let activity = Arc::new(RunStats::default());
         let cx = Context::new(Arc::clone(&activity));
-        let tokens = Tokens::new(location.join("/token", &[]), Grant::ClientCredentials { id: "app".into(), secret: Secret::new("hush") });
+        let Auth::OAuth(tokens) = client(location.join("/token", &[])) else { panic!("no token") };
         (tokens.get(&cx, &reqwest::Client::new()).await, activity.warnings())
     }
 
@@ -388,7 +546,8 @@ mod tests {
         async fn ask(status: u16, body: &str) -> Error {
             let (status, body) = (StatusCode::from_u16(status).expect("a status"), body.to_owned());
             let location = serve(Router::new().fallback(move || std::future::ready((status, body)))).await;
-            let tokens = Tokens::new(location.join("/token", &[]), Grant::RefreshToken { id: "app".into(), token: Secret::new("s3cr3t") });
+            let auth = Auth::refresh_token(location.join("/token", &[]), "app", Secret::new("s3cr3t"));
+            let Auth::OAuth(tokens) = auth else { panic!("no token") };
             let result: Result<Secret> = tokens.get(&Context::default(), &reqwest::Client::new()).await;
             result.expect_err("no token")
         }

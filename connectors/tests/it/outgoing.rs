@@ -15,7 +15,7 @@ use std::sync::{
 use axum::Router;
 use tributary_connectors::{
     Context, Meta, RunStats,
-    kit::{Auth, Endpoint, Http, HttpOptions, Limiters, Location, Secret},
+    kit::{Auth, Endpoint, Grant, Http, HttpOptions, Limiters, Location, Secret},
 };
 
 static META: Meta = Meta { id: "x", body_limit: 1 << 20, ..Meta::DEFAULT };
@@ -70,13 +70,19 @@ fn auths(url: &str) -> Vec<Auth> {
     let token = url::Url::parse(&format!("{url}/token")).unwrap();
     vec![
         Auth::Bearer(secret("bearer")),
-        Auth::Basic("user".into(), secret("basic")),
-        Auth::BasicToken(secret("basic-token")),
+        Auth::Basic(Secret::new("user"), secret("basic")),
+        Auth::Basic(secret("basic-token"), Secret::new("")),
         Auth::Scheme("Token", secret("scheme")),
-        Auth::Header("x-api-key", secret("header")),
-        Auth::Header("private-token", secret("private")),
-        Auth::Composed("x-apikeys", Secret::new("accessKey=canary-one;secretKey=canary-two"), vec![secret("one"), secret("two")]),
+        Auth::header("x-api-key", secret("header")),
+        Auth::header("private-token", secret("private")),
+        Auth::Header("x-apikeys", Secret::new("accessKey=canary-one;secretKey=canary-two"), vec![secret("one"), secret("two")]),
         Auth::client_credentials(token.clone(), "client", secret("client")),
-        Auth::refresh_token(token, "app", secret("refresh")),
+        Auth::refresh_token(token.clone(), "app", secret("refresh")),
+        Auth::granted(Grant::Form {
+            url: token,
+            plain: vec![("grant_type", "client_credentials".into()), ("client_id", "client".into())],
+            secret: vec![("client_secret", secret("basic-client"))],
+            basic: true,
+        }),
     ]
 }

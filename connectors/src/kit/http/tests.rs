@@ -201,7 +201,7 @@ async fn k1_a_vendor_that_echoes_what_it_was_sent_tells_nobody() {
         let location = format!("http://{}", listener.local_addr().expect("an address"));
         let router = Router::new().fallback(move || std::future::ready((code, head.clone(), text.clone())));
         tokio::spawn(async move { axum::serve(listener, router).await });
-        let auth = Auth::Basic("user".into(), Secret::new(secret));
+        let auth = Auth::Basic(Secret::new("user"), Secret::new(secret));
         let http = reach(&location, plain(), auth, Resolver::system()).expect("a client");
         let cx = Context::new(Arc::new(RunStats::without_waits()));
         let error = http.get("/", &[]).send::<Vec<u8>>(&cx).await.expect_err("no list of numbers");

@@ -70,7 +70,7 @@ async fn o2_a_link_that_leads_elsewhere_is_refused_before_a_request_is_built() {
         std::future::ready("{}")
     }))
     .await;
-    let http = http(&format!("{url}/base"), Auth::Header("x-api-key", Secret::new("canary")));
+    let http = http(&format!("{url}/base"), Auth::header("x-api-key", Secret::new("canary")));
     for link in hostile(&url, sink.port) {
         let error = http.follow("/next", &link).expect_err(&link);
         assert!(matches!(&error.kind, ErrorKind::UnexpectedBody { path, .. } if &**path == "next"), "{link}: {error}");

@@ -118,7 +118,7 @@ async fn serve_old(minor: u8) -> String {
 
 async fn ask(url: &str, ca_file: Option<PathBuf>) -> Result<(), Error> {
     let options = HttpOptions { ca_file, ..HttpOptions::default() };
-    let http = link(url, options).http(&META, Auth::Header("x-api-key", Secret::new("canary")))?;
+    let http = link(url, options).http(&META, Auth::header("x-api-key", Secret::new("canary")))?;
     http.get("/", &[]).send::<Value>(&cx()).await.map(drop)
 }
 

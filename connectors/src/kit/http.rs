@@ -3,6 +3,7 @@
 mod answer;
 mod body;
 mod client;
+mod links;
 mod retry;
 #[cfg(test)]
 mod tests;
@@ -166,6 +167,31 @@ impl Http {
         let mut request = self.request(Method::POST, route, self.0.location.join(route, arguments));
         request.body = Some(serde_json::to_vec(body).expect("a request body is plain data").into());
         request
+    }
+
+    /// A POST of a form to a path below the location; each `{}` segment takes the next argument. Without secrets: those belong
+    /// into [`Auth`].
+    pub fn form(&self, route: &'static str, arguments: &[&str], fields: &[(&str, &str)]) -> Request<'_> {
+        let mut request = self.request(Method::POST, route, self.0.location.join(route, arguments));
+        let form = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        request.body = Some(form.into());
+        request.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+        request
+    }
+
+    /// Like [`Http::follow`] for a vendor whose links name one of these hosts of its own, too: what the link asks for is asked for
+    /// at the location's origin.
+    ///
+    /// # Errors
+    /// As [`Http::follow`].
+    pub fn follow_among(&self, route: &'static str, link: &str, hosts: &[&str]) -> Result<Request<'_>> {
+        let own = |url: &Url| url.scheme() == "https" && url.port().is_none() && url.host_str().is_some_and(|host| hosts.contains(&host));
+        match Url::parse(link) {
+            Ok(url) if own(&url) && url.username().is_empty() && url.password().is_none() => {
+                self.follow(route, &url[url::Position::BeforePath..])
+            }
+            _ => self.follow(route, link),
+        }
     }
 
     /// A GET of a link that the vendor gave, which must lead to the same origin, below the location.
@@ -344,6 +370,11 @@ impl<T> Response<T> {
     pub fn count(&self, name: &str) -> Option<u64> {
         self.headers.get(name)?.to_str().ok()?.trim().parse().ok()
     }
+
+    /// The link to the next page, from the `Link` headers (RFC 8288): for [`Http::follow`].
+    pub fn next_link(&self) -> Option<String> {
+        links::next(&self.headers)
+    }
 }
 
 impl Request<'_> {
@@ -407,7 +438,7 @@ impl Request<'_> {
         request.headers_mut().extend(self.headers.clone());
         request.headers_mut().entry(header::ACCEPT).or_insert(HeaderValue::from_static("application/json"));
         if let Some(body) = &self.body {
-            request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            request.headers_mut().entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
             *request.body_mut() = Some(body.clone().into());
         }
         if !self.anonymous {

@@ -77,7 +77,25 @@ async fn o2_a_link_that_leads_elsewhere_is_refused_before_a_request_is_built() {
     }
     let error = http.follow("/next", "https://api.snyk.io.evil.example/rest?secret=1").expect_err("another host");
     assert!(error.to_string().contains("https://api.snyk.io.evil.example") && !error.to_string().contains("secret"), "{error}");
+    // A sibling of the vendor's is asked at the location, and nothing else is.
+    for link in hostile(&url, sink.port) {
+        http.follow_among("/next", &link, &["graph.example"]).expect_err(&link);
+    }
+    for link in [
+        "http://graph.example/base/next",
+        "https://graph.example:8443/base/next",
+        "https://user@graph.example/base/next",
+        "https://graph.example.evil.example/base/next",
+        "https://graph.example//evil.example/base/next",
+        "https://graph.example/elsewhere",
+        "//graph.example/base/next",
+    ] {
+        http.follow_among("/next", link, &["graph.example"]).expect_err(link);
+    }
     assert_eq!((sink.reached(), asked.lock().unwrap().len()), (0, 0));
+    let sibling = http.follow_among("/next", "https://graph.example/base/next?page=1", &["graph.example"]);
+    sibling.unwrap().send::<Value>(&cx()).await.unwrap();
+    assert_eq!(std::mem::take(&mut *asked.lock().unwrap()), ["/base/next?page=1"]);
     for link in ["/base/next?page=2", &format!("{url}/base/next?page=2"), "/base/x/../next?page=2"] {
         http.follow("/next", link).unwrap().send::<Value>(&cx()).await.unwrap();
     }

@@ -12,6 +12,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use reqwest::{StatusCode, header::HeaderMap};
 use schemars::{JsonSchema, Schema};
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -89,6 +90,11 @@ pub struct Meta {
     /// How many requests the vendor allows one credential; none = the customer's own server. Connectors of one vendor that share
     /// a credential state the same ones.
     pub rates: &'static [Rate],
+    /// The vendor's own meaning of an answer, asked for before the usual reading of its status, of a good one too; `None` = the
+    /// usual.
+    pub judge: Option<Judge>,
+    /// Advice for failures that have none of their own, where the vendor's differs from the usual.
+    pub cures: &'static [(Sign, &'static str)],
     /// How many scopes are read at once.
     pub concurrency: usize,
     /// How far a delta steps back behind the last pass.
@@ -124,6 +130,8 @@ impl Meta {
         aliases: &[],
         incremental: false,
         rates: &[],
+        judge: None,
+        cures: &[],
         concurrency: 4,
         overlap: Duration::from_secs(300),
         cursor_life: Duration::from_secs(3600),
@@ -133,6 +141,35 @@ impl Meta {
         cut: &[],
         keep: &[],
     };
+}
+
+/// What an answer of this status, with these headers and this body, means to a vendor; `None` = the usual.
+pub type Judge = fn(StatusCode, &HeaderMap, &[u8]) -> Option<ErrorKind>;
+
+/// A failure that a vendor may have advice of its own for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sign {
+    /// The credential is refused.
+    Unauthorized,
+    /// A permission is missing.
+    Forbidden,
+    /// What was asked for is not there (404).
+    NotFound,
+    /// No API answers here: a web page, or a redirect.
+    NotAnApi,
+}
+
+impl Sign {
+    /// The sign that an error is.
+    pub(crate) fn of(kind: &ErrorKind) -> Option<Self> {
+        match kind {
+            ErrorKind::Unauthorized(_) => Some(Sign::Unauthorized),
+            ErrorKind::Forbidden(_) => Some(Sign::Forbidden),
+            ErrorKind::Refused { status: 404, .. } => Some(Sign::NotFound),
+            ErrorKind::NotAnApi(_) | ErrorKind::Redirect(_) => Some(Sign::NotAnApi),
+            _ => None,
+        }
+    }
 }
 
 /// What is to be read.

@@ -129,11 +129,7 @@ impl Connector for DependencyTrack {
             }
         }
         let page = self.http.get("/api/v1/project", &[]).query("pageNumber", Some(1)).query("pageSize", Some(1));
-        let answer = page
-            .query("excludeInactive", Some(true))
-            .send::<Vec<Box<RawValue>>>(cx)
-            .await
-            .map_err(|error| error.if_forbidden(PORTFOLIO))?;
+        let answer = page.query("excludeInactive", Some(true)).needs(PORTFOLIO).send::<Vec<Box<RawValue>>>(cx).await?;
         checked.facts.push(format!("{} projects visible", answer.count("x-total-count").unwrap_or(answer.body.len() as u64)));
         let first = answer.body.first().and_then(|raw| serde_json::from_str::<Key>(raw.get()).ok()?.uuid);
         let Some(project) = first else {
@@ -142,7 +138,7 @@ impl Connector for DependencyTrack {
         };
         let findings = self.http.get("/api/v1/finding/project/{}", &[&project]).query("suppressed", Some(true));
         let findings = findings.query("pageNumber", Some(1)).query("pageSize", Some(1));
-        findings.send::<Vec<Box<RawValue>>>(cx).await.map_err(|error| error.if_forbidden(VULNERABILITY))?;
+        findings.needs(VULNERABILITY).send::<Vec<Box<RawValue>>>(cx).await?;
         if self.server(cx).await?.frontend.is_none() {
             checked.warnings.push("the web interface is not at `location`: set `frontend_url` to its address to get deep links".into());
         }
@@ -162,11 +158,11 @@ struct Paged {
 
 impl DependencyTrack {
     async fn projects(&self, cx: &Context, cursor: Cursor) -> Result<Page<Cursor>> {
-        let request = self.http.get("/api/v1/project", &[]).query("excludeInactive", Some(true));
+        let request = self.http.get("/api/v1/project", &[]).query("excludeInactive", Some(true)).needs(PORTFOLIO);
         let Paged { rows, total, cursor, ended } = match self.paged(cx, request, PROJECTS, &cursor).await {
             Ok(paged) => paged,
             Err(error) if matches!(error.kind, ErrorKind::NotAnApi(_)) => return Err(self.told_from_frontend(cx, error).await),
-            Err(error) => return Err(error.if_forbidden(PORTFOLIO)),
+            Err(error) => return Err(error),
         };
         let frontend = self.server(cx).await?.frontend.as_deref();
         let read = items(rows, &[], |project: Project| Ok(record(project, frontend, cx)), Key::key);
@@ -182,6 +178,7 @@ impl DependencyTrack {
         cursor.before = Some(before);
         let source = cursor.source.and_then(|source| CONNECTORS.get(source));
         let request = self.http.get("/api/v1/finding/project/{}", &[project]).query("suppressed", Some(true)).query("source", source);
+        let request = request.needs(VULNERABILITY);
         let Paged { rows, total, mut cursor, ended } = match self.paged(cx, request, FINDINGS, &cursor).await {
             Ok(paged) => paged,
             Err(error) => self.unlisted(cx, error, cursor).await?,
@@ -245,7 +242,7 @@ impl DependencyTrack {
                 "Dependency-Track 4 answers all findings of a project, or of one source of vulnerabilities, at once: \
                  update to version 5, which answers in pages, or divide the project",
             )),
-            _ => Err(error.if_forbidden(VULNERABILITY)),
+            _ => Err(error),
         }
     }
 

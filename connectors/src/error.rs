@@ -150,10 +150,9 @@ impl Error {
         self
     }
 
-    /// The same error; when a permission is missing, with what gives it.
-    #[must_use]
-    pub fn if_forbidden(self, cure: impl Into<Box<str>>) -> Self {
-        if matches!(self.kind, ErrorKind::Forbidden(_)) { self.with_hint(cure) } else { self }
+    /// The same error with this advice, unless it has some.
+    pub(crate) fn or_hint(self, hint: impl Into<Box<str>>) -> Self {
+        if self.hint.is_some() { self } else { self.with_hint(hint) }
     }
 
     /// Settings that cannot work together, with what to write instead.

@@ -21,8 +21,8 @@ pub mod sonarqube;
 pub mod tenable;
 
 pub use connector::{
-    Absence, CheckReport, Connector, Coverage, DynConnector, Item, Job, Mended, Meta, NOT_LISTED, Next, Page, PageRequest, Parts, RawPage,
-    RawPageRequest, RecordRef, Registration, Reject, ResumeToken, Scope, StoredKeys,
+    Absence, CheckReport, Connector, Coverage, DynConnector, Item, Job, Judge, Mended, Meta, NOT_LISTED, Next, Page, PageRequest, Parts,
+    RawPage, RawPageRequest, RecordRef, Registration, Reject, ResumeToken, Scope, Sign, StoredKeys,
 };
 pub use error::{Error, ErrorKind, Excerpt, Recovery, Result};
 pub use kit::{Context, RunStats};

@@ -25,6 +25,7 @@ use self::{
     wire::{KnownScan, Recent, Scan, Scans, Session},
 };
 use crate::{
+    Sign,
     kit::{RangeSet, Request},
     model::ItemKind,
     prelude::*,
@@ -109,6 +110,14 @@ impl Connector for Tenable {
         overlap: Duration::from_secs(24 * 3600),
         cursor_life: Duration::from_secs(24 * 3600),
         body_limit: 256 << 20,
+        cures: &[
+            (
+                Sign::Unauthorized,
+                "the pair of keys is not accepted: whoever generates new API keys for a user ends the old ones; access and secret key may \
+                 be swapped",
+            ),
+            (Sign::NotFound, "`location` does not lead to Tenable: it is https://cloud.tenable.com unless your tenant is elsewhere"),
+        ],
         timeout: Duration::from_secs(300),
         ..Meta::DEFAULT
     };
@@ -151,7 +160,7 @@ impl Connector for Tenable {
             return Ok(Page::empty(self.poll_export(cx, &export, &job, cursor, since).await?));
         };
         // An empty chunk may come as `null`.
-        let answer = self.get(export.chunk, &[&job, &chunk.to_string()]).send::<Option<Vec<Box<RawValue>>>>(cx).await;
+        let answer = self.get(export.chunk, &[&job, &chunk.to_string()]).needs(EXPORTING).send::<Option<Vec<Box<RawValue>>>>(cx).await;
         let rows = match answer {
             Ok(answer) => answer.body.unwrap_or_default(),
             Err(error) => return Ok(Page::empty(self.set_aside(cx, &export, &job, cursor, chunk, error).await?)),
@@ -174,8 +183,8 @@ impl Connector for Tenable {
         if session.enabled == Some(false) {
             checked.warnings.push(format!("the user {} is disabled", text::single_line(&who)));
         }
-        self.get("/vulns/export/status", &[]).send::<Recent>(cx).await.map_err(|error| error.if_forbidden(EXPORTING))?;
-        let scans = self.get("/scans", &[]).send::<Scans>(cx).await.map_err(|error| error.if_forbidden(SCANNING))?;
+        self.get("/vulns/export/status", &[]).needs(EXPORTING).send::<Recent>(cx).await?;
+        let scans = self.get("/scans", &[]).needs(SCANNING).send::<Scans>(cx).await?;
         let count = scans.body.scans.unwrap_or_default().len();
         checked.facts.push(format!("{count} scans visible"));
         if count == 0 {
@@ -194,21 +203,12 @@ impl Tenable {
     }
 
     async fn session(&self, cx: &Context) -> Result<Session> {
-        match self.get("/session", &[]).send(cx).await {
-            Ok(answer) => Ok(answer.body),
-            Err(error) if matches!(error.kind, ErrorKind::Unauthorized(_)) => Err(error.with_hint(
-                "the pair of keys is not accepted: whoever generates new API keys for a user ends the old ones; access and secret key may be swapped",
-            )),
-            Err(error) if matches!(error.kind, ErrorKind::Refused { status: 404, .. }) => {
-                Err(error.with_hint("`location` does not lead to Tenable: it is https://cloud.tenable.com unless your tenant is elsewhere"))
-            }
-            Err(error) => Err(error.if_forbidden(SIGNING)),
-        }
+        Ok(self.get("/session", &[]).needs(SIGNING).send(cx).await?.body)
     }
 
     async fn scans(&self, cx: &Context) -> Result<Page<Cursor>> {
         let account = self.session(cx).await?.container_uuid;
-        let scans = self.get("/scans", &[]).send::<Scans>(cx).await.map_err(|error| error.if_forbidden(SCANNING))?.body.scans;
+        let scans = self.get("/scans", &[]).needs(SCANNING).send::<Scans>(cx).await?.body.scans;
         let mut read = items(scans.unwrap_or_default(), &[], scan, |known: KnownScan| known.schedule_uuid);
         let rest = Record { key: account.into(), name: "All assets".into(), kind: "container".into(), ..Record::default() };
         read.items.push(Item::Record(rest));

@@ -60,8 +60,7 @@ impl DependencyTrack {
     }
 
     async fn project(&self, cx: &Context, project: &str) -> Result<Project> {
-        let answer = self.http.get("/api/v1/project/{}", &[project]).send(cx).await;
-        Ok(answer.map_err(|error| error.if_forbidden(PORTFOLIO))?.body)
+        Ok(self.http.get("/api/v1/project/{}", &[project]).needs(PORTFOLIO).send(cx).await?.body)
     }
 
     /// The end of a project's list: whether it is proof, and whether an import explains that it is another list now.

@@ -14,7 +14,10 @@
 //! }
 //! ```
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use graphql_client::QueryBody;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -135,7 +138,7 @@ async fn send_many<V: Serialize, T: DeserializeOwned>(
     route: &'static str,
     operation: &Operation<V>,
 ) -> Result<HashMap<String, Option<T>>> {
-    let fail = |kind| Error::new(format!("reading {} through POST {route}", operation.name), kind);
+    let fail = |kind| http.cured(Error::new(format!("reading {} through POST {route}", operation.name), kind), None);
     let Envelope { data, errors } = match http.post(route, &[], operation).send::<Envelope>(cx).await {
         Ok(answer) => answer.body,
         Err(Error { kind: ErrorKind::Refused { status: status @ (404 | 405), .. }, .. }) => {
@@ -160,6 +163,10 @@ fn refusal(errors: &[Value], excerpt: impl Fn(&str) -> Excerpt) -> ErrorKind {
     let text = excerpt(&errors.iter().take(3).map(told).collect::<Vec<_>>().join("; "));
     let words = errors.iter().map(|error| format!("{} {}", told(error), error["extensions"])).collect::<String>().to_lowercase();
     let says = |known: &[&str]| known.iter().any(|word| words.contains(word));
+    if says(&["rate_limit_exceeded"]) {
+        let seconds = errors.iter().find_map(|error| error["extensions"]["retryAfter"].as_f64());
+        return ErrorKind::Throttled(seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()));
+    }
     if says(&["unauthenticated", "not authenticated"]) {
         ErrorKind::Unauthorized(text)
     } else if says(&["unauthorized", "unauthorised", "forbidden", "permission", "not authorized", "access denied"]) {
@@ -223,10 +230,20 @@ mod tests {
             (json!({ "message": "Unauthorized: you may not view scans" }), "a permission is missing: Unauthorized: you may not view scans"),
             (json!({ "message": "no", "extensions": { "code": "FORBIDDEN" } }), "a permission is missing: no"),
             (json!({ "message": "who?", "extensions": { "code": "UNAUTHENTICATED" } }), "the credential was refused (who?)"),
+            (
+                json!({ "message": "slow down", "extensions": { "code": "RATE_LIMIT_EXCEEDED", "retryAfter": 1.5 } }),
+                "the vendor limits the rate of requests",
+            ),
             (json!({ "message": "Field 'x' is undefined" }), "the request was refused with status 200: Field 'x' is undefined"),
             (json!({ "locations": [] }), "the request was refused with status 200: an error without a message"),
         ] {
             assert_eq!(kind(error).to_string(), expected);
+        }
+        for (after, wait) in
+            [(json!(1.5), Some(Duration::from_millis(1500))), (json!(-1), None), (json!("soon"), None), (json!(null), None)]
+        {
+            let error = json!({ "message": "", "extensions": { "code": "RATE_LIMIT_EXCEEDED", "retryAfter": after } });
+            assert!(matches!(kind(error), ErrorKind::Throttled(told) if told == wait), "{after}");
         }
     }
 

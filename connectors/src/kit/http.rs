@@ -27,8 +27,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use url::Url;
 
 use crate::{
-    Error, ErrorKind, Excerpt, Meta, Result,
-    kit::{Auth, Context, Limiters, Location, limit::Limit, redact::redact},
+    Error, ErrorKind, Excerpt, Meta, Result, Sign,
+    kit::{Auth, Context, Limiters, Location, limit::Limit, oauth::FETCHING, redact::redact},
 };
 
 use answer::{remaining, shown, time_in};
@@ -96,10 +96,7 @@ impl Endpoint {
             auth,
             limit,
             standing: CredentialState::default(),
-            body_limit: meta.body_limit,
-            expiry_header: meta.expiry_header,
-            connector: meta.id,
-            quotes: meta.keep.is_empty(),
+            meta,
         })))
     }
 }
@@ -117,12 +114,7 @@ struct Inner {
     auth: Auth,
     limit: Arc<Limit>,
     standing: CredentialState,
-    body_limit: usize,
-    expiry_header: Option<&'static str>,
-    /// The connector's id, for metrics.
-    connector: &'static str,
-    /// Whether errors may quote the body of an answer that is good, but of another shape.
-    quotes: bool,
+    meta: &'static Meta,
 }
 
 /// What the tool has made of the credential so far. Until it has accepted it once, requests go one by one.
@@ -224,7 +216,7 @@ impl Http {
     }
 
     fn request(&self, method: Method, route: &'static str, url: Url) -> Request<'_> {
-        Request { http: self, method, route, url, headers: HeaderMap::new(), body: None, anonymous: false, also: None }
+        Request { http: self, method, route, url, headers: HeaderMap::new(), body: None, anonymous: false, also: None, needs: None }
     }
 
     /// Asks for JSON with the connection's credential until it can be read: see [`Http::attempts`]. JSON of another shape is asked
@@ -251,7 +243,8 @@ impl Http {
 
     /// What a good answer is that does not have the expected form.
     fn shape(&self, headers: &HeaderMap, text: &str, error: &serde_json::Error) -> ErrorKind {
-        answer::shape(headers, text, error, self.0.quotes.then(|| self.excerpt(text.as_bytes())))
+        // Where few members may be kept, the body of a good answer is not quoted either.
+        answer::shape(headers, text, error, self.0.meta.keep.is_empty().then(|| self.excerpt(text.as_bytes())))
     }
 
     /// What a good status brought: a text, of JSON only what is whole and bounded.
@@ -260,7 +253,7 @@ impl Http {
     /// `ErrorKind::NotAnApi` for a web page, `ErrorKind::UnexpectedBody` for what is no JSON, `ErrorKind::TooLarge`.
     pub(crate) fn receive(&self, cx: &Context, doing: &str, headers: HeaderMap, body: Bytes, form: Form) -> Result<Received> {
         let fail = |kind| Error::new(doing, kind);
-        let Text { text, odd } = read(body, self.0.body_limit).map_err(fail)?;
+        let Text { text, odd } = read(body, self.0.meta.body_limit).map_err(fail)?;
         match form {
             Form::Json => {
                 body::is_whole(&text).map_err(|error| fail(self.shape(&headers, &text, &error)))?;
@@ -290,7 +283,19 @@ impl Http {
     /// One request, one answer, whatever its status: the body is read to its end under the cap.
     pub(crate) async fn transmit(&self, doing: &str, request: reqwest::Request) -> Result<(StatusCode, HeaderMap, Bytes)> {
         let answer = self.0.client.execute(request).await.map_err(|error| network(doing, error))?;
-        receive(doing, answer, self.0.body_limit).await
+        receive(doing, answer, self.0.meta.body_limit).await
+    }
+
+    /// An error with the connector's advice, unless it has some; `needs` gives the permission that may be missing.
+    pub(crate) fn cured(&self, error: Error, needs: Option<&'static str>) -> Error {
+        let sign = Sign::of(&error.kind);
+        // What a token endpoint does not know is no part of the API.
+        let sign = sign.filter(|sign| *sign != Sign::NotFound || &*error.doing != FETCHING);
+        let cure = self.0.meta.cures.iter().find(|(known, _)| sign == Some(*known)).map(|(_, cure)| *cure);
+        match needs.filter(|_| sign == Some(Sign::Forbidden)).or(cure) {
+            Some(cure) => error.or_hint(cure),
+            None => error,
+        }
     }
 
     /// The beginning of a body without the credential, should the vendor echo it.
@@ -354,6 +359,7 @@ pub struct Request<'a> {
     body: Option<Bytes>,
     anonymous: bool,
     also: Option<u16>,
+    needs: Option<&'static str>,
 }
 
 /// What came back, decoded.
@@ -408,13 +414,21 @@ impl Request<'_> {
         self
     }
 
+    /// Says what gives the permission that this request needs: the advice when it is missing.
+    #[must_use]
+    pub fn needs(mut self, cure: &'static str) -> Self {
+        self.needs = Some(cure);
+        self
+    }
+
     /// Sends it, with retries, and decodes the JSON answer. An answer that cannot be used is asked for once more: half an answer
     /// or a log-in page must never be taken for "nothing there".
     ///
     /// # Errors
     /// See [`ErrorKind`].
     pub async fn send<T: DeserializeOwned>(self, cx: &Context) -> Result<Response<T>> {
-        self.http.ask(cx, self.route, self.standing(), &mut || Box::pin(self.once(cx, Form::Json))).await
+        let answer = self.http.ask(cx, self.route, self.standing(), &mut || Box::pin(self.once(cx, Form::Json))).await;
+        answer.map_err(|error| self.http.cured(error, self.needs))
     }
 
     /// Like [`Request::send`], for the few answers that are plain text. A web page is none.
@@ -422,7 +436,8 @@ impl Request<'_> {
     /// # Errors
     /// See [`ErrorKind`].
     pub async fn text(self, cx: &Context) -> Result<Response<String>> {
-        let received = self.http.attempts(cx, self.route, self.standing(), &mut || Box::pin(self.once(cx, Form::Plain))).await?;
+        let received = self.http.attempts(cx, self.route, self.standing(), &mut || Box::pin(self.once(cx, Form::Plain))).await;
+        let received = received.map_err(|error| self.http.cured(error, self.needs))?;
         Ok(Response { body: self.http.without_secrets(received.text.trim()), headers: received.headers })
     }
 
@@ -448,11 +463,14 @@ impl Request<'_> {
         let (status, headers, body) = self.http.transmit(&doing, request).await?;
         cx.answered(date(&headers));
         cx.received(body.len());
-        if let Some(time) = inner.expiry_header.filter(|_| !self.anonymous).and_then(|name| time_in(&headers, name)) {
+        if let Some(time) = inner.meta.expiry_header.filter(|_| !self.anonymous).and_then(|name| time_in(&headers, name)) {
             cx.credential_expires(time);
         }
         remaining(&headers).inspect(|remaining| cx.allowed(*remaining));
         tracing::debug!(method = %self.method, route = self.route, status = status.as_u16(), bytes = body.len(), took_ms = started.elapsed().as_millis(), "answer");
+        if let Some(kind) = inner.meta.judge.and_then(|judge| judge(status, &headers, &body)) {
+            return Err(Error::new(doing, kind));
+        }
         if status.is_success() || self.also == Some(status.as_u16()) {
             return self.http.receive(cx, &doing, headers, body, form);
         }

@@ -78,8 +78,8 @@ impl Tenable {
             let body = json!({ "chunk_size": ROWS, "include_open_ports": false, "filters": { "types": ["host"], "since": since } });
             (ASSETS.start, String::new(), body)
         };
-        let started = self.http.post(start, &[], &body).header("user-agent", AGENT).accept_status(409).send::<Started>(cx).await;
-        let job = match started.map_err(|error| error.if_forbidden(EXPORTING))?.body {
+        let started = self.http.post(start, &[], &body).header("user-agent", AGENT).accept_status(409).needs(EXPORTING);
+        let job = match started.send::<Started>(cx).await?.body {
             Started::Own { export_uuid } => export_uuid,
             Started::UnderWay { active_job_id } => active_job_id,
         };
@@ -89,8 +89,8 @@ impl Tenable {
     }
 
     async fn status(&self, cx: &Context, export: &Export, job: &str) -> Result<Status> {
-        let answer = self.get(export.status, &[job]).send::<Status>(cx).await;
-        Ok(answer.map_err(|error| if is_missing(&error) { expired(error) } else { error.if_forbidden(EXPORTING) })?.body)
+        let answer = self.get(export.status, &[job]).needs(EXPORTING).send::<Status>(cx).await;
+        Ok(answer.map_err(|error| if is_missing(&error) { expired(error) } else { error })?.body)
     }
 
     /// A chunk could not be read. The others are read first, then it is asked for once more, and then one new job is: no filter
@@ -110,7 +110,7 @@ impl Tenable {
             }
             ErrorKind::Refused { .. } | ErrorKind::UnexpectedBody { .. } | ErrorKind::TooLarge { .. } => {}
             ErrorKind::Vendor { .. } | ErrorKind::Network(_) | ErrorKind::NotAnApi(_) => {}
-            _ => return Err(error.if_forbidden(EXPORTING)),
+            _ => return Err(error),
         }
         let status = self.status(cx, export, job).await?;
         let created = status.created.whole().and_then(text::time_of_millis);

@@ -83,7 +83,7 @@ pub(super) fn time_in(headers: &HeaderMap, name: &str) -> Option<Timestamp> {
 }
 
 /// `Retry-After` in seconds, as an HTTP date or as a point in time since 1970 (in seconds or milliseconds), measured against the vendor's own clock; without it, the end of the quota's
-/// window (`X-RateLimit-Reset` and its kin) in seconds, or as a point in time since 1970.
+/// window (`X-RateLimit-Reset` and its kin), by the same rules.
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name: &str| Some(headers.get(name)?.to_str().ok()?.trim());
     let since_now = |until: Timestamp| {
@@ -91,19 +91,24 @@ pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
         Duration::try_from(until.duration_since(now)).unwrap_or_default()
     };
     if let Some(text) = text("retry-after") {
-        return match text.parse::<f64>() {
-            #[expect(clippy::cast_possible_truncation, reason = "checked to be within what an i64 holds")]
-            Ok(milliseconds @ 1e12..1e15) => Some(since_now(Timestamp::from_millisecond(milliseconds as i64).ok()?)),
-            #[expect(clippy::cast_possible_truncation, reason = "checked to be within what an i64 holds")]
-            Ok(seconds @ 1e9..1e12) => Some(since_now(Timestamp::from_second(seconds as i64).ok()?)),
-            Ok(seconds) => Duration::try_from_secs_f64(seconds).ok(),
+        return match text.parse() {
+            Ok(number) => time_of(number, since_now),
             Err(_) => Some(since_now(http_date(text)?)),
         };
     }
-    let reset: u64 = ["x-ratelimit-reset", "ratelimit-reset", "x-rate-limit-reset"].iter().find_map(|name| text(name)?.parse().ok())?;
-    match i64::try_from(reset) {
-        Ok(epoch @ 1_000_000_000..) => Some(since_now(Timestamp::from_second(epoch).ok()?)),
-        _ => Some(Duration::from_secs(reset)),
+    WAITS.iter().find_map(|name| text(name)?.parse().ok()).and_then(|number| time_of(number, since_now))
+}
+
+/// Other headers in which vendors say how long to wait, or until when.
+const WAITS: [&str; 5] = ["x-ratelimit-towait-sec", "x-ratelimit-retryafter", "x-ratelimit-reset", "ratelimit-reset", "x-rate-limit-reset"];
+
+/// The time that a number is: by its magnitude seconds to wait, or seconds or milliseconds since 1970.
+fn time_of(number: f64, since_now: impl Fn(Timestamp) -> Duration) -> Option<Duration> {
+    #[expect(clippy::cast_possible_truncation, reason = "checked to be within what an i64 holds")]
+    match number {
+        1e12..1e15 => Timestamp::from_millisecond(number as i64).ok().map(since_now),
+        1e9..1e12 => Timestamp::from_second(number as i64).ok().map(since_now),
+        seconds => Duration::try_from_secs_f64(seconds).ok(),
     }
 }
 

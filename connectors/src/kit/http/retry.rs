@@ -60,14 +60,14 @@ impl Http {
             cx.sends(&self.0.auth.secrets());
             let error = match attempted {
                 Ok(done) => {
-                    cx.measured(self.0.connector, None, sent.elapsed());
+                    cx.measured(self.0.meta.id, None, sent.elapsed());
                     cx.heard(host, standing.is_none(), None);
                     standing.inspect(|standing| standing.accepted());
                     return Ok(done);
                 }
                 Err(error) => error.after(number).rewritten(|text| self.without_secrets(text)),
             };
-            cx.measured(self.0.connector, Some(&error.kind), sent.elapsed());
+            cx.measured(self.0.meta.id, Some(&error.kind), sent.elapsed());
             let silent = cx.heard(host, standing.is_none(), Some(&error.kind));
             unusable += u32::from(matches!(error.kind, ErrorKind::UnexpectedBody { .. } | ErrorKind::NotAnApi(_)));
             let refused = matches!(error.kind, ErrorKind::Unauthorized(_));

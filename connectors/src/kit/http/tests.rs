@@ -32,6 +32,12 @@ fn f1_retry_after_is_read_in_both_forms_against_the_vendors_clock() {
     assert_eq!(retry_after(&headers(&[("retry-after", "soon")])), None);
     assert_eq!(retry_after(&headers(&[("retry-after", "1e300")])), None);
     assert_eq!(retry_after(&headers(&[("x-ratelimit-reset", "42")])), Some(Duration::from_secs(42)));
+    // Qualys tells seconds; CrowdStrike a moment, of which it is not said in what unit.
+    assert_eq!(retry_after(&headers(&[("x-ratelimit-towait-sec", "181"), ("x-ratelimit-reset", "9")])), Some(Duration::from_secs(181)));
+    for moment in ["1795514405", "1795514405000"] {
+        let told = headers(&[("date", "Tue, 24 Nov 2026 10:00:00 GMT"), ("x-ratelimit-retryafter", moment)]);
+        assert_eq!(retry_after(&told), Some(Duration::from_secs(5)), "{moment}");
+    }
     let epoch = headers(&[("date", "Tue, 24 Nov 2026 10:00:00 GMT"), ("x-rate-limit-reset", "1795514405")]);
     assert_eq!(retry_after(&epoch), Some(Duration::from_secs(5)));
     assert_eq!(retry_after(&headers(&[("retry-after", "7"), ("x-ratelimit-reset", "42")])), Some(Duration::from_secs(7)));
@@ -330,4 +336,52 @@ async fn k1_a_warning_and_a_plain_text_hold_no_credential() {
     cx.warn("unknown state `s3cr3t%2FC4nary`");
     cx.warn("unknown state `s3cr3t%2FC4nary`");
     assert_eq!(activity.warnings(), ["unknown state `…`"]);
+}
+
+/// A vendor with words of its own: it says in a 200 that an account has ended, and in a 409 that it is busy.
+static JUDGED: Meta = Meta {
+    id: "x",
+    judge: Some(|status, _, body| match status.as_u16() {
+        200 if body.starts_with(b"{\"code\":2001") => Some(ErrorKind::Unauthorized(Excerpt::new(&String::from_utf8_lossy(body)))),
+        409 => Some(ErrorKind::Throttled(Some(Duration::from_millis(1)))),
+        _ => None,
+    }),
+    cures: &[(Sign::Unauthorized, "renew the account"), (Sign::Forbidden, "ask the owner"), (Sign::NotFound, "look elsewhere")],
+    ..Meta::DEFAULT
+};
+
+#[tokio::test]
+async fn a_vendors_own_meaning_of_an_answer_goes_first_and_its_advice_is_given_where_there_is_none() {
+    use axum::{http::StatusCode, routing::any};
+    let busy = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let answers = Arc::clone(&busy);
+    let router = axum::Router::new()
+        .route("/ended", any(async || "{\"code\":2001,\"of\":\"canary\"}"))
+        .route("/denied", any(async || StatusCode::FORBIDDEN))
+        .route(
+            "/busy",
+            any(
+                async move || {
+                    if answers.fetch_add(1, Ordering::SeqCst) < 2 { (StatusCode::CONFLICT, "{}") } else { (StatusCode::OK, "{}") }
+                },
+            ),
+        );
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let location = format!("http://{}", listener.local_addr().expect("an address"));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let location = Location::parse(&location, false).expect("a location");
+    let link = Endpoint { location, options: plain(), limiters: Arc::default() };
+    let http = link.http(&JUDGED, Auth::Bearer(Secret::new("canary"))).expect("a client");
+    let cx = Context::new(Arc::new(RunStats::without_waits()));
+    http.get("/busy", &[]).send::<Value>(&cx).await.expect("the third answer");
+    assert_eq!(busy.load(Ordering::SeqCst), 3);
+    for (request, kind, hint) in [
+        (http.get("/ended", &[]), "the credential was refused ({\"code\":2001,\"of\":\"…\"})", "renew the account"),
+        (http.get("/denied", &[]), "a permission is missing: status 403, no body", "ask the owner"),
+        (http.get("/denied", &[]).needs("give it View"), "a permission is missing: status 403, no body", "give it View"),
+        (http.get("/nothing", &[]).needs("give it View"), "the request was refused with status 404: no body", "look elsewhere"),
+    ] {
+        let error = request.send::<Value>(&cx).await.expect_err(hint);
+        assert_eq!((&*error.kind.to_string(), error.hint()), (kind, Some(hint)));
+    }
 }

@@ -16,15 +16,14 @@ mod tests;
 mod world;
 
 use std::{
-    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use axum::{
     Json, Router,
-    extract::{Path, Query, Request, State},
-    http::{HeaderMap, StatusCode, Uri, header},
+    extract::{Path, Request, State},
+    http::{HeaderMap, StatusCode, header},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -32,7 +31,10 @@ use axum::{
 use serde_json::{Value, json};
 
 use self::{api::api, world::World};
-use crate::{Change, Fault, Faults, Make, Oracle, Size, Truth, Vendor};
+use crate::{
+    Change, Fault, Faults, Make, Oracle, Size, Truth, Vendor,
+    door::{Tokens, base64, form, scheme},
+};
 
 /// Stands wherever the real tool has secrets of what it scans. No client may keep it.
 pub const CANARY: &str = "canary-9d41c07b";
@@ -50,12 +52,9 @@ pub struct Checkmarx {
     is_revoked: bool,
     in_items: bool,
     total_too_large: bool,
-    life: Duration,
-    uses: u32,
     roles: Vec<&'static str>,
     world: Mutex<World>,
-    /// Access tokens: when each was made, and how often it was used.
-    tokens: Mutex<HashMap<String, (Instant, u32)>>,
+    tokens: Tokens,
 }
 
 impl Checkmarx {
@@ -67,11 +66,9 @@ impl Checkmarx {
             is_revoked: false,
             in_items: false,
             total_too_large: false,
-            life: Duration::from_secs(1800),
-            uses: u32::MAX,
             roles: vec!["view-projects", "view-applications", "view-scans", "view-results"],
             world: Mutex::new(World::new(size)),
-            tokens: Mutex::default(),
+            tokens: Tokens::new(Duration::from_secs(1800), u32::MAX),
         }
     }
 
@@ -99,7 +96,7 @@ impl Checkmarx {
     /// How long an access token lives, and how many requests it serves before it dies early, whatever its `exp` says.
     #[must_use]
     pub fn tokens(mut self, life: Duration, uses: u32) -> Self {
-        (self.life, self.uses) = (life, uses);
+        self.tokens = Tokens::new(life, uses);
         self
     }
 
@@ -128,46 +125,19 @@ impl Checkmarx {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn accepts(&self, authorization: &str) -> bool {
-        let Some(token) = authorization.strip_prefix("Bearer ") else { return false };
-        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((made, used)) = tokens.get_mut(token) else { return false };
-        *used = used.saturating_add(1);
-        made.elapsed() < self.life && *used <= self.uses
-    }
-
     /// A new access token for callers who know the tenant's hosts by this URL.
     fn access_token(&self, url: &str) -> String {
-        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let claims = json!({
-            "exp": (now + self.life).as_secs(), "iat": now.as_secs(), "jti": format!("sim-{}", tokens.len()), "typ": "Bearer",
-            "iss": format!("{url}/auth/realms/{REALM}"), "aud": ["", format!("{url}/auth/realms/{REALM}"), "account"],
-            "azp": if self.has_client { CLIENT.0 } else { "ast-app" }, "tenant_name": REALM, "ast-base-url": url,
-            "roles_ast": self.roles, "ast-license": { "LicenseData": { "allowedEngines": ["SAST", "SCA", "KICS", "Containers"] } },
-        });
-        let token = format!("{}.{}.c2ltLWFjY2Vzcy10b2tlbg", KEY.0, base64(claims.to_string().as_bytes(), true));
-        tokens.insert(token.clone(), (Instant::now(), 0));
-        token
+        let claims = |number: usize| {
+            json!({
+                "exp": (now + self.tokens.life()).as_secs(), "iat": now.as_secs(), "jti": format!("sim-{number}"), "typ": "Bearer",
+                "iss": format!("{url}/auth/realms/{REALM}"), "aud": ["", format!("{url}/auth/realms/{REALM}"), "account"],
+                "azp": if self.has_client { CLIENT.0 } else { "ast-app" }, "tenant_name": REALM, "ast-base-url": url,
+                "roles_ast": self.roles, "ast-license": { "LicenseData": { "allowedEngines": ["SAST", "SCA", "KICS", "Containers"] } },
+            })
+        };
+        self.tokens.give(|number| format!("{}.{}.c2ltLWFjY2Vzcy10b2tlbg", KEY.0, base64(claims(number).to_string().as_bytes(), true)))
     }
-}
-
-/// Base64 with padding, or in the alphabet of URLs without.
-fn base64(bytes: &[u8], for_url: bool) -> String {
-    let alphabet: &[u8; 64] = if for_url {
-        b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-    } else {
-        b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-    };
-    let mut text = String::new();
-    for chunk in bytes.chunks(3) {
-        let bits = chunk.iter().chain(&[0, 0]).take(3).fold(0_usize, |bits, byte| (bits << 8) | usize::from(*byte));
-        text.extend((0..=chunk.len()).map(|n| char::from(alphabet[(bits >> (18 - 6 * n)) & 63])));
-        if !for_url {
-            text.extend((chunk.len()..3).map(|_| '='));
-        }
-    }
-    text
 }
 
 impl Vendor for Checkmarx {
@@ -279,8 +249,11 @@ impl IntoResponse for Refused {
 }
 
 async fn guard(State(server): State<Server>, headers: HeaderMap, request: Request, next: Next) -> Response {
-    let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if server.tool.accepts(authorization) { next.run(request).await } else { refused(401, "Unauthorized").into_response() }
+    if scheme(&headers, "Bearer").is_some_and(|token| server.tool.tokens.accepts(token)) {
+        next.run(request).await
+    } else {
+        refused(401, "Unauthorized").into_response()
+    }
 }
 
 /// The realm's token endpoint, in the words of Keycloak.
@@ -291,15 +264,7 @@ async fn token(State(server): State<Server>, Path(realm): Path<String>, headers:
     if realm != REALM {
         return Refused(404, json!({ "error": "Realm does not exist" })).into_response();
     }
-    let is_form = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
-    if !is_form {
-        return StatusCode::UNSUPPORTED_MEDIA_TYPE.into_response();
-    }
-    let form = format!("/?{body}").parse::<Uri>().ok().and_then(|uri| Query::<HashMap<String, String>>::try_from_uri(&uri).ok());
-    let form = form.map(|Query(form)| form).unwrap_or_default();
+    let Some(form) = form(&headers, &body) else { return StatusCode::UNSUPPORTED_MEDIA_TYPE.into_response() };
     let of = |name: &str| form.get(name).map_or("", String::as_str);
     let tool = &server.tool;
     match (of("grant_type"), of("client_id")) {
@@ -329,7 +294,7 @@ async fn token(State(server): State<Server>, Path(realm): Path<String>, headers:
     }
     let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or("localhost");
     let mut answer = json!({
-        "access_token": tool.access_token(&format!("http://{host}")), "expires_in": tool.life.as_secs(), "refresh_expires_in": 0,
+        "access_token": tool.access_token(&format!("http://{host}")), "expires_in": tool.tokens.life().as_secs(), "refresh_expires_in": 0,
         "token_type": "Bearer", "not-before-policy": 0, "scope": "ast-api profile email",
     });
     if of("grant_type") == "refresh_token" {

@@ -40,7 +40,7 @@ impl Credential {
         let (given, wanted) = match *self {
             Credential::Header(name, value) => (text(name), value.to_owned()),
             Credential::Scheme(word, secret) => (scheme(headers, word), secret.to_owned()),
-            Credential::Basic(user, password) => (scheme(headers, "Basic"), base64(format!("{user}:{password}").as_bytes())),
+            Credential::Basic(user, password) => (scheme(headers, "Basic"), base64(format!("{user}:{password}").as_bytes(), false)),
         };
         given.map_or(Access::Missing, |given| if given == wanted { Access::Granted } else { Access::Wrong })
     }
@@ -52,14 +52,18 @@ pub fn scheme<'a>(headers: &'a HeaderMap, word: &str) -> Option<&'a str> {
     given.eq_ignore_ascii_case(word).then_some(secret)
 }
 
-/// Base64 with padding.
-fn base64(bytes: &[u8]) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+/// Base64 with padding, or in the alphabet of URLs without.
+pub fn base64(bytes: &[u8], for_url: bool) -> String {
+    const LETTERS: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+    let others = if for_url { b"-_" } else { b"+/" };
+    let letter = |bits: usize| char::from(if bits < 62 { LETTERS[bits] } else { others[bits - 62] });
     let mut text = String::new();
-    for three in bytes.chunks(3) {
-        let bits = three.iter().fold(0_usize, |bits, byte| bits << 8 | usize::from(*byte)) << (8 * (3 - three.len()));
-        let letters = (0..4).map(|n| if n <= three.len() { char::from(LETTERS[bits >> (18 - 6 * n) & 63]) } else { '=' });
-        text.extend(letters);
+    for chunk in bytes.chunks(3) {
+        let bits = chunk.iter().chain(&[0, 0]).take(3).fold(0_usize, |bits, byte| (bits << 8) | usize::from(*byte));
+        text.extend((0..=chunk.len()).map(|n| letter((bits >> (18 - 6 * n)) & 63)));
+        if !for_url {
+            text.extend((chunk.len()..3).map(|_| '='));
+        }
     }
     text
 }

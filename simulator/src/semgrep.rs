@@ -25,9 +25,12 @@ use serde_json::{Value, json};
 
 use self::{
     search::{Parameters, Refused, findings, secrets},
-    world::{Project, World},
+    world::{Finding, Project, World},
 };
-use crate::{Change, Fault, Faults, Oracle, Size, Truth, Vendor};
+use crate::{
+    Change, Fault, Faults, Oracle, Size, Truth, Vendor,
+    list::{BadCursor, Cursors, List},
+};
 
 const TOKEN: &str = "sim0semgrep0a1b2c3d4e5f60718293a4b5c6d7e8f9";
 const DEPLOYMENT: u64 = 4120;
@@ -42,13 +45,20 @@ pub struct Semgrep {
     /// Whether it is of the release before June 2026.
     lags: bool,
     keyed_by_name: bool,
+    cursors: Cursors,
     world: Mutex<World>,
 }
 
 impl Semgrep {
     /// A deployment on semgrep.dev. One project was never scanned, one has five findings; the others share the rest.
     pub fn new(size: Size) -> Self {
-        Semgrep { scope: true, lags: false, keyed_by_name: false, world: Mutex::new(World::new(size)) }
+        Semgrep {
+            scope: true,
+            lags: false,
+            keyed_by_name: false,
+            cursors: Cursors::new(size.seed, None),
+            world: Mutex::new(World::new(size)),
+        }
     }
 
     /// Its token was made without the Web API scope.
@@ -207,35 +217,20 @@ async fn projects(State(server): State<Server>, Path(slug): Path<String>, Query(
         Err(refused) => return *refused,
     };
     let fault = server.faults.take("GET /api/v1/deployments/projects");
-    let from = start(page.saturating_mul(size), size, fault.as_ref());
     let world = server.tool.world();
-    let rows = world.projects.iter().skip(from).take(if fault == Some(Fault::NoRole) { 0 } else { size });
-    Json(json!({ "projects": rows.map(|project| &project.body).collect::<Vec<_>>() })).into_response()
-}
-
-/// Where a page starts, with the faults that move it.
-fn start(from: usize, size: usize, fault: Option<&Fault>) -> usize {
-    match fault {
-        Some(Fault::DuplicatePage) => from.saturating_sub(size),
-        Some(Fault::RepeatedCursor) => 0,
-        Some(Fault::ShiftedPage) if from > 0 => from + 1,
-        _ => from,
+    match (List::Numbered { page: page + 1, size }).page(world.projects.iter().map(|project| &project.body).collect(), fault) {
+        Ok(page) => Json(json!({ "projects": page.rows })).into_response(),
+        Err(BadCursor) => not_found(),
     }
 }
 
-/// What a fault does to the items of a page; `open` is an item of it that is open.
-fn damage(rows: &mut [String], open: Option<usize>, fault: Option<&Fault>) {
-    match (fault, open, rows.first_mut()) {
-        (Some(Fault::BadItem), _, Some(first)) => "[1,2]".clone_into(first),
-        (Some(Fault::UnknownEnum), Some(open), _) => {
-            let mut body: Value = serde_json::from_str(&rows[open]).expect("our own JSON");
-            let is_secret = body.get("validationState").is_some();
-            body["severity"] = json!(if is_secret { "SEVERITY_APOCALYPTIC" } else { "apocalyptic" });
-            body["status"] = json!(if is_secret { "FINDING_STATUS_PONDERING" } else { "pondering" });
-            rows[open] = body.to_string();
-        }
-        _ => {}
-    }
+/// A row that is open, with words that nobody has heard of.
+fn odd(row: &str, finding: &Finding) -> Option<String> {
+    let mut body: Value = serde_json::from_str(row).ok().filter(|_| finding.ever_open && finding.state == "open")?;
+    let is_secret = body.get("validationState").is_some();
+    body["severity"] = json!(if is_secret { "SEVERITY_APOCALYPTIC" } else { "apocalyptic" });
+    body["status"] = json!(if is_secret { "FINDING_STATUS_PONDERING" } else { "pondering" });
+    Some(body.to_string())
 }
 
 fn answer(body: String) -> Response {

@@ -16,14 +16,13 @@ mod v1;
 mod world;
 
 use std::{
-    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use axum::{
     Json, Router,
-    extract::{Query, Request, State},
+    extract::{Request, State},
     http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
@@ -37,7 +36,10 @@ use self::{
     v1::{refused_v1, v1},
     world::World,
 };
-use crate::{Change, Fault, Faults, Oracle, Size, Truth, Vendor};
+use crate::{
+    Change, Fault, Faults, Oracle, Size, Truth, Vendor,
+    door::{Tokens, form},
+};
 
 const KEY: &str = "5e1f00d0-51aa-4b1c-8e2d-0123456789ab";
 const CLIENT: (&str, &str) = ("c0ffee00-1234-4abc-9def-0a1b2c3d4e5f", "sim-client-secret-7f3e9b");
@@ -68,11 +70,11 @@ pub struct Snyk {
     permissions: Vec<&'static str>,
     world: Mutex<World>,
     session: Mutex<Session>,
+    tokens: Tokens,
 }
 
 #[derive(Debug)]
 struct Session {
-    tokens: Vec<String>,
     window: Instant,
     used: u32,
     requests: u64,
@@ -98,7 +100,8 @@ impl Snyk {
                 "group.issues.read",
             ],
             world: Mutex::new(World::new(size)),
-            session: Mutex::new(Session { tokens: Vec::new(), window: Instant::now(), used: 0, requests: 0 }),
+            session: Mutex::new(Session { window: Instant::now(), used: 0, requests: 0 }),
+            tokens: Tokens::new(Duration::from_secs(3599), u32::MAX),
         }
     }
 
@@ -163,7 +166,7 @@ impl Snyk {
         let Some((scheme, secret)) = authorization.and_then(|value| value.split_once(' ')) else { return false };
         match scheme.to_ascii_lowercase().as_str() {
             "token" => !self.has_oauth && secret == KEY,
-            "bearer" => self.session().tokens.iter().any(|token| token == secret),
+            "bearer" => self.tokens.accepts(secret),
             _ => false,
         }
     }
@@ -313,12 +316,7 @@ async fn token(State(server): State<Server>, headers: HeaderMap, body: String) -
     let no = |status: StatusCode, error: &str, description: &str| {
         (status, Json(json!({ "error": error, "error_description": description }))).into_response()
     };
-    let is_form = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
-    let form = format!("/?{body}").parse::<Uri>().ok().and_then(|uri| Query::<HashMap<String, String>>::try_from_uri(&uri).ok());
-    let Some(Query(form)) = form.filter(|_| is_form) else {
+    let Some(form) = form(&headers, &body) else {
         return no(StatusCode::BAD_REQUEST, "invalid_request", "The request is no form");
     };
     let of = |name: &str| form.get(name).map_or("", String::as_str);
@@ -328,9 +326,8 @@ async fn token(State(server): State<Server>, headers: HeaderMap, body: String) -
     if !server.tool.has_oauth || (of("client_id"), of("client_secret")) != CLIENT {
         return no(StatusCode::UNAUTHORIZED, "invalid_client", "Client authentication failed");
     }
-    let mut session = server.tool.session();
-    let token = format!("sim.access.{:06}", session.tokens.len() + 1);
-    session.tokens.push(token.clone());
+    let token = server.tool.tokens.give(|number| format!("sim.access.{:06}", number + 1));
     let scope = server.tool.permissions.join(" ");
-    Json(json!({ "access_token": token, "expires_in": 3599, "token_type": "bearer", "scope": scope })).into_response()
+    Json(json!({ "access_token": token, "expires_in": server.tool.tokens.life().as_secs(), "token_type": "bearer", "scope": scope }))
+        .into_response()
 }

@@ -6,14 +6,10 @@ use std::{
 };
 
 use crate::common::{TestApp, assert_outcome};
-use axum::{
-    Router,
-    http::Uri,
-    response::{IntoResponse, Response},
-};
+use axum::{Router, http::Uri};
 use serde_json::{Value, json};
 use tributary::store::Outcome;
-use tributary_simulator::{Change, Fault, Faults, Oracle, Size, Vendor, start, start_any};
+use tributary_simulator::{Change, Fault, Faults, Size, Vendor, start, start_any};
 
 const CANARY: &str = "C4nary-of-the-scanned-site";
 
@@ -42,15 +38,8 @@ impl Vendor for Tool {
             std::future::ready(body)
         })
     }
-    fn refuse(&self, _: &Fault) -> Response {
-        ().into_response()
-    }
     fn fields(&self, _: &str) -> Vec<(&'static str, String)> {
         vec![("secret", "eyJ.key".to_owned())]
-    }
-    fn step(&self, _: &Change) {}
-    fn oracle(&self) -> Oracle {
-        Oracle::default()
     }
 }
 

@@ -12,10 +12,10 @@ use serde_json::json;
 use super::{
     DEPLOYMENT, SLUG, Server, WINDOW, answer,
     body::{BRANCHES, Kind},
-    damage, not_found, start,
+    not_found, odd,
     world::{Finding, Project, Row, World},
 };
-use crate::Fault;
+use crate::list::List;
 
 /// The parameters as they came: names may repeat.
 pub(super) struct Parameters(pub(super) Vec<(String, String)>);
@@ -142,33 +142,18 @@ pub(super) async fn findings(
         Err(refused) => return *refused,
     };
     let fault = server.faults.take("GET /api/v1/deployments/findings");
-    let from = start(filter.page.saturating_mul(filter.size), filter.size, fault.as_ref());
     let lags = server.tool.lags;
     let window = if lags { WINDOW } else { usize::MAX };
-    let mut size = filter.size.min(window.saturating_sub(from));
-    if fault == Some(Fault::NoRole) {
-        size = 0;
-    }
     let fitting = world.lists[filter.kind as usize].iter().rev().map(|row| (row, &world.findings[row.finding]));
     let fitting = fitting.filter(|(row, finding)| filter.fits(row, finding) && !(lags && finding.ticket));
-    let page: Vec<_> = fitting.skip(from).take(size).map(|(row, finding)| (row.id, BRANCHES[row.branch], finding)).collect();
-    let mut rows: Vec<String> =
-        page.iter().map(|(id, branch, finding)| format!("{{\"id\":{id},\"ref\":\"{branch}\",{}", finding.rest)).collect();
-    damage(&mut rows, page.iter().position(|(.., finding)| finding.ever_open && finding.state == "open"), fault.as_ref());
-    answer(format!("{{\"findings\":[{}]}}", rows.join(",")))
+    let Ok(page) = (List::Numbered { page: filter.page + 1, size: filter.size }).page(fitting.take(window).collect(), fault) else {
+        return not_found();
+    };
+    let text = |(row, finding): &(&Row, &Finding)| format!("{{\"id\":{},\"ref\":\"{}\",{}", row.id, BRANCHES[row.branch], finding.rest);
+    answer(format!("{{\"findings\":[{}]}}", page.json(text, |row| odd(&text(row), row.1))))
 }
 
 const SECRET_STATUSES: &[&str] = &["UNSPECIFIED", "OPEN", "IGNORED", "FIXED", "REMOVED", "UNKNOWN", "PROVISIONALLY_IGNORED"];
-
-/// Opaque, with characters that have to be escaped in a query.
-fn cursor(position: usize) -> String {
-    format!("Pm0R+{:010x}/c2VjcmV0==", position ^ 0x005e_c4e7)
-}
-
-fn position(cursor: &str) -> Option<usize> {
-    let digits = cursor.strip_prefix("Pm0R+")?.strip_suffix("/c2VjcmV0==")?;
-    usize::from_str_radix(digits, 16).ok().map(|number| number ^ 0x005e_c4e7)
-}
 
 /// What is asked of the list of secrets.
 struct SecretFilter<'a> {
@@ -220,29 +205,25 @@ pub(super) async fn secrets(
     }
     let fault = server.faults.take("GET /api/v1/deployments/secrets findings");
     let read = || -> Result<_, Refused> {
-        let asked = query.one("cursor").unwrap_or_default();
-        let from = if asked.is_empty() { Some(0) } else { position(asked) };
-        let from = from.filter(|_| asked.is_empty() || fault != Some(Fault::ExpiredCursor)).ok_or_else(|| bad("cursor", asked))?;
         let limit = query.number("limit", 100, 1, usize::MAX)?.min(500);
-        Ok((asked, from, limit, SecretFilter::read(&query)?))
+        Ok((limit, SecretFilter::read(&query)?))
     };
-    let (asked, from, limit, filter) = match read() {
+    let (limit, filter) = match read() {
         Ok(read) => read,
         Err(refused) => return *refused,
     };
-    let from = start(from, limit, fault.as_ref());
+    let (cursor, cursors) = (query.one("cursor").unwrap_or_default(), &server.tool.cursors);
+    let list = List::Cursor { cursor, size: limit, cursors };
     let world = server.tool.world();
-    let list = world.lists[Kind::Secrets as usize].iter().map(|row| &world.findings[row.finding]);
-    let size = if fault == Some(Fault::NoRole) { 0 } else { limit };
-    let page: Vec<_> = list.filter(|finding| filter.fits(&world, finding)).skip(from).take(size).collect();
-    let mut rows: Vec<String> = page.iter().map(|finding| format!("{{{}", finding.rest)).collect();
-    damage(&mut rows, page.iter().position(|finding| finding.ever_open && finding.state == "open"), fault.as_ref());
+    let rows = world.lists[Kind::Secrets as usize].iter().map(|row| &world.findings[row.finding]);
+    let Ok(page) = list.page(rows.filter(|finding| filter.fits(&world, finding)).collect(), fault) else { return *bad("cursor", cursor) };
     // A full page has a next one, which may be empty; an empty page has an empty cursor, a shorter one none.
-    let next = match (&fault, rows.len()) {
-        (Some(Fault::RepeatedCursor), _) if !asked.is_empty() => format!(",\"cursor\":{}", json!(asked)),
-        (_, 0) => ",\"cursor\":\"\"".to_owned(),
-        (_, count) if count == limit => format!(",\"cursor\":\"{}\"", cursor(from + limit)),
+    let next = match (page.next.clone(), page.rows.len()) {
+        (Some(next), _) => format!(",\"cursor\":{}", json!(next)),
+        (None, 0) => ",\"cursor\":\"\"".to_owned(),
+        (None, count) if count == limit => format!(",\"cursor\":\"{}\"", cursors.of(list.from().unwrap_or_default() + limit)),
         _ => String::new(),
     };
-    answer(format!("{{\"findings\":[{}]{next}}}", rows.join(",")))
+    let text = |finding: &&Finding| format!("{{{}", finding.rest);
+    answer(format!("{{\"findings\":[{}]{next}}}", page.json(text, |finding| odd(&text(finding), finding))))
 }

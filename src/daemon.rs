@@ -231,7 +231,7 @@ impl Daemon {
             .iter()
             .filter_map(|(name, standing)| match standing {
                 _ if standing.paused.is_some() => Some((name.clone(), Block::Paused)),
-                _ if standing.refused.as_ref().is_some_and(|refusal| credential::must_rest(refusal, false).is_some()) => {
+                _ if standing.refused.as_ref().is_some_and(|refusal| credential::must_rest(refusal, Trigger::Schedule).is_some()) => {
                     Some((name.clone(), Block::Refused))
                 }
                 _ => None,
@@ -342,7 +342,7 @@ impl Daemon {
             && let Ok(standings) = self.state.store.standings()
             && let Some(refusal) = standings.get(name).and_then(|standing| standing.refused.as_ref())
         {
-            if let Some(again) = refusal.again(false) {
+            if let Some(again) = refusal.again(Trigger::Schedule) {
                 let moved = self.timetable.set(name, Some(run.kind), again);
                 self.save(moved).await;
             }
@@ -378,7 +378,7 @@ impl Daemon {
             return tracing::debug!(connection = name, "its credential was refused, and there is no other one yet");
         }
         tracing::info!(connection = name, "its credential was refused; there is another one now");
-        if let Err(error) = self.state.store.refuse(name, None).await {
+        if let Err(error) = self.state.store.clear_refusal(name).await {
             return tracing::error!(%error, "the database cannot be written");
         }
         self.due_now(name, None).await;

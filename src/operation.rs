@@ -10,7 +10,7 @@ use tributary_connectors::{DynConnector, Error, ErrorKind, kit::Limiters};
 
 use crate::{
     config::Connection,
-    store::{ImportPolicy, OperationKind, Outcome, Store, Trigger},
+    store::{ImportPolicy, OperationKind, Outcome, PassKind, Store, Trigger},
     sync::{self, Engine, Plan, Progress, Report},
 };
 
@@ -84,9 +84,9 @@ pub(crate) async fn run(request: Request<'_>) -> (Vec<Report>, Option<sync::Erro
     let failed = run_opened(&source, request, &mut reports).await.err();
     let refused = reports.iter().any(credential::is_refused);
     let noted = match refused {
-        true => engine.store.refuse(&connection.name, Some(mark)).await,
+        true => engine.store.refuse(&connection.name, mark).await,
         false if reports.iter().any(|report| matches!(report.outcome, Outcome::Success | Outcome::Partial | Outcome::Held)) => {
-            engine.store.refuse(&connection.name, None).await
+            engine.store.clear_refusal(&connection.name).await
         }
         false => Ok(()),
     };
@@ -119,7 +119,7 @@ fn open(
     let refusal = standing.and_then(|standing| standing.refused);
     let mark = credential::mark(connection, &secrets, refusal.as_ref().map_or("", |refusal| &refusal.mark));
     if let Some(refusal) = refusal.filter(|refusal| refusal.mark == mark)
-        && let Some(error) = credential::must_rest(&refusal, trigger == Trigger::Manual)
+        && let Some(error) = credential::must_rest(&refusal, trigger)
     {
         return Err((error.into(), Unopened::Resting));
     }
@@ -131,14 +131,15 @@ async fn run_opened(source: &Arc<dyn DynConnector>, request: Request<'_>, report
     let Request { connection, engine, work, trigger, progress, .. } = request;
     let plan = plan(connection);
     if matches!(work, Work::Sync | Work::FullSync) {
-        reports.extend(engine.sync(source, &plan, trigger, work == Work::FullSync, progress).await?);
+        let pass = if work == Work::FullSync { PassKind::Full } else { PassKind::Delta };
+        reports.extend(engine.sync(source, &plan, trigger, pass, progress).await?);
         return Ok(());
     }
     let report = engine.discover(source, &plan, trigger, progress).await?;
     let goes_on = !matches!(report.outcome, Outcome::Failed | Outcome::Interrupted);
     reports.push(report);
     if work == Work::Both && goes_on {
-        reports.extend(engine.sync(source, &plan, trigger, false, progress).await?);
+        reports.extend(engine.sync(source, &plan, trigger, PassKind::Delta, progress).await?);
     }
     Ok(())
 }

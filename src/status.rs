@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::{
     config::{Config, Connection},
     error_code,
-    store::{self, ConnectionFlags, DueRow, OperationKind, Reader, RunningOperation, Store, Waiting},
+    store::{self, ConnectionFlags, DueRow, OperationKind, Reader, RunningOperation, Store, Trigger, Waiting},
 };
 
 /// A due time may pass by this much before a connection counts as late.
@@ -266,7 +266,7 @@ fn derive_state(connection: &Connection, known: &Known<'_>, now: Timestamp) -> (
     if let Some(refusal) = &standing.refused
         && let Some(since) = refusal.since
     {
-        let again = match refusal.again(false) {
+        let again = match refusal.again(Trigger::Schedule) {
             Some(at) => format!("tried again from {at:.0} on"),
             None => "not tried again before it changes, or `tributary connections resume`".to_owned(),
         };

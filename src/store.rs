@@ -58,7 +58,7 @@ pub use mapping::{RecordAction, RecordChange, RecordFilter};
 pub use merge::{Delivered, ImportPolicy, PageCommit, StoredPage};
 pub use names::{Named, RECORD_STATES, is_there};
 pub use operations::{OperationKind, Outcome, Trigger};
-pub use passes::{Pass, PassEnd, ScopeRow};
+pub use passes::{Pass, PassEnd, PassKind, Resume, ScopeRow};
 pub use raws::pack_ahead;
 pub use read::{EndedOperation, Failures, FindingCount, LastSync, Reader, RunningOperation, Table, Waiting};
 pub use records::Discovered;

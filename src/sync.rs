@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 use crate::{
     error_code,
-    store::{self, Closing, Counts, Discovered, ImportPolicy, Lease, OperationKind, Outcome, Store, ThingCounts, Trigger},
+    store::{self, Closing, Counts, Discovered, ImportPolicy, Lease, OperationKind, Outcome, PassKind, Store, ThingCounts, Trigger},
 };
 use context::Run;
 pub use progress::{Progress, Snapshot};
@@ -200,7 +200,7 @@ impl Engine {
     ) -> Result<Report, Error> {
         let this = self.for_one();
         let lease = this.store.lease(&plan.connection, plan.meta.id).await?;
-        let work = this.operation(source, plan, &lease, OperationKind::Discover, trigger, false, progress);
+        let work = this.operation(source, plan, &lease, OperationKind::Discover, trigger, PassKind::Delta, progress);
         let done = this.under(&lease, plan, progress, work).await;
         this.leave(lease).await;
         done
@@ -215,7 +215,7 @@ impl Engine {
         source: &Arc<dyn DynConnector>,
         plan: &Plan,
         trigger: Trigger,
-        full: bool,
+        pass: PassKind,
         progress: &Progress,
     ) -> Result<Vec<Report>, Error> {
         let this = self.for_one();
@@ -223,12 +223,12 @@ impl Engine {
         let both = async {
             let mut reports = Vec::new();
             if !this.store.is_discovered(&lease).await? {
-                reports.push(this.operation(source, plan, &lease, OperationKind::Discover, trigger, false, progress).await?);
+                reports.push(this.operation(source, plan, &lease, OperationKind::Discover, trigger, PassKind::Delta, progress).await?);
                 if matches!(reports[0].outcome, Outcome::Failed | Outcome::Interrupted) {
                     return Ok(reports);
                 }
             }
-            reports.push(this.operation(source, plan, &lease, OperationKind::Sync, trigger, full, progress).await?);
+            reports.push(this.operation(source, plan, &lease, OperationKind::Sync, trigger, pass, progress).await?);
             Ok(reports)
         };
         let done = this.under(&lease, plan, progress, both).await;
@@ -298,7 +298,7 @@ impl Engine {
         lease: &Lease,
         kind: OperationKind,
         trigger: Trigger,
-        full: bool,
+        pass: PassKind,
         progress: &Progress,
     ) -> Result<Report, Error> {
         let settings = plan.settings.clone();
@@ -319,7 +319,7 @@ impl Engine {
         });
         let (mut report, mut lists) = (Report::of(operation, &plan.connection, kind), Vec::new());
         let span = tracing::info_span!("operation", connection = %plan.connection, kind = kind.as_str(), id = %operation);
-        match run.work(full, &mut lists, &mut report).instrument(span).await {
+        match run.work(pass, &mut lists, &mut report).instrument(span).await {
             Ok(()) => {}
             // Whoever holds the lease now says how it ended.
             Err(Error::Store(error @ store::Error::LeaseLost)) => return Err(error.into()),

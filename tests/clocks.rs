@@ -85,10 +85,10 @@ async fn first_pages(before: i64, after: i64) -> usize {
     };
     clock::shift(before);
     with(true);
-    assert_eq!(world.sync(false).await.outcome, Outcome::Failed);
+    assert_eq!(world.sync().await.outcome, Outcome::Failed);
     clock::shift(after);
     with(false);
-    assert_eq!(world.sync(false).await.outcome, Outcome::Success);
+    assert_eq!(world.sync().await.outcome, Outcome::Success);
     clock::shift(0);
     asked.load(Ordering::SeqCst)
 }
@@ -126,12 +126,12 @@ async fn a_full_pass_of_a_wrong_clock_does_not_keep_the_next_one_away() {
     let _clock = Clock::take().await;
     let bench = changes().await;
     clock::shift(3 * DAY);
-    assert_outcome(&bench.sync(false).await, Outcome::Success);
+    assert_outcome(&bench.sync().await, Outcome::Success);
     clock::shift(0);
-    assert!(bench.sync(false).await.drift.is_some(), "nobody can tell how long ago the last one was");
-    assert!(bench.sync(false).await.drift.is_none(), "now it is known");
+    assert!(bench.sync().await.drift.is_some(), "nobody can tell how long ago the last one was");
+    assert!(bench.sync().await.drift.is_none(), "now it is known");
     clock::shift(8 * DAY);
-    assert!(bench.sync(false).await.drift.is_some(), "a week has passed");
+    assert!(bench.sync().await.drift.is_some(), "a week has passed");
 }
 
 #[cfg(feature = "aws")]
@@ -141,7 +141,7 @@ async fn a_vendors_clock_that_is_far_ahead_loses_no_change() {
     let bench = changes().await;
     let ahead = || bench.query_i64("select coalesce(max(watermark), 0) from scopes") - clock::now().as_microsecond();
     bench.tool.faults.add("", 0, usize::MAX, Fault::Clock(30 * DAY));
-    let report = bench.sync(false).await;
+    let report = bench.sync().await;
     assert_outcome(&report, Outcome::Success);
     assert!(ahead() <= HOUR * 1_000_000, "{} µs", ahead());
     assert!(
@@ -156,7 +156,7 @@ async fn a_vendors_clock_that_is_far_ahead_loses_no_change() {
     bench.tool.faults.clear();
     bench.tool.vendor.step(&Change { vanished: 0.0, ..Change::ONE_PERCENT });
     bench.discover().await;
-    assert_outcome(&bench.sync(false).await, Outcome::Success);
+    assert_outcome(&bench.sync().await, Outcome::Success);
     assert_open(&bench);
 }
 
@@ -168,14 +168,14 @@ async fn a_watermark_of_a_wrong_clock_is_not_believed() {
     // Both clocks were ahead, and are set right.
     clock::shift(30 * DAY);
     bench.tool.faults.add("", 0, usize::MAX, Fault::Clock(30 * DAY));
-    let report = bench.sync(false).await;
+    let report = bench.sync().await;
     assert_outcome(&report, Outcome::Success);
     assert!(!report.warnings.iter().any(|warning| warning.contains("clock")), "they agree: {:?}", report.warnings);
     clock::shift(0);
     bench.tool.faults.clear();
     bench.tool.vendor.step(&Change { vanished: 0.0, ..Change::ONE_PERCENT });
     bench.discover().await;
-    assert_outcome(&bench.sync(false).await, Outcome::Success);
+    assert_outcome(&bench.sync().await, Outcome::Success);
     assert_open(&bench);
     let ahead = bench.query_i64("select max(watermark) from scopes") - clock::now().as_microsecond();
     assert!(ahead <= HOUR * 1_000_000, "{ahead} µs");

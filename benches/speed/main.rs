@@ -19,6 +19,7 @@ use std::{path::PathBuf, time::Duration};
 use limits::Limits;
 use run::Ran;
 use tool::{TOOLS, Tool};
+use tributary::store::PassKind;
 
 const SIZES: [usize; 3] = [10_000, 100_000, 1_000_000];
 
@@ -29,7 +30,8 @@ fn main() {
     match words[..] {
         // These two are how the bench starts itself.
         ["serve", tool, findings] => runtime.block_on(tool::serve(Tool::find(tool).unwrap(), findings.parse().unwrap())),
-        ["sync", config, full] => runtime.block_on(run::sync(config.into(), full == "full")),
+        ["sync", config, "full"] => runtime.block_on(run::sync(config.into(), PassKind::Full)),
+        ["sync", config, "due"] => runtime.block_on(run::sync(config.into(), PassKind::Delta)),
         _ => {
             let mut sizes: Vec<usize> = words.iter().filter_map(|word| word.parse().ok()).collect();
             let mut tools: Vec<&Tool> = words.iter().filter_map(|word| Tool::find(word)).collect();
@@ -77,20 +79,20 @@ async fn of_size(tool: &Tool, findings: usize, folder: &std::path::Path) -> Ran 
     let database = folder.join("b.db");
     let mut line = Lines { findings };
 
-    let first = run::run(tool, &config, false);
+    let first = run::run(tool, &config, PassKind::Delta);
     let limits = Limits::measure(tool, &mut simulated, Some((&database, &folder.join("copy.db")))).await;
     line.print("first sync", first, Some((limits.download + limits.parse + limits.insert, 1.0)));
     // A listing that can shift marks what is absent from it once; nothing else of the second sync may write.
-    let unchanged = run::run(tool, &config, true);
+    let unchanged = run::run(tool, &config, PassKind::Full);
     let again = Limits::measure(tool, &mut simulated, None).await;
     let look_up = limits::look_up(&database);
     line.print("second sync, nothing changed", unchanged, Some((again.download + again.parse + look_up, 1.0)));
     simulated.step();
-    let changed = run::run(tool, &config, true);
+    let changed = run::run(tool, &config, PassKind::Full);
     line.print("1 % changed, 1 % gone, 1 % new", changed, Some((unchanged.took, 1.3)));
     if tool.incremental {
         simulated.log();
-        let delta = run::run(tool, &config, false);
+        let delta = run::run(tool, &config, PassKind::Delta);
         line.print("an incremental sync, nothing changed", delta, None);
     }
     println!(

@@ -8,6 +8,7 @@ use std::{
 };
 
 use rusqlite::Connection;
+use tributary::store::PassKind;
 
 use crate::{run, tool::Tool};
 
@@ -24,7 +25,7 @@ pub(crate) async fn measure(folder: &Path, findings: usize) {
     let head = "[store]\nurl = \"sqlite:b.db\"\n";
     let added: String = others.iter().map(|(name, tool)| tool.connection(name)).collect();
     crate::write_private(&config, &format!("{head}{added}"));
-    run::sync(config.clone(), false).await;
+    run::sync(config.clone(), PassKind::Delta).await;
     let mut text = format!("{head}{quiet}{added}");
     let writer = Connection::open(&database).unwrap();
     for number in 0..CONNECTIONS - others.len() {

@@ -10,7 +10,7 @@ use std::{
 use tokio_util::sync::CancellationToken;
 use tributary::{
     config::Config,
-    store::{Outcome, Store, Trigger},
+    store::{Outcome, PassKind, Store, Trigger},
     sync::{Engine, Progress},
 };
 use tributary_connectors::kit::Limiters;
@@ -27,14 +27,15 @@ pub(crate) struct Ran {
 }
 
 /// One sync by the real program; where its waits for the vendor are not to be measured, by this one (see [`sync`]).
-pub(crate) fn run(tool: &Tool, config: &Path, again: bool) -> Ran {
+pub(crate) fn run(tool: &Tool, config: &Path, pass: PassKind) -> Ran {
+    let is_full = pass == PassKind::Full;
     let mut command = if tool.waits {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.arg("sync").arg(config).arg(if again { "full" } else { "due" });
+        command.arg("sync").arg(config).arg(if is_full { "full" } else { "due" });
         command
     } else {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tributary"));
-        command.args(if again { ["sync", "--full"] } else { ["run", "--once"] }).arg("--config").arg(config);
+        command.args(if is_full { ["sync", "--full"] } else { ["run", "--once"] }).arg("--config").arg(config);
         command
     };
     watch(command.stdout(Stdio::null()).stderr(Stdio::null()))
@@ -58,7 +59,7 @@ pub(crate) fn watch(command: &mut Command) -> Ran {
 }
 
 /// What `tributary run --once` does, but for waits that the vendor wants: they are counted and not waited.
-pub(crate) async fn sync(config: PathBuf, full: bool) {
+pub(crate) async fn sync(config: PathBuf, pass: PassKind) {
     let config = Config::load(&[config]).unwrap();
     let store = Store::open(&config.daemon.store.path(), config.daemon.store.keep_raw).unwrap();
     let engine = Engine { store, stop: CancellationToken::new() };
@@ -66,11 +67,11 @@ pub(crate) async fn sync(config: PathBuf, full: bool) {
     for connection in &config.connections {
         let source = connection.open(&limiters).unwrap();
         let (plan, progress) = (tributary::operation::plan(connection), Progress::without_waits());
-        if !full {
+        if pass == PassKind::Delta {
             let discovered = engine.discover(&source, &plan, Trigger::Once, &progress).await.unwrap();
             assert_eq!(discovered.outcome, Outcome::Success, "{:?}", discovered.errors);
         }
-        for report in engine.sync(&source, &plan, Trigger::Once, full, &progress).await.unwrap() {
+        for report in engine.sync(&source, &plan, Trigger::Once, pass, &progress).await.unwrap() {
             assert_eq!(report.outcome, Outcome::Success, "{:?} {:?}", report.errors, report.incomplete);
         }
     }

@@ -7,7 +7,7 @@ use tributary_connectors::{ErrorKind, Excerpt};
 use crate::{
     clock,
     config::Connection,
-    store::{Outcome, Refusal},
+    store::{Outcome, Refusal, Trigger},
     sync::{Error, Report},
 };
 
@@ -26,9 +26,9 @@ pub(crate) fn is_not_ready(error: &Error) -> bool {
 }
 
 /// The error that says why a refused credential is not sent now; `None` when it is time to try it again.
-pub(crate) fn must_rest(refusal: &Refusal, by_hand: bool) -> Option<tributary_connectors::Error> {
+pub(crate) fn must_rest(refusal: &Refusal, trigger: Trigger) -> Option<tributary_connectors::Error> {
     let now = clock::now();
-    let again = refusal.again(by_hand);
+    let again = refusal.again(trigger);
     if again.is_some_and(|again| again <= now) {
         return None;
     }

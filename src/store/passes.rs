@@ -9,6 +9,24 @@ use tributary_connectors::{Coverage, Scope};
 use super::{Error, Lease, OperationKind, Result, Store, lease, now};
 use crate::{clock, failpoint};
 
+/// What a walk over a scope is asked to list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PassKind {
+    /// What changed since the last complete pass.
+    Delta,
+    /// At least everything that is open.
+    Full,
+}
+
+/// Whether an open pass may be gone on with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resume {
+    /// It may, where its cursor is young enough.
+    Allowed,
+    /// A new pass begins.
+    Never,
+}
+
 /// What the store knows of a scope.
 #[derive(Clone, Debug)]
 pub struct ScopeRow {
@@ -205,7 +223,7 @@ impl Store {
     ///
     /// # Errors
     /// When the store cannot be written.
-    pub async fn open_pass(&self, lease: &Lease, scope: &ScopeRow, full: bool, fresh: bool, cursor_life: Duration) -> Result<Pass> {
+    pub async fn open_pass(&self, lease: &Lease, scope: &ScopeRow, kind: PassKind, resume: Resume, cursor_life: Duration) -> Result<Pass> {
         let (lease, scope) = (lease.clone(), scope.clone());
         self.write(move |tx, _| {
             lease.extend(tx)?;
@@ -230,7 +248,8 @@ impl Store {
             if let Some((pass, cursor_at, ended)) = open {
                 // A delta cannot become the full pass that is wanted now; one that ended and was not closed proves nothing any more.
                 let alive = time(Some(cursor_at)).and_then(clock::age).is_some_and(|age| age < cursor_life);
-                if !fresh && ended.is_none() && (pass.full || !full) && alive {
+                let suffices = pass.full || kind == PassKind::Delta;
+                if resume == Resume::Allowed && ended.is_none() && suffices && alive {
                     return Ok(pass);
                 }
                 tx.execute("delete from pass_pages where pass_id = ?1", [pass.id])?;
@@ -239,7 +258,7 @@ impl Store {
             let started = now();
             // A watermark that lies ahead was stored by a wrong clock: what changed until then would be passed by.
             let since = scope.watermark.filter(|mark| mark.duration_since(clock::now()) <= clock::AHEAD);
-            let full = full || since != scope.watermark;
+            let full = kind == PassKind::Full || since != scope.watermark;
             let id = next_id(tx)?;
             let opened = tx
                 .prepare_cached(

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{OptionalExtension, params};
 
-use super::{Result, Store, now, passes::time};
+use super::{Result, Store, Trigger, now, passes::time};
 
 /// A refused credential is sent again this long after it was refused first: a tool that starts, or a proxy in front of it, also
 /// refuses good ones.
@@ -42,8 +42,10 @@ impl Refusal {
         self.since.zip(self.times.last()).is_some_and(|(first, last)| last.duration_since(first) >= CONFIRM)
     }
 
-    /// From when on it may be sent again, `by_hand` when a person asks for that; `None`: not before it changes.
-    pub fn again(&self, by_hand: bool) -> Option<Timestamp> {
+    /// From when on an operation with this trigger may send it again; `None`: not before it changes. A person may sooner than the
+    /// schedule.
+    pub fn again(&self, trigger: Trigger) -> Option<Timestamp> {
+        let by_hand = trigger == Trigger::Manual;
         if self.rests() && !by_hand {
             return None;
         }
@@ -110,18 +112,13 @@ impl Store {
         .await
     }
 
-    /// Notes that a connection's credential with this mark was refused, or with `None` that its present one is not.
+    /// Notes that a connection's credential, known by this mark, was refused.
     ///
     /// # Errors
     /// When the store cannot be written.
-    pub async fn refuse(&self, name: &str, mark: Option<String>) -> Result<()> {
+    pub async fn refuse(&self, name: &str, mark: String) -> Result<()> {
         let name = name.to_owned();
         self.write(move |tx, _| {
-            let update = "update connections set refused_at = ?2, credential_fingerprint = ?3, refused_times = ?4 where name = ?1";
-            let Some(mark) = mark else {
-                tx.execute(&format!("{update} and credential_fingerprint is not null"), params![name, None::<i64>, None::<String>, "[]"])?;
-                return Ok(());
-            };
             let before = tx
                 .query_row("select credential_fingerprint, refused_at, refused_times from connections where name = ?1", [&name], |row| {
                     refusal(row.get(0)?, row.get(1)?, &row.get::<_, String>(2)?)
@@ -131,7 +128,27 @@ impl Store {
             let after = before.unwrap_or_default().and_at(mark, crate::clock::now());
             let times: Vec<i64> = after.times.iter().map(|at| at.as_microsecond()).collect();
             let times = serde_json::to_string(&times).unwrap_or_default();
-            tx.execute(update, params![name, after.since.map(Timestamp::as_microsecond), after.mark, times])?;
+            tx.execute(
+                "update connections set refused_at = ?2, credential_fingerprint = ?3, refused_times = ?4 where name = ?1",
+                params![name, after.since.map(Timestamp::as_microsecond), after.mark, times],
+            )?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Forgets a refusal: the connection's credential works, or is another one now.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn clear_refusal(&self, name: &str) -> Result<()> {
+        let name = name.to_owned();
+        self.write(move |tx, _| {
+            tx.execute(
+                "update connections set refused_at = null, credential_fingerprint = null, refused_times = '[]'
+                 where name = ?1 and credential_fingerprint is not null",
+                [name],
+            )?;
             Ok(())
         })
         .await
@@ -189,31 +206,35 @@ mod tests {
     #[test]
     fn a_credential_rests_only_when_it_was_refused_again_five_minutes_later() {
         let once = refused(&[0]);
-        assert_eq!((once.rests(), once.again(false)), (false, Some(at(5))));
-        assert!(once.again(true).is_some_and(|from| from <= at(0)), "a person may try at once");
+        assert_eq!((once.rests(), once.again(Trigger::Schedule)), (false, Some(at(5))));
+        assert!(once.again(Trigger::Manual).is_some_and(|from| from <= at(0)), "a person may try at once");
         let soon = refused(&[0, 4]);
-        assert_eq!((soon.rests(), soon.again(false)), (false, Some(at(9))), "somebody tried by hand: that confirms nothing yet");
+        assert_eq!(
+            (soon.rests(), soon.again(Trigger::Schedule)),
+            (false, Some(at(9))),
+            "somebody tried by hand: that confirms nothing yet"
+        );
         let again = refused(&[0, 5]);
-        assert_eq!((again.rests(), again.again(false)), (true, None));
-        assert!(again.again(true).is_some_and(|from| from <= at(5)));
+        assert_eq!((again.rests(), again.again(Trigger::Schedule)), (true, None));
+        assert!(again.again(Trigger::Manual).is_some_and(|from| from <= at(5)));
     }
 
     #[test]
     fn nobody_sends_a_refused_credential_more_than_three_times_an_hour() {
         let thrice = refused(&[0, 1, 2]);
-        assert_eq!((thrice.again(true), thrice.again(false)), (Some(at(60)), Some(at(60))));
-        assert_eq!(refused(&[0, 1, 2, 60]).again(true), Some(at(61)), "the hour moves on");
+        assert_eq!((thrice.again(Trigger::Manual), thrice.again(Trigger::Schedule)), (Some(at(60)), Some(at(60))));
+        assert_eq!(refused(&[0, 1, 2, 60]).again(Trigger::Manual), Some(at(61)), "the hour moves on");
         // A person who asks for another try does not get a fourth one.
         let asked = Refusal { since: None, ..refused(&[0, 6, 7]) };
-        assert_eq!((asked.rests(), asked.again(false)), (false, Some(at(60))));
+        assert_eq!((asked.rests(), asked.again(Trigger::Schedule)), (false, Some(at(60))));
         let other = refused(&[0, 1, 2]).and_at("n".to_owned(), at(3));
-        assert_eq!((other.rests(), other.again(false)), (false, Some(at(8))), "another credential has tries of its own");
+        assert_eq!((other.rests(), other.again(Trigger::Schedule)), (false, Some(at(8))), "another credential has tries of its own");
     }
 
     #[test]
     fn refusals_of_a_wrong_clock_are_not_believed() {
         let ahead = Refusal { since: Some(at(500_000)), ..refused(&[0]) };
         let after = ahead.and_at("m".to_owned(), at(6));
-        assert_eq!((after.since, after.again(false)), (Some(at(6)), Some(at(11))), "tried again, and not in a year");
+        assert_eq!((after.since, after.again(Trigger::Schedule)), (Some(at(6)), Some(at(11))), "tried again, and not in a year");
     }
 }

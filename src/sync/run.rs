@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     clock,
-    store::{Discovered, OperationKind, Outcome, ScopeClosing, ScopeRow},
+    store::{Discovered, OperationKind, Outcome, PassKind, ScopeClosing, ScopeRow},
 };
 
 /// A list of an operation, and how the walk over it ended.
@@ -59,8 +59,8 @@ impl List {
 
 impl Run {
     /// Everything that the operation does. What its lists met is in `lists`, also when it fails.
-    pub(super) async fn work(self: &Arc<Self>, full: bool, lists: &mut Vec<List>, report: &mut Report) -> Result<(), Error> {
-        self.walk_all(full, lists).await?;
+    pub(super) async fn work(self: &Arc<Self>, kind: PassKind, lists: &mut Vec<List>, report: &mut Report) -> Result<(), Error> {
+        self.walk_all(kind, lists).await?;
         match self.kind {
             OperationKind::Discover => {
                 report.discovered = self.end_discover(lists).await?;
@@ -78,7 +78,7 @@ impl Run {
     }
 
     /// Walks every list of the job, some at once. What one list meets is its own.
-    async fn walk_all(self: &Arc<Self>, full: bool, lists: &mut Vec<List>) -> Result<(), Error> {
+    async fn walk_all(self: &Arc<Self>, kind: PassKind, lists: &mut Vec<List>) -> Result<(), Error> {
         let good = match self.kind {
             OperationKind::Discover => None,
             OperationKind::Sync => Some(self.engine.store.good_records(&self.lease).await?),
@@ -96,7 +96,7 @@ impl Run {
         let scopes = self.engine.store.scopes(&self.lease, self.kind, scopes).await?;
         self.progress.scopes(scopes.len());
         let walks = scopes.into_iter().map(|(scope, row)| {
-            let wants = self.wants(full, &row);
+            let wants = self.wants(kind, &row);
             let walk = Walk::new(Arc::clone(self), scope.clone(), row);
             let span = tracing::info_span!("scope", list = scope.list, key = %scope.key);
             async move { (scope, AbortOnDropHandle::new(tokio::spawn(walk.run(wants).instrument(span))).await) }
@@ -111,9 +111,9 @@ impl Run {
         Ok(())
     }
 
-    fn wants(&self, full: bool, scope: &ScopeRow) -> Wants {
+    fn wants(&self, kind: PassKind, scope: &ScopeRow) -> Wants {
         match scope.full_at {
-            _ if full || scope.full_due => Wants::Full,
+            _ if kind == PassKind::Full || scope.full_due => Wants::Full,
             None => Wants::Full,
             // Where nobody can tell how long ago it was, it was too long.
             Some(at) if clock::age(at).is_none_or(|age| age >= self.plan.full_sync_every) => Wants::Periodic,
@@ -142,7 +142,7 @@ impl Run {
         tracing::info!(records = lost.len(), "the tool does not know the lists of these records: all records are listed again");
         let again = Arc::new(Run { kind: OperationKind::Discover, ..Run::clone(self) });
         let mut records = Vec::new();
-        match again.walk_all(false, &mut records).await {
+        match again.walk_all(PassKind::Delta, &mut records).await {
             Ok(()) => report.discovered = again.end_discover(&records).await?,
             Err(Error::Vendor(error)) => tracing::warn!(%error, "the records could not be listed"),
             Err(error) => return Err(error),

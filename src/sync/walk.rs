@@ -19,8 +19,8 @@ use super::{Error, clip::clip, context::Run, repeats::Repeats};
 use crate::{
     clock, failpoint,
     store::{
-        self, Counts, OperationKind, PageCommit, Pass, PassEnd, PreparedFinding, PreparedThing, ScopeRow, Store, StoredPage, ThingCounts,
-        hash_of, pack_ahead, prepare, prepare_thing,
+        self, Counts, OperationKind, PageCommit, Pass, PassEnd, PassKind, PreparedFinding, PreparedThing, Resume, ScopeRow, Store,
+        StoredPage, ThingCounts, hash_of, pack_ahead, prepare, prepare_thing,
     },
 };
 use parts::Parts;
@@ -160,24 +160,25 @@ impl Walk {
     /// A full pass that only its period makes due reads the changes first: what it then still finds is what they had missed.
     pub(super) async fn run(self, wants: Wants) -> Result<Walked, Error> {
         if wants != Wants::Periodic {
-            return self.pass(wants == Wants::Full).await;
+            let kind = if wants == Wants::Full { PassKind::Full } else { PassKind::Delta };
+            return self.pass(kind).await;
         }
-        let changes = self.pass(false).await?;
+        let changes = self.pass(PassKind::Delta).await?;
         if changes.stopped || changes.coverage == Some(Coverage::Full) {
             return Ok(changes);
         }
         let told = changes.coverage.is_some() && changes.incomplete.is_none();
-        let mut walked = self.pass(true).await?;
+        let mut walked = self.pass(PassKind::Full).await?;
         walked.drift = told.then_some(walked.counts);
         Ok(walked.after(changes))
     }
 
-    async fn pass(&self, full: bool) -> Result<Walked, Error> {
+    async fn pass(&self, kind: PassKind) -> Result<Walked, Error> {
         let (store, life) = (&self.run.engine.store, self.run.plan.meta.cursor_life);
         // A list of records is short and read anew: who was met before a crash would count as missing from the rest, and who is
         // new may stand on a page that was read before it.
-        let fresh = self.run.kind == OperationKind::Discover;
-        let mut pass = store.open_pass(&self.run.lease, &self.row, full, fresh, life).await?;
+        let resume = if self.run.kind == OperationKind::Discover { Resume::Never } else { Resume::Allowed };
+        let mut pass = store.open_pass(&self.run.lease, &self.row, kind, resume, life).await?;
         let mut restarted = false;
         loop {
             let mut walked = self.walk(pass).await?;
@@ -194,7 +195,7 @@ impl Walk {
                 return Ok(walked);
             }
             restarted = true;
-            pass = store.open_pass(&self.run.lease, &self.row, full, true, life).await?;
+            pass = store.open_pass(&self.run.lease, &self.row, kind, Resume::Never, life).await?;
         }
     }
 

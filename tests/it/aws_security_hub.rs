@@ -20,7 +20,7 @@ async fn an_aggregator_that_cannot_be_read_stops_no_sync() {
         let told = format!("allow securityhub:{action}");
         assert!(matches!(&report.warnings[..], [only] if only.contains(&told)), "{:?}", report.warnings);
         for _ in 0..2 {
-            assert_outcome(&bench.sync(true).await, Outcome::Success);
+            assert_outcome(&bench.full_sync().await, Outcome::Success);
             bench.assert_oracle(action);
             bench.tool.vendor.step(&Change::ONE_PERCENT);
             bench.discover().await;
@@ -30,7 +30,7 @@ async fn an_aggregator_that_cannot_be_read_stops_no_sync() {
     let bench =
         TestApp::new(start(AwsSecurityHub::new(FEWER).without_aggregator().without_permission("ListFindingAggregators"), 0).await.unwrap());
     assert_outcome(&bench.discover().await, Outcome::Success);
-    assert_outcome(&bench.sync(true).await, Outcome::Success);
+    assert_outcome(&bench.full_sync().await, Outcome::Success);
     bench.assert_oracle("in one region");
 }
 
@@ -39,7 +39,7 @@ async fn an_aggregator_that_cannot_be_read_stops_no_sync() {
 async fn findings_of_several_accounts_with_one_id_stay_apart() {
     let bench = TestApp::new(start(AwsSecurityHub::new(FEWER), 0).await.unwrap());
     bench.configure("import_closed = true");
-    bench.sync(false).await;
+    bench.sync().await;
     let behind_the_place = |key: &str| key.split_once('/').unwrap().1.to_owned();
     let mut accounts = BTreeMap::<String, BTreeSet<String>>::new();
     for (key, truth) in bench.tool.vendor.oracle().findings {
@@ -50,7 +50,7 @@ async fn findings_of_several_accounts_with_one_id_stay_apart() {
         // Some copies are archived, others are not.
         bench.tool.vendor.step(&Change { fixed: 20.0, ..Change::ONE_PERCENT });
         bench.discover().await;
-        assert_outcome(&bench.sync(false).await, Outcome::Success);
+        assert_outcome(&bench.sync().await, Outcome::Success);
         let (stored, oracle) = (bench.snapshot(), bench.tool.vendor.oracle());
         for (key, truth) in oracle.findings.iter().filter(|(_, truth)| truth.state != "gone") {
             assert_eq!(stored.findings.get(key), Some(truth), "step {step}: {key}");

@@ -24,7 +24,7 @@ const SIZE: Size = Size { records: 5, findings: 300, seed: 5 };
 async fn bench() -> (Arc<DependencyTrack>, TestApp) {
     let tool = Arc::new(DependencyTrack::new(SIZE));
     let bench = TestApp::new(start_any(tool.clone(), 0).await.unwrap());
-    assert_outcome(&bench.sync(false).await, Outcome::Success);
+    assert_outcome(&bench.sync().await, Outcome::Success);
     (tool, bench)
 }
 
@@ -35,7 +35,7 @@ async fn a_bom_that_is_not_analysed_yet_closes_nothing() {
     let open = format!("select count(*) from findings where state = 'open' and record_key = '{project}'");
     let before = bench.query_i64(&open);
     for _ in 0..3 {
-        let report = bench.sync(true).await;
+        let report = bench.full_sync().await;
         assert_outcome(&report, Outcome::Partial);
         assert_eq!(report.counts.closed, 0);
         assert!(report.incomplete.iter().any(|(_, why)| why.contains("a BOM was imported into the project")), "{:?}", report.incomplete);
@@ -51,7 +51,7 @@ async fn a_deleted_project_is_no_failure_and_its_findings_stay() {
     let open = format!("select count(*) from findings where state = 'open' and record_key = '{project}'");
     let before = bench.query_i64(&open);
     tool.delete(&project);
-    assert_outcome(&bench.sync(true).await, Outcome::Success);
+    assert_outcome(&bench.full_sync().await, Outcome::Success);
     assert_eq!(bench.query_string(&format!("select state from records where key = '{project}'")), "missing");
     assert_eq!((before > 0, bench.query_i64(&open)), (true, before));
 }
@@ -128,11 +128,11 @@ impl Vendor for Unreadable {
 async fn a_list_with_more_than_ten_thousand_unreadable_items_fails_and_closes_nothing() {
     let tool = Arc::new(Unreadable { tool: Arc::new(DependencyTrack::new(SIZE).v4()), count: AtomicUsize::new(0) });
     let bench = TestApp::new(start_any(tool.clone(), 0).await.unwrap());
-    assert_outcome(&bench.sync(true).await, Outcome::Success);
+    assert_outcome(&bench.full_sync().await, Outcome::Success);
     let open = bench.query_i64("select count(*) from findings where state = 'open'");
     tool.count.store(10_001, Ordering::SeqCst);
     for _ in 0..3 {
-        let report = bench.sync(true).await;
+        let report = bench.full_sync().await;
         assert_outcome(&report, Outcome::Failed);
         assert_eq!(report.counts.closed, 0);
         for (_, error) in &report.errors {
@@ -146,7 +146,7 @@ async fn a_list_with_more_than_ten_thousand_unreadable_items_fails_and_closes_no
     assert_eq!(bench.query_i64("select count(*) from findings where state = 'open'"), open);
     tool.count.store(0, Ordering::SeqCst);
     for _ in 0..2 {
-        assert_outcome(&bench.sync(true).await, Outcome::Success);
+        assert_outcome(&bench.full_sync().await, Outcome::Success);
     }
     bench.assert_oracle("once they can be read");
     assert_eq!(bench.query_i64("select count(*) from quarantine"), 0);
@@ -169,10 +169,10 @@ async fn a_bom_uploaded_anew_keeps_decisions_and_first_sight_and_is_not_held() {
         .unwrap();
 
     assert_eq!(tool.upload_bom(), largest);
-    assert_outcome(&bench.sync(true).await, Outcome::Partial);
+    assert_outcome(&bench.full_sync().await, Outcome::Partial);
     tool.analyse();
     for _ in 0..2 {
-        assert_outcome(&bench.sync(true).await, Outcome::Success);
+        assert_outcome(&bench.full_sync().await, Outcome::Success);
     }
     assert_eq!(of("state = 'gone'"), of("first_seen = 1000000 and state <> 'gone'"), "each handed over what it had");
     assert_eq!(of("state = 'risk_accepted' and triage = 'wont_fix' and first_seen = 1000000"), before);

@@ -14,7 +14,7 @@ use futures_util::future::join_all;
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 use tributary::{
-    store::{Outcome, Trigger},
+    store::{Outcome, PassKind, Trigger},
     sync::Progress,
 };
 use tributary_connectors::{CheckReport, Context, DynConnector, Error, Job, RawPage, RawPageRequest, Scope};
@@ -47,13 +47,13 @@ struct Row {
     config: &'static str,
     /// Whether lists have several pages, whatever the tool's pages are.
     is_long: bool,
-    /// Whether everything is to be listed while the fault is shown; else what changed.
-    full: bool,
+    /// What is asked for while the fault is shown.
+    pass: PassKind,
 }
 
 fn rows() -> Vec<Row> {
     use Ends::{Complete, Either, Unfinished};
-    let row = |id, fault, on, show, ends| Row { id, fault, on, show, ends, config: "", is_long: false, full: true };
+    let row = |id, fault, on, show, ends| Row { id, fault, on, show, ends, config: "", is_long: false, pass: PassKind::Full };
     let always = |id, fault, show, ends| row(id, fault, ("", 0, FOR_EVER), show, ends);
     let hurried = |row| Row { config: "http = { timeout = \"300ms\" }", ..row };
     let soon = || Some("1".to_owned());
@@ -81,7 +81,7 @@ fn rows() -> Vec<Row> {
         row("F7", "rows shift between pages", ("", 2, 1), Fault::ShiftedPage, Either),
         Row { is_long: true, ..row("F8", "the list does not get on", ("", 2, FOR_EVER), Fault::RepeatedCursor, Unfinished) },
         row("F8", "the cursor expires", ("", 2, 1), Fault::ExpiredCursor, Either),
-        Row { full: false, ..always("F9", "filters are ignored", Fault::NoFilters, Complete) },
+        Row { pass: PassKind::Delta, ..always("F9", "filters are ignored", Fault::NoFilters, Complete) },
         Row { is_long: true, ..always("F9", "twice as many rows are declared", Fault::Declared(200), Unfinished) },
         Row { is_long: true, ..always("F9", "half as many rows are declared", Fault::Declared(50), Complete) },
         Row { is_long: true, ..always("F9", "the declared number of rows is a cap", Fault::Capped(0), Complete) },
@@ -163,7 +163,7 @@ impl Column {
         let size = if is_long { Size { findings: (self.make)(SMALLEST).several_pages(), ..LONG } } else { SIZE };
         let bench = TestApp::new(start_any((self.make)(size), 0).await.unwrap());
         bench.discover().await;
-        bench.sync(false).await;
+        bench.sync().await;
         bench.assert_oracle("after the first sync");
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("synced.db");
@@ -185,7 +185,7 @@ async fn cell(column: Arc<Column>, row: Arc<Row>) -> String {
     if row.show == Fault::NoFilters {
         bench.discover().await;
     }
-    let report = bench.sync(row.full).await;
+    let report = bench.sync_as(row.pass).await;
     assert!(bench.tool.faults.shown() > 0, "{what}: it was never shown");
     // What is odd about a text that is neither key nor required costs that text, not its finding.
     if matches!(row.show, Fault::Odd(_)) {
@@ -207,7 +207,7 @@ async fn cell(column: Arc<Column>, row: Arc<Row>) -> String {
     if ends == Ends::Complete && times == FOR_EVER {
         // It lasts, and yet what is stored becomes the truth. (Where a listing can shift, absence counts when met twice.)
         for _ in 0..2 {
-            bench.sync(true).await;
+            bench.full_sync().await;
         }
         bench.assert_oracle(&format!("under {what}"));
     }
@@ -216,7 +216,7 @@ async fn cell(column: Arc<Column>, row: Arc<Row>) -> String {
     bench.discover().await;
     // A pass that was open ends; then, where a listing can shift, absence counts when it is met twice.
     for _ in 0..3 {
-        bench.sync(true).await;
+        bench.full_sync().await;
         if bench.snapshot() == bench.tool.vendor.oracle() {
             break;
         }
@@ -283,8 +283,8 @@ async fn defective(make: Make, defect: Defect) -> String {
     let (source, progress): (Arc<dyn DynConnector>, _) =
         (Arc::new(Broken(source, defect)), [Progress::without_waits(), Progress::without_waits()]);
     let (bad, good) = tokio::join!(
-        bench.engine.sync(&source, &plan, Trigger::Manual, true, &progress[0]),
-        bench.engine.sync(&good, &good_plan, Trigger::Manual, true, &progress[1]),
+        bench.engine.sync(&source, &plan, Trigger::Manual, PassKind::Full, &progress[0]),
+        bench.engine.sync(&good, &good_plan, Trigger::Manual, PassKind::Full, &progress[1]),
     );
     let (bad, good) = (bad.unwrap().pop().unwrap(), good.unwrap().pop().unwrap());
     assert_eq!(good.outcome, Outcome::Success, "{what}: {:?}", good.errors);
@@ -296,7 +296,7 @@ async fn defective(make: Make, defect: Defect) -> String {
     bench.tool.faults.clear();
     bench.configure("");
     bench.discover().await;
-    bench.sync(true).await;
+    bench.full_sync().await;
     bench.assert_oracle(&what);
     "failed, the others whole".to_owned()
 }

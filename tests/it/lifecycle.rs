@@ -33,7 +33,7 @@ async fn records_follow_the_state_table() {
     bench.configure("auto_map = false");
     bench.discover().await;
     assert_eq!(bench.query_i64("select count(*) from records where state = 'new'"), bench.query_i64("select count(*) from records"));
-    bench.sync(false).await;
+    bench.sync().await;
     assert_eq!(bench.query_i64("select count(*) from findings"), 0, "nothing of a New record is synced");
     let key = bench.tool.vendor.oracle().findings.into_values().next().unwrap().record;
     let key = key.as_str();
@@ -42,7 +42,7 @@ async fn records_follow_the_state_table() {
     let findings = || bench.query_i64(&format!("select count(*) from findings where record_key = '{key}' and state = 'open'"));
 
     assert_eq!(bench.act(key, RecordAction::Map(Some("Shop".into()))).await, "good");
-    bench.sync(false).await;
+    bench.sync().await;
     let all = findings();
     assert!(all > 0 && product() == "Shop");
     assert_eq!(bench.query_string(&format!("select distinct product from findings where record_key = '{key}'")), "Shop");
@@ -84,7 +84,7 @@ async fn records_follow_the_state_table() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reset_beside_an_operation_is_refused_with_75() {
     let bench = bench().await;
-    bench.sync(false).await;
+    bench.sync().await;
     let lease = bench.engine.store.lease("t", "dependency_track").await.unwrap();
     let mut command = bench.command(&["state", "reset", "t"]);
     let refused = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
@@ -98,7 +98,7 @@ async fn a_reset_beside_an_operation_is_refused_with_75() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_that_becomes_good_gets_a_full_pass_next() {
     let bench = bench().await;
-    bench.sync(false).await;
+    bench.sync().await;
     let key = bench.tool.vendor.oracle().findings.into_values().next().unwrap().record;
     bench.act(&key, RecordAction::Unmap).await;
     bench.write("update scopes set full_served = full_requested");
@@ -110,7 +110,7 @@ async fn a_record_that_becomes_good_gets_a_full_pass_next() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_shown_is_a_function_of_source_and_triage() {
     let bench = bench().await;
-    bench.sync(false).await;
+    bench.sync().await;
     let rows = [
         ("open", "open", "false_positive", "risk_accepted", "risk_accepted"),
         ("fixed", "fixed", "fixed", "fixed", "fixed"),
@@ -132,19 +132,19 @@ async fn what_is_shown_is_a_function_of_source_and_triage() {
 #[tokio::test(flavor = "multi_thread")]
 async fn n5_local_decisions_survive_syncs_and_fixed_shows_fixed() {
     let bench = bench().await;
-    bench.sync(false).await;
+    bench.sync().await;
     let id = bench.query_string("select id from findings where state = 'open' limit 1");
     let state = || bench.query_string(&format!("select state from findings where id = '{id}'"));
     bench.triage(&[&id], Some(Decision::RiskAccepted)).await;
     assert_eq!(state(), "risk_accepted");
-    assert_outcome(&bench.sync(true).await, Outcome::Success);
+    assert_outcome(&bench.full_sync().await, Outcome::Success);
     assert_eq!(state(), "risk_accepted");
     let event =
         bench.query_string("select event || ' ' || field || ' ' || coalesce(old_value, '-') || ' ' || new_value from finding_events");
     assert_eq!(event, "triaged triage - risk_accepted: because");
     // It runs out: the next operation lifts it, with an event.
     bench.write("update finding_rows set triage_until = 1 where triage is not null");
-    bench.sync(false).await;
+    bench.sync().await;
     assert_eq!(state(), "open");
     assert_eq!(bench.query_i64("select count(*) from finding_events where event = 'triaged' and operation is not null"), 1);
     bench.triage(&[&id], Some(Decision::FalsePositive)).await;
@@ -157,10 +157,10 @@ async fn n5_local_decisions_survive_syncs_and_fixed_shows_fixed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn held_closes_wait_for_an_operator_who_closes_only_what_is_still_unseen() {
     let bench = bench().await;
-    bench.sync(false).await;
+    bench.sync().await;
     bench.tool.vendor.step(&Change { fixed: 0.0, changed: 0.0, new: 0.0, vanished: 60.0 });
-    bench.sync(true).await;
-    let report = bench.sync(true).await;
+    bench.full_sync().await;
+    let report = bench.full_sync().await;
     assert_outcome(&report, Outcome::Held);
     let held = bench.query_i64("select count(*) from held_closes");
     assert!(held >= 20 && report.counts.closed == 0);
@@ -171,21 +171,21 @@ async fn held_closes_wait_for_an_operator_who_closes_only_what_is_still_unseen()
     assert_eq!(bench.query_i64("select count(*) from findings where state = 'gone'"), held);
     bench.assert_oracle("after the approval");
     assert_eq!(bench.engine.store.approve(report.operation).await.unwrap(), None, "once");
-    assert_outcome(&bench.sync(true).await, Outcome::Success);
+    assert_outcome(&bench.full_sync().await, Outcome::Success);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_newer_full_pass_replaces_what_is_held() {
     let bench = bench().await;
-    bench.sync(false).await;
+    bench.sync().await;
     let mut held = None;
     for _ in 0..2 {
         bench.tool.faults.add("", 0, usize::MAX, Fault::NoRole);
-        held = Some(bench.sync(true).await);
+        held = Some(bench.full_sync().await);
         bench.tool.faults.clear();
     }
     assert_outcome(held.as_ref().unwrap(), Outcome::Held);
-    assert_outcome(&bench.sync(true).await, Outcome::Success);
+    assert_outcome(&bench.full_sync().await, Outcome::Success);
     assert_eq!(bench.engine.store.approve(held.unwrap().operation).await.unwrap(), None, "they were seen again");
     bench.assert_oracle("with the role back");
 }
@@ -193,11 +193,11 @@ async fn a_newer_full_pass_replaces_what_is_held() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reset_forgets_positions_only() {
     let bench = bench().await;
-    bench.sync(false).await;
+    bench.sync().await;
     let rows = "select group_concat(id || first_seen || updated_at) from finding_rows";
     let before = bench.query_string(rows);
     assert!(bench.engine.store.reset("t".into()).await.unwrap() > 0);
-    let counts = bench.sync(false).await.counts;
+    let counts = bench.sync().await.counts;
     assert_eq!((counts.created, counts.updated, counts.closed), (0, 0, 0));
     assert_eq!(bench.query_string(rows), before);
 }
@@ -207,10 +207,10 @@ async fn quarantined_items_are_read_again_on_request() {
     let bench = bench().await;
     bench.discover().await;
     bench.tool.faults.add("finding", 0, 1, Fault::BadItem);
-    bench.sync(true).await;
+    bench.full_sync().await;
     assert_eq!(bench.query_i64("select count(*) from quarantine"), 1);
     assert_eq!(bench.engine.store.list_quarantined_again(None).await.unwrap(), 1);
-    assert_outcome(&bench.sync(false).await, Outcome::Success);
+    assert_outcome(&bench.sync().await, Outcome::Success);
     assert_eq!(bench.query_i64("select count(*) from quarantine"), 0);
     bench.assert_oracle("with nothing in quarantine");
 }
@@ -218,14 +218,14 @@ async fn quarantined_items_are_read_again_on_request() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_ids_that_begin_alike_are_two_findings() {
     let bench = bench().await;
-    bench.sync(false).await;
+    bench.sync().await;
     // A row whose id shares the eight bytes by which rows are found with the id of another one that the tool lists.
     let id = bench.query_string("select id from findings where state = 'open' limit 1");
     let other = format!("{}-8000-000000000000", &id[..18]);
     bench.write(&format!("update finding_rows set id = '{other}', key = 'other' where id = '{id}'"));
     bench.triage(&[&other], Some(Decision::WontFix)).await;
-    assert_eq!(bench.sync(true).await.counts.created, 1);
-    let counts = bench.sync(true).await.counts;
+    assert_eq!(bench.full_sync().await.counts.created, 1);
+    let counts = bench.full_sync().await.counts;
     assert_eq!((counts.created, counts.updated, counts.reopened), (0, 0, 0), "each is found again");
     let state = |id: &str| bench.query_string(&format!("select state from findings where id = '{id}'"));
     assert_eq!((&*state(&id), &*state(&other)), ("open", "risk_accepted"));
@@ -236,10 +236,10 @@ async fn two_ids_that_begin_alike_are_two_findings() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_begins_with_what_a_look_at_every_finding_puts_first() {
     let bench = bench().await;
-    bench.sync(false).await;
+    bench.sync().await;
     for _ in 0..2 {
         bench.tool.vendor.step(&Change { vanished: 4.0, ..Change::ONE_PERCENT });
-        bench.sync(true).await;
+        bench.full_sync().await;
     }
     let some = |sql: &str| Some(bench.query_string(sql)).filter(|text| !text.is_empty());
     let word = |word: &str| Some(word.to_owned());

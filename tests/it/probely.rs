@@ -8,7 +8,7 @@ use std::{
 use crate::common::{TestApp, assert_outcome};
 use axum::{Router, http::Uri};
 use serde_json::{Value, json};
-use tributary::store::Outcome;
+use tributary::store::{Outcome, PassKind};
 use tributary_simulator::{Change, Fault, Faults, Size, Vendor, start, start_any};
 
 const CANARY: &str = "C4nary-of-the-scanned-site";
@@ -99,7 +99,7 @@ async fn secrets_of_the_scanned_site_reach_neither_the_store_nor_the_log() {
     let mut misplaced = finding(3, "notfixed");
     misplaced["definition"] = CANARY.into();
     tool.answer(&page(json!([finding(1, "notfixed"), of_another_form, misplaced, CANARY, [CANARY, { CANARY: CANARY }], 7])));
-    let report = bench.sync(true).await;
+    let report = bench.full_sync().await;
     // A member that cannot be read costs itself, not its finding.
     assert_eq!((report.counts.created, report.counts.rejected), (3, 3));
     told.push(format!("{report:?}"));
@@ -109,7 +109,7 @@ async fn secrets_of_the_scanned_site_reach_neither_the_store_nor_the_log() {
         whole[..whole.len() - 3].to_owned()
     }] {
         tool.answer(&body);
-        let report = bench.sync(true).await;
+        let report = bench.full_sync().await;
         assert!(matches!(report.outcome, Outcome::Failed | Outcome::Partial), "{:?}", report.outcome);
         told.push(format!("{report:?}"));
     }
@@ -155,7 +155,7 @@ async fn a_fix_that_did_not_hold_reopens_the_finding_and_a_retest_leaves_it_open
     ] {
         let what = format!("{} {}", answer["state"], answer["retesting"]);
         tool.answer(&page(json!([answer])));
-        let report = bench.sync(false).await;
+        let report = bench.sync().await;
         assert_outcome(&report, Outcome::Success);
         let tags = bench.query_i64("select count(*) from findings where tags like '%\"retesting\"%'");
         assert_eq!((bench.query_i64(open), tags, report.counts.reopened), (is_open, tagged, reopened), "{what}");
@@ -169,10 +169,10 @@ async fn nothing_kept_of_a_whole_account_holds_a_secret() {
     let canary = tributary_simulator::probely::CANARY;
     let size = Size { records: 4, findings: 100, seed: 3 };
     let bench = TestApp::new(start(tributary_simulator::probely::Probely::new(size), 0).await.unwrap());
-    for full in [false, true] {
+    for pass in [PassKind::Delta, PassKind::Full] {
         bench.tool.faults.add("finding", 0, 1, Fault::BadItem);
         bench.discover().await;
-        assert_outcome(&bench.sync(full).await, Outcome::Partial);
+        assert_outcome(&bench.sync_as(pass).await, Outcome::Partial);
         bench.tool.vendor.step(&Change { fixed: 5.0, changed: 5.0, new: 5.0, vanished: 5.0 });
     }
     let reader = crate::common::database(&bench.engine.store);

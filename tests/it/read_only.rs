@@ -20,8 +20,8 @@ async fn o6_only_documented_read_calls_are_sent() {
         source.check(&Context::default()).await.unwrap_or_else(|error| panic!("check of {id}: {error}"));
         for _ in 0..2 {
             bench.discover().await;
-            bench.sync(false).await;
-            bench.sync(true).await;
+            bench.sync().await;
+            bench.full_sync().await;
             bench.tool.vendor.step(&Change::ONE_PERCENT);
         }
         let reads = bench.tool.vendor.reads();

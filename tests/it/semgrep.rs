@@ -15,10 +15,10 @@ async fn check(bench: &TestApp) -> Result<CheckReport> {
 async fn a_renamed_project_keeps_its_record_and_its_findings() {
     let semgrep = Arc::new(Semgrep::new(SIZE));
     let bench = TestApp::new(start_any(semgrep.clone(), 0).await.unwrap());
-    assert_outcome(&bench.sync(false).await, Outcome::Success);
+    assert_outcome(&bench.sync().await, Outcome::Success);
     semgrep.rename(2, "acme/renamed");
     // Before the next discover: the findings say a name that the store does not know yet.
-    let report = bench.sync(false).await;
+    let report = bench.sync().await;
     assert_outcome(&report, Outcome::Success);
     assert_eq!((report.counts.created, report.counts.updated, report.counts.closed), (0, 0, 0));
     assert!(!report.filtered.contains_key("record not listed"), "{:?}", report.filtered);
@@ -31,18 +31,18 @@ async fn a_renamed_project_keeps_its_record_and_its_findings() {
 async fn a_finding_that_comes_back_is_open_again() {
     let semgrep = Arc::new(Semgrep::new(SIZE));
     let bench = TestApp::new(start_any(semgrep.clone(), 0).await.unwrap());
-    bench.sync(false).await;
+    bench.sync().await;
     semgrep.step(&Change { fixed: 2.0, changed: 0.0, new: 0.0, vanished: 0.0 });
-    bench.sync(false).await;
+    bench.sync().await;
     semgrep.reintroduce().unwrap();
-    assert_outcome(&bench.sync(false).await, Outcome::Success);
+    assert_outcome(&bench.sync().await, Outcome::Success);
     bench.assert_oracle("after a finding came back");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_product_is_listed_and_each_finding_comes_once() {
     let bench = TestApp::new(start(Semgrep::new(SIZE), 0).await.unwrap());
-    let report = bench.sync(false).await;
+    let report = bench.sync().await;
     assert_outcome(&report, Outcome::Success);
     let lists = bench.tool.log().iter().filter(|request| request.target.contains("/findings?")).cloned().collect::<Vec<_>>();
     assert!(lists.iter().all(|request| request.target.contains("dedup=true") && !request.target.contains("ref=")));
@@ -66,7 +66,7 @@ async fn a_check_names_what_is_seen_or_what_is_missing() {
     let error = check(&without).await.unwrap_err();
     assert!(matches!(error.kind, ErrorKind::Forbidden(_)), "{error}");
     assert!(error.hint().unwrap().contains("scope Web API") && error.hint().unwrap().contains("Settings > Tokens > API tokens"));
-    assert_outcome(&without.sync(false).await, Outcome::Failed);
+    assert_outcome(&without.sync().await, Outcome::Failed);
     let output = without.command(&["check"]).output().unwrap();
     assert_eq!(output.status.code(), Some(77), "{output:?}");
 
@@ -90,7 +90,7 @@ async fn the_token_of_another_deployment_and_no_products_are_refused() {
         std::fs::write(bench.config(), format!("{text}{line}\n")).unwrap();
     };
     with("products = [\"secrets\", \"sca\"]");
-    assert_outcome(&bench.sync(false).await, Outcome::Success);
+    assert_outcome(&bench.sync().await, Outcome::Success);
     assert_eq!(bench.query_i64("select count(*) from findings where category not in ('secret', 'sca')"), 0);
     assert!(bench.query_i64("select count(distinct category) from findings") == 2);
     with("deployment_slug = \"another\"");

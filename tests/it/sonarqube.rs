@@ -33,7 +33,7 @@ fn searches(bench: &TestApp, path: &str) -> Vec<(String, u16)> {
 async fn a_large_project_is_read_to_its_end(tool: SonarQube) {
     let bench = TestApp::new(start(tool, 0).await.unwrap());
     assert_outcome(&bench.discover().await, Outcome::Success);
-    let first = bench.sync(false).await;
+    let first = bench.sync().await;
     assert_outcome(&first, Outcome::Success);
     assert_eq!(first.warnings, Vec::<String>::new());
     bench.assert_oracle("after the first sync");
@@ -46,7 +46,7 @@ async fn a_large_project_is_read_to_its_end(tool: SonarQube) {
     // The pass was complete: what is absent from the next ones is gone.
     bench.tool.vendor.step(&Change { fixed: 0.5, changed: 0.5, new: 0.5, vanished: 0.5 });
     for _ in 0..2 {
-        assert_outcome(&bench.sync(true).await, Outcome::Success);
+        assert_outcome(&bench.full_sync().await, Outcome::Success);
     }
     assert!(bench.query_i64("select count(*) from findings where state = 'gone'") > 100);
     bench.assert_oracle("after a step");
@@ -76,7 +76,7 @@ async fn a_walk_over_slices_goes_on_where_it_stopped() {
     let outcome = loop {
         // Each run asks for the weaknesses of some seventy rules first.
         bench.tool.faults.add("/api/issues/search", 85, usize::MAX, Fault::Unauthorized);
-        let report = bench.sync(false).await;
+        let report = bench.sync().await;
         bench.tool.faults.clear();
         assert_eq!(report.counts.closed, 0);
         if report.outcome != Outcome::Partial || stops == 20 {
@@ -100,17 +100,17 @@ async fn a_walk_over_slices_goes_on_where_it_stopped() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn changes_are_read_alone_and_more_of_them_than_a_search_shows_are_read_in_slices() {
     let bench = TestApp::new(start(SonarQube::large(14_000).old(), 0).await.unwrap());
-    bench.sync(false).await;
+    bench.sync().await;
     for (percent, least, most) in [(0.2, 3, 10), (45.0, 25, 150)] {
         bench.tool.vendor.step(&Change { fixed: percent, changed: percent, new: 0.0, vanished: 0.0 });
         let before = searches(&bench, "/api/issues/search").len();
-        assert_outcome(&bench.sync(false).await, Outcome::Success);
+        assert_outcome(&bench.sync().await, Outcome::Success);
         let asked = searches(&bench, "/api/issues/search").split_off(before);
         assert!((least..=most).contains(&asked.len()), "{percent} %: {} requests", asked.len());
         assert!(asked.iter().all(|(_, status)| *status == 200));
         assert!(asked[0].0.contains("s=UPDATE_DATE&asc=false"), "{}", asked[0].0);
         // A hotspot that is not listed any more has to be missed twice.
-        assert_outcome(&bench.sync(false).await, Outcome::Success);
+        assert_outcome(&bench.sync().await, Outcome::Success);
         bench.assert_oracle(&format!("after {percent} % of changes"));
     }
 }
@@ -119,7 +119,7 @@ async fn changes_are_read_alone_and_more_of_them_than_a_search_shows_are_read_in
 async fn a_server_without_hotspots_is_synced_like_any_other() {
     let bench = TestApp::new(start(SonarQube::new(SIZE).without_hotspots(), 0).await.unwrap());
     for _ in 0..2 {
-        assert_outcome(&bench.sync(true).await, Outcome::Success);
+        assert_outcome(&bench.full_sync().await, Outcome::Success);
         bench.assert_oracle("without hotspots");
     }
 }
@@ -184,7 +184,7 @@ async fn issues_that_are_alike_are_read_from_the_database_or_by_files() {
         (SonarQube::large(12_500).old().alike(150), false),
     ] {
         let (_tool, bench) = with(tool).await;
-        assert_outcome(&bench.sync(true).await, Outcome::Success);
+        assert_outcome(&bench.full_sync().await, Outcome::Success);
         bench.assert_oracle(if list { "from the database" } else { "by files" });
         assert_eq!(!searches(&bench, "/api/issues/list").is_empty(), list);
         assert_eq!(!searches(&bench, "/api/components/tree").is_empty(), !list);
@@ -195,7 +195,7 @@ async fn issues_that_are_alike_are_read_from_the_database_or_by_files() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_with_more_than_a_search_shows_is_named() {
     let (_tool, bench) = with(SonarQube::large(12_500).old().alike(1)).await;
-    let report = bench.sync(true).await;
+    let report = bench.full_sync().await;
     assert_outcome(&report, Outcome::Partial);
     assert!(report.warnings.iter().any(|warning| warning.contains("files=")), "{:?}", report.warnings);
     assert!(bench.query_i64("select count(*) from findings") > 10_000);
@@ -205,27 +205,27 @@ async fn a_file_with_more_than_a_search_shows_is_named() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_large_analysis_is_read_once() {
     let (tool, bench) = with(SonarQube::large(14_000).old()).await;
-    assert_outcome(&bench.sync(false).await, Outcome::Success);
+    assert_outcome(&bench.sync().await, Outcome::Success);
     tool.analyse(90.0);
-    assert_outcome(&bench.sync(false).await, Outcome::Success);
+    assert_outcome(&bench.sync().await, Outcome::Success);
     bench.assert_oracle("after the analysis");
     let before = searches(&bench, "/api/").len();
-    assert_outcome(&bench.sync(false).await, Outcome::Success);
+    assert_outcome(&bench.sync().await, Outcome::Success);
     let issues = searches(&bench, "/api/").split_off(before).into_iter().filter(|(target, _)| target.contains("/issues/")).count();
     assert!(issues <= 6, "{issues} requests for issues");
     // A person's change is found all the same, and so is the next analysis.
     bench.tool.vendor.step(&Change { fixed: 0.0, changed: 0.1, new: 0.0, vanished: 0.0 });
-    assert_outcome(&bench.sync(false).await, Outcome::Success);
+    assert_outcome(&bench.sync().await, Outcome::Success);
     bench.assert_oracle("after a person's change");
     tool.analyse(90.0);
-    assert_outcome(&bench.sync(false).await, Outcome::Success);
+    assert_outcome(&bench.sync().await, Outcome::Success);
     bench.assert_oracle("after another analysis");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_is_not_up_is_told_as_that_and_proves_nothing() {
     let (tool, bench) = with(SonarQube::new(SIZE)).await;
-    assert_outcome(&bench.sync(true).await, Outcome::Success);
+    assert_outcome(&bench.full_sync().await, Outcome::Success);
     for (state, told) in [
         (Start::Unrouted("STARTING"), "SonarQube starts"),
         (Start::Unrouted("RESTARTING"), "SonarQube restarts"),
@@ -244,7 +244,7 @@ async fn a_server_that_is_not_up_is_told_as_that_and_proves_nothing() {
         assert!(matches!(&error.kind, ErrorKind::Pending(why) if why.contains(told)), "{state:?}: {error}");
         assert!(!error.hint().unwrap_or_default().contains("`location`"), "{:?}", error.hint());
         for _ in 0..2 {
-            let report = bench.sync(true).await;
+            let report = bench.full_sync().await;
             assert_eq!((report.outcome, report.counts.closed), (Outcome::Failed, 0), "{state:?}");
             let pending = |error: &(String, tributary::sync::Error)| error.1.to_string().contains("not ready");
             assert!(!report.errors.is_empty() && report.errors.iter().all(pending), "{state:?}: {:?}", report.errors);
@@ -252,7 +252,7 @@ async fn a_server_that_is_not_up_is_told_as_that_and_proves_nothing() {
         tool.is_at(Start::Up);
         bench.assert_oracle(&format!("while {state:?}"));
     }
-    assert_outcome(&bench.sync(true).await, Outcome::Success);
+    assert_outcome(&bench.full_sync().await, Outcome::Success);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -260,13 +260,13 @@ async fn a_branch_that_was_renamed_is_named_and_closes_nothing() {
     let (tool, bench) = with(SonarQube::new(SIZE)).await;
     let config = std::fs::read_to_string(bench.config()).unwrap() + "branches = [\"release/1.x\"]\n";
     std::fs::write(bench.config(), config).unwrap();
-    assert_outcome(&bench.sync(true).await, Outcome::Success);
+    assert_outcome(&bench.full_sync().await, Outcome::Success);
     let open = "select count(*) from findings where state = 'open'";
     let before = bench.query_i64(open);
     assert!(before > 0);
     tool.rename_branch("release/1.x", "release/2.x");
     for _ in 0..3 {
-        let report = bench.sync(true).await;
+        let report = bench.full_sync().await;
         assert_outcome(&report, Outcome::Partial);
         assert!(report.incomplete.iter().any(|(_, why)| why.contains("no branch `release/1.x` any more")), "{:?}", report.incomplete);
         assert_eq!(report.counts.closed, 0);
@@ -277,9 +277,9 @@ async fn a_branch_that_was_renamed_is_named_and_closes_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fixed_issue_is_closed_at_the_date_that_the_server_gives() {
     let (tool, bench) = with(SonarQube::new(SIZE)).await;
-    bench.sync(false).await;
+    bench.sync().await;
     tributary_simulator::Vendor::step(&*tool, &Change { fixed: 1.0, changed: 1.0, new: 0.0, vanished: 0.0 });
-    assert_outcome(&bench.sync(false).await, Outcome::Success);
+    assert_outcome(&bench.sync().await, Outcome::Success);
     // The analysis of the first step was on 2026-01-05 at 02:14:35. What a person decided is closed when it is met.
     let closed =
         |more: &str| bench.query_i64(&format!("select count(*) from findings where closed_at {more} and key not like 'hotspot:%'"));

@@ -1,7 +1,7 @@
 //! What holds for vendors whose one list covers many records.
 
 use crate::common::{TestApp, assert_outcome, on_every_tool, several_pages};
-use tributary::store::{Outcome, RecordAction, RecordFilter};
+use tributary::store::{Outcome, PassKind, RecordAction, RecordFilter};
 use tributary_simulator::{Change, Fault, Oracle, Running, Vendor};
 
 /// Does what a person does who maps, ignores or restores records.
@@ -44,19 +44,19 @@ fn rows_of(bench: &TestApp, record: &str) -> Vec<String> {
 /// Mapped after the stream has gone by, its old findings are found by an ordinary sync.
 async fn a_record_mapped_later_brings_its_old_findings(tool: Running) {
     let (bench, late) = all_but_the_busiest_mapped(tool).await;
-    let report = bench.sync(false).await;
+    let report = bench.sync().await;
     assert_outcome(&report, Outcome::Success);
     assert!(report.filtered["record not mapped"] > 0);
     assert_eq!(rows_of(&bench, &late), Vec::<String>::new());
 
-    let quiet = bench.sync(false).await;
+    let quiet = bench.sync().await;
     assert_eq!((quiet.counts.created, quiet.counts.closed), (0, 0));
     decide(&bench, &[&late], RecordAction::Map(None)).await;
-    assert_outcome(&bench.sync(false).await, Outcome::Success);
+    assert_outcome(&bench.sync().await, Outcome::Success);
     bench.assert_oracle("after the last record was mapped");
 
     // The pass that found them is the last full one: the next is an ordinary one again.
-    assert_outcome(&bench.sync(false).await, Outcome::Success);
+    assert_outcome(&bench.sync().await, Outcome::Success);
     assert_eq!(bench.query_i64("select count(*) from finding_events"), 0);
     bench.assert_oracle("at the end");
 }
@@ -69,7 +69,7 @@ async fn a_record_mapped_amid_a_pass_misses_nothing(tool: Running) {
     while went_by == 0 {
         requests += 1;
         bench.tool.faults.add("", requests, usize::MAX, Fault::Status(500, None));
-        let report = bench.sync(false).await;
+        let report = bench.sync().await;
         bench.tool.faults.clear();
         assert_ne!(report.outcome, Outcome::Success, "the list ended before a finding of {late} had gone by");
         went_by = report.filtered.get("record not mapped").copied().unwrap_or_default();
@@ -77,7 +77,7 @@ async fn a_record_mapped_amid_a_pass_misses_nothing(tool: Running) {
     assert!(bench.query_i64("select count(*) from passes where pages > 0 and ended is null") > 0, "a pass is open");
     decide(&bench, &[&late], RecordAction::Map(None)).await;
     for _ in 0..2 {
-        assert_outcome(&bench.sync(false).await, Outcome::Success);
+        assert_outcome(&bench.sync().await, Outcome::Success);
     }
     bench.assert_oracle("after the pass that was open and one more");
 }
@@ -85,15 +85,15 @@ async fn a_record_mapped_amid_a_pass_misses_nothing(tool: Running) {
 /// Whatever the tool does, the findings of a record that is ignored stay as they are; restored, they are what the tool says.
 async fn an_ignored_record_keeps_its_findings_untouched(tool: Running) {
     let bench = TestApp::new(tool);
-    assert_outcome(&bench.sync(false).await, Outcome::Success);
+    assert_outcome(&bench.sync().await, Outcome::Success);
     let ignored = busiest(&bench.tool.vendor.oracle());
     let before = rows_of(&bench, &ignored);
     decide(&bench, &[&ignored], RecordAction::Ignore).await;
     bench.tool.vendor.step(&Change { fixed: 5.0, changed: 5.0, new: 5.0, vanished: 5.0 });
-    for full in [true, false, true] {
-        let report = bench.sync(full).await;
+    for pass in [PassKind::Full, PassKind::Delta, PassKind::Full] {
+        let report = bench.sync_as(pass).await;
         assert_outcome(&report, Outcome::Success);
-        assert!(!full || report.filtered["record not mapped"] > 0);
+        assert!(pass == PassKind::Delta || report.filtered["record not mapped"] > 0);
     }
     let (seen, after) = (|row: &String| row.rsplit_once(' ').unwrap().0.to_owned(), rows_of(&bench, &ignored));
     assert_eq!(after.iter().map(seen).collect::<Vec<_>>(), before.iter().map(seen).collect::<Vec<_>>());
@@ -106,9 +106,9 @@ async fn an_ignored_record_keeps_its_findings_untouched(tool: Running) {
     assert!(others(&stored) == others(&oracle), "the other records follow the tool");
 
     decide(&bench, &[&ignored], RecordAction::Restore { auto_map: vec!["t".into()] }).await;
-    assert_outcome(&bench.sync(false).await, Outcome::Success);
+    assert_outcome(&bench.sync().await, Outcome::Success);
     // Where a listing can shift, absence counts when it is met twice.
-    assert_outcome(&bench.sync(true).await, Outcome::Success);
+    assert_outcome(&bench.full_sync().await, Outcome::Success);
     bench.assert_oracle("after the record was restored");
 }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use crate::common::{SIZE, TestApp, assert_outcome};
 use tokio_util::sync::CancellationToken;
 use tributary::{
-    store::{Outcome, Store},
+    store::{Outcome, PassKind, Store},
     sync::Engine,
 };
 use tributary_connectors::{Context, ErrorKind, model::ItemKind};
@@ -51,7 +51,7 @@ async fn stop_after(bench: &TestApp, chunks: usize) {
         tokio::time::sleep(Duration::from_millis(500)).await;
         bench.engine.stop.cancel();
     };
-    let (report, ()) = tokio::join!(bench.sync(false), stop);
+    let (report, ()) = tokio::join!(bench.sync(), stop);
     assert_outcome(&report, Outcome::Interrupted);
     bench.tool.faults.clear();
 }
@@ -73,7 +73,7 @@ async fn an_export_of_fifty_chunks_stopped_at_the_twentieth_ends_complete_withou
     // A page position would have died after an hour.
     write(&bench, "update passes set cursor_at = cursor_at - 7200000000");
     restart(&mut bench);
-    let report = bench.sync(false).await;
+    let report = bench.sync().await;
     assert_outcome(&report, Outcome::Success);
     let all = good(&bench, "/vulns/export/").into_iter().filter(|target| target.contains("/chunks/")).collect::<Vec<_>>();
     assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len(), "no chunk was read twice");
@@ -112,7 +112,7 @@ async fn f11_a_job_that_is_forgotten_meanwhile_is_asked_for_anew() {
     stop_after(&bench, 5).await;
     tool.expire();
     restart(&mut bench);
-    assert_outcome(&bench.sync(false).await, Outcome::Success);
+    assert_outcome(&bench.sync().await, Outcome::Success);
     assert_eq!(asked(&bench), [200, 200]);
     bench.assert_oracle("from the second job");
 
@@ -120,7 +120,7 @@ async fn f11_a_job_that_is_forgotten_meanwhile_is_asked_for_anew() {
     tool.step(&Change::ONE_PERCENT);
     bench.tool.faults.add("chunks findings", 3, 1, Fault::ExpiredCursor);
     bench.discover().await;
-    assert_outcome(&bench.sync(true).await, Outcome::Success);
+    assert_outcome(&bench.full_sync().await, Outcome::Success);
     assert_eq!(asked(&bench), [200; 4]);
     bench.assert_oracle("after a chunk that was not found");
 }
@@ -132,7 +132,7 @@ async fn f11_a_cursor_older_than_a_day_starts_anew() {
     stop_after(&bench, 5).await;
     write(&bench, "update passes set cursor_at = cursor_at - 90000000000");
     restart(&mut bench);
-    assert_outcome(&bench.sync(false).await, Outcome::Success);
+    assert_outcome(&bench.sync().await, Outcome::Success);
     assert_eq!(asked(&bench).len(), 2);
     bench.assert_oracle("from the second job");
 }
@@ -143,7 +143,7 @@ async fn f11_an_export_that_fails_once_is_asked_for_again_in_the_same_run() {
         let (bench, tool) = bench(Tenable::new(SIZE).in_chunks(8)).await;
         bench.discover().await;
         tool.end_next(ending, 1);
-        assert_outcome(&bench.sync(false).await, Outcome::Success);
+        assert_outcome(&bench.sync().await, Outcome::Success);
         assert_eq!(asked(&bench), [200, 200], "{ending:?}");
         bench.assert_oracle(&format!("after {ending:?}"));
     }
@@ -153,13 +153,13 @@ async fn f11_an_export_that_fails_once_is_asked_for_again_in_the_same_run() {
 async fn f11_an_export_that_fails_always_closes_nothing_and_is_never_full() {
     for ending in [Ending::FailedChunks, Ending::Error, Ending::Cancelled] {
         let (bench, tool) = bench(Tenable::new(SIZE).in_chunks(8)).await;
-        bench.sync(false).await;
+        bench.sync().await;
         let full_at = bench.query_i64("select full_at from scopes where list = 'findings'");
         let watermark = bench.query_i64("select watermark from scopes where list = 'findings'");
         tool.step(&Change { fixed: 1.0, changed: 1.0, new: 1.0, vanished: 3.0 });
         tool.end_next(ending, usize::MAX);
-        for full in [true, false, true] {
-            let report = bench.sync(full).await;
+        for pass in [PassKind::Full, PassKind::Delta, PassKind::Full] {
+            let report = bench.sync_as(pass).await;
             assert_outcome(&report, Outcome::Failed);
             assert_eq!((report.counts.closed, report.things.of(ItemKind::Asset).closed), (0, 0), "{ending:?}");
             assert!(report.errors.iter().all(|(_, error)| error.to_string().contains("the vendor's export failed")), "{:?}", report.errors);
@@ -168,7 +168,7 @@ async fn f11_an_export_that_fails_always_closes_nothing_and_is_never_full() {
         assert_eq!(bench.query_i64("select watermark from scopes where list = 'findings'"), watermark, "nothing is skipped either");
         tool.end_next(Ending::Whole, 0);
         bench.discover().await;
-        assert_outcome(&bench.sync(true).await, Outcome::Success);
+        assert_outcome(&bench.full_sync().await, Outcome::Success);
         bench.assert_oracle(&format!("after {ending:?} has passed"));
     }
 }
@@ -187,7 +187,7 @@ async fn a_chunk_that_cannot_be_read_stops_no_other_and_costs_one_new_job() {
     let (bench, tool) = bench(Tenable::new(SIZE).in_chunks(8)).await;
     bench.discover().await;
     tool.damage_next(2, 1);
-    assert_outcome(&bench.sync(false).await, Outcome::Success);
+    assert_outcome(&bench.sync().await, Outcome::Success);
     assert_eq!(asked(&bench), [200, 200]);
     bench.assert_oracle("from the second job");
     let read = read_of(&bench);
@@ -199,7 +199,7 @@ async fn a_chunk_that_cannot_be_read_stops_no_other_and_costs_one_new_job() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chunk_that_never_can_be_read_leaves_the_rest_stored_and_closes_nothing() {
     let (bench, tool) = bench(Tenable::new(SIZE).in_chunks(8)).await;
-    bench.sync(false).await;
+    bench.sync().await;
     let watermark = bench.query_i64("select watermark from scopes where list = 'findings'");
     tool.step(&Change { fixed: 1.0, changed: 1.0, new: 3.0, vanished: 3.0 });
     bench.discover().await;
@@ -207,7 +207,7 @@ async fn a_chunk_that_never_can_be_read_leaves_the_rest_stored_and_closes_nothin
     tool.damage_next(2, usize::MAX);
     for run in 1..=2 {
         let jobs = asked(&bench).len();
-        let report = bench.sync(true).await;
+        let report = bench.full_sync().await;
         assert_outcome(&report, Outcome::Partial);
         assert_eq!(report.counts.closed, 0);
         let told = report.errors.iter().map(|(_, error)| error.to_string()).collect::<String>();
@@ -218,7 +218,7 @@ async fn a_chunk_that_never_can_be_read_leaves_the_rest_stored_and_closes_nothin
     }
     assert!(bench.query_i64("select count(*) from findings") > before, "what other chunks hold is stored");
     tool.damage_next(0, 0);
-    assert_outcome(&bench.sync(true).await, Outcome::Success);
+    assert_outcome(&bench.full_sync().await, Outcome::Success);
     bench.assert_oracle("once it can be read");
 }
 
@@ -228,7 +228,7 @@ async fn chunks_that_are_not_there_at_first_are_asked_for_again_after_the_others
     bench.discover().await;
     // Two that follow each other, so neither stops the other.
     bench.tool.faults.add("chunks findings", 2, 2, Fault::ChunkLost);
-    assert_outcome(&bench.sync(false).await, Outcome::Success);
+    assert_outcome(&bench.sync().await, Outcome::Success);
     assert_eq!(asked(&bench), [200], "it is one job");
     let read = read_of(&bench);
     assert_eq!(read.iter().collect::<BTreeSet<_>>().len(), read.len(), "no chunk was read twice");
@@ -240,10 +240,10 @@ async fn a_server_that_fails_as_a_whole_costs_no_job() {
     let (bench, _) = bench(Tenable::new(SIZE).in_chunks(8)).await;
     bench.discover().await;
     bench.tool.faults.add("/vulns/export/", 4, usize::MAX, Fault::Status(503, None));
-    let report = bench.sync(false).await;
+    let report = bench.sync().await;
     assert_outcome(&report, Outcome::Partial);
     bench.tool.faults.clear();
-    assert_outcome(&bench.sync(false).await, Outcome::Success);
+    assert_outcome(&bench.sync().await, Outcome::Success);
     assert_eq!(asked(&bench), [200], "the job goes on where it stood");
     let read = read_of(&bench);
     assert_eq!(read.iter().collect::<BTreeSet<_>>().len(), read.len(), "no chunk was read twice");
@@ -253,14 +253,14 @@ async fn a_server_that_fails_as_a_whole_costs_no_job() {
 #[tokio::test(flavor = "multi_thread")]
 async fn f11_an_export_that_is_pending_long_is_waited_for_and_then_left_to_the_next_run() {
     let (waited, _) = bench(Tenable::new(SIZE).queued_for(60)).await;
-    assert_outcome(&waited.sync(false).await, Outcome::Success);
+    assert_outcome(&waited.sync().await, Outcome::Success);
     waited.assert_oracle("after sixty questions");
     assert_eq!(asked(&waited), [200]);
 
     let (left, _) = bench(Tenable::new(SIZE).queued_for(243)).await;
     let mut runs = 0;
     loop {
-        let report = left.sync(false).await;
+        let report = left.sync().await;
         runs += 1;
         if report.errors.iter().all(|(scope, _)| scope != "findings") {
             break;
@@ -282,7 +282,7 @@ async fn an_export_that_is_under_way_is_adopted() {
     bench.discover().await;
     // The job is started, but its name is lost on the way.
     bench.tool.faults.add("POST /vulns/export", 0, 1, Fault::Broken);
-    assert_outcome(&bench.sync(false).await, Outcome::Success);
+    assert_outcome(&bench.sync().await, Outcome::Success);
     assert_eq!(asked(&bench), [200, 409]);
     bench.assert_oracle("from the adopted job");
 }
@@ -291,14 +291,14 @@ async fn an_export_that_is_under_way_is_adopted() {
 async fn a_delta_brings_what_was_indexed_late_and_what_people_accepted() {
     let (bench, tool) = bench(Tenable::new(SIZE)).await;
     bench.configure("import_closed = true");
-    bench.sync(false).await;
+    bench.sync().await;
     for step in 1..=3 {
         // The last scan's results are indexed three days after its end.
         tool.step(&Change { vanished: 0.0, ..Change::ONE_PERCENT });
         let reopened = tool.reopen();
         bench.discover().await;
         let before = bench.query_i64("select count(*) from findings");
-        let report = bench.sync(false).await;
+        let report = bench.sync().await;
         assert_outcome(&report, Outcome::Success);
         assert_eq!(report.counts.closed, 0);
         assert!(bench.query_i64("select count(*) from findings") > before, "step {step}");
@@ -312,7 +312,7 @@ async fn a_delta_brings_what_was_indexed_late_and_what_people_accepted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_finding_stays_with_its_record_while_that_is_there() {
     let (bench, tool) = bench(Tenable::new(SIZE)).await;
-    bench.sync(false).await;
+    bench.sync().await;
     let text = |sql: &str| crate::common::database(&bench.engine.store).query_row(sql, [], |row| row.get::<_, String>(0)).unwrap();
     let id = text("select id from findings where state = 'open' order by key limit 1");
     let named = text(&format!("select record_key from findings where id = '{id}'"));
@@ -323,28 +323,28 @@ async fn a_finding_stays_with_its_record_while_that_is_there() {
     write(&bench, &format!("update finding_rows set record_id = (select id from record_rows where key = '{other}') where id = '{id}'"));
     let moved = "select coalesce(sum(updated_at), 0) from finding_rows";
     let before = bench.query_i64(moved);
-    for full in [false, true] {
-        let counts = bench.sync(full).await.counts;
+    for pass in [PassKind::Delta, PassKind::Full] {
+        let counts = bench.sync_as(pass).await.counts;
         assert_eq!((counts.created, counts.updated, counts.closed), (0, 0, 0));
         assert_eq!((record(), bench.query_i64(moved)), (other.clone(), before));
     }
     // What happens to it is stored, and it still stays.
     write(&bench, &format!("update finding_rows set digest = 0, title = 'old' where id = '{id}'"));
-    assert_eq!(bench.sync(true).await.counts.updated, 1);
+    assert_eq!(bench.full_sync().await.counts.updated, 1);
     assert_eq!(record(), other);
     assert_eq!(bench.query_i64("select count(*) from finding_events"), 0);
     // With the record ignored it is left as it is, whatever record is named.
     write(&bench, &format!("update record_rows set state = 'ignored' where key = '{other}'"));
-    let report = bench.sync(true).await;
+    let report = bench.full_sync().await;
     assert_eq!((report.counts.updated, report.filtered["record not mapped"]), (0, 1));
     // Once that record is missing, the finding goes to the one that the tool names, with a word in its history.
     write(&bench, &format!("update record_rows set state = 'missing', former_state = 'good' where key = '{other}'"));
-    assert_eq!(bench.sync(true).await.counts.updated, 1);
+    assert_eq!(bench.full_sync().await.counts.updated, 1);
     assert_eq!(record(), named);
     let event = text("select field || ' ' || old_value || ' ' || new_value from finding_events");
     assert_eq!(event, format!("record_key {other} {named}"));
     drop(tool);
-    let counts = bench.sync(true).await.counts;
+    let counts = bench.full_sync().await.counts;
     assert_eq!((counts.updated, bench.query_i64("select count(*) from finding_events")), (0, 1));
 }
 

@@ -10,7 +10,7 @@ use crate::common::{TestApp, run};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use tributary::{
-    store::{Counted, ImportPolicy, Outcome, Store, Trigger},
+    store::{Counted, ImportPolicy, Outcome, PassKind, Store, Trigger},
     sync::{Engine, Plan, Progress, Report},
 };
 use tributary_connectors::{
@@ -126,7 +126,7 @@ impl App {
             settings: "s".into(),
         };
         let progress = Progress::without_waits();
-        self.engine.sync(&source, &plan, Trigger::Manual, true, &progress).await.unwrap().pop().unwrap()
+        self.engine.sync(&source, &plan, Trigger::Manual, PassKind::Full, &progress).await.unwrap().pop().unwrap()
     }
 
     fn rows(&self, sql: &str) -> Vec<String> {
@@ -303,7 +303,7 @@ async fn an_identity_is_shown_with_its_memberships_and_a_group_with_its_members(
 async fn assets_are_listed_and_shown_by_the_command() {
     let bench = TestApp::new(start(Tenable::new(Size { records: 2, findings: 40, seed: 5 }), 0).await.unwrap());
     bench.discover().await;
-    bench.sync(true).await;
+    bench.full_sync().await;
     let (code, listed, _) = run(bench.command(&["assets", "list", "--limit", "2", "--output", "json"])).await;
     let listed = &serde_json::from_str::<serde_json::Value>(&listed).unwrap()["items"];
     assert_eq!((code, listed.as_array().map(Vec::len)), (Some(0), Some(2)));

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use tributary::{
     config::Config,
-    store::{Counts, Outcome, Store, Trigger},
+    store::{Counts, Outcome, PassKind, Store, Trigger},
     sync::{Engine, Progress, Report},
 };
 use tributary_connectors::kit::Limiters;
@@ -130,9 +130,19 @@ impl TestApp {
         report
     }
 
-    pub(crate) async fn sync(&self, full: bool) -> Report {
+    /// Reads what changed, where the vendor can tell.
+    pub(crate) async fn sync(&self) -> Report {
+        self.sync_as(PassKind::Delta).await
+    }
+
+    /// Reads everything.
+    pub(crate) async fn full_sync(&self) -> Report {
+        self.sync_as(PassKind::Full).await
+    }
+
+    pub(crate) async fn sync_as(&self, pass: PassKind) -> Report {
         let (source, plan) = self.plan();
-        let mut reports = self.engine.sync(&source, &plan, Trigger::Manual, full, &Progress::without_waits()).await.unwrap();
+        let mut reports = self.engine.sync(&source, &plan, Trigger::Manual, pass, &Progress::without_waits()).await.unwrap();
         let report = reports.pop().unwrap();
         assert_adds_up(&report.counts);
         report

@@ -9,7 +9,7 @@ use std::{
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use tributary::{
-    store::{Decision, FindingFilter, ImportPolicy, RecordAction, RecordFilter, Store, Triage, Trigger},
+    store::{Decision, FindingFilter, ImportPolicy, PassKind, RecordAction, RecordFilter, Store, Triage, Trigger},
     sync::{Engine, Plan, Progress, Report},
 };
 use tributary_connectors::{
@@ -208,13 +208,13 @@ impl TestApp {
 
     /// A full pass over what is written.
     pub(crate) async fn sync(&self) -> Report {
-        self.run(true).await
+        self.run(PassKind::Full).await
     }
 
     /// A pass over what changed.
     pub(crate) async fn delta(&self, changes: Vec<One>) -> Report {
         self.tool().changes = Some(changes);
-        let report = self.run(false).await;
+        let report = self.run(PassKind::Delta).await;
         self.tool().changes = None;
         report
     }
@@ -225,10 +225,10 @@ impl TestApp {
         self.sync().await
     }
 
-    async fn run(&self, full: bool) -> Report {
+    async fn run(&self, pass: PassKind) -> Report {
         let source: Arc<dyn DynConnector> = Arc::new(self.shared.clone());
         let progress = Progress::without_waits();
-        let report = self.engine.sync(&source, &self.plan(), Trigger::Manual, full, &progress).await.unwrap().pop().unwrap();
+        let report = self.engine.sync(&source, &self.plan(), Trigger::Manual, pass, &progress).await.unwrap().pop().unwrap();
         let counts = report.counts;
         let sum = counts.created + counts.updated + counts.unchanged + counts.reopened + counts.filtered + counts.rejected;
         assert_eq!(counts.fetched, sum, "{counts}");

@@ -341,14 +341,14 @@ async fn d12_texts_are_right_after_another_program_restored_into_the_open_file()
     let bench = small().await;
     let empty = bench.folder.path().join("empty.db");
     bench.engine.store.copy_to(&empty).unwrap();
-    bench.sync(false).await;
+    bench.sync().await;
     {
         let (from, mut to) = (Connection::open(&empty).unwrap(), Connection::open(bench.folder.path().join("t.db")).unwrap());
         to.busy_timeout(Duration::from_secs(10)).unwrap();
         rusqlite::backup::Backup::new(&from, &mut to).unwrap().run_to_completion(i32::MAX, Duration::ZERO, None).unwrap();
     }
     assert_eq!(bench.query_i64("select count(*) from finding_rows"), 0);
-    bench.sync(false).await;
+    bench.sync().await;
     assert_eq!(bench.query_i64("select count(*) from finding_rows where text_id not in (select id from texts)"), 0);
     bench.assert_oracle("after the foreign restore");
 }
@@ -357,7 +357,7 @@ async fn d12_texts_are_right_after_another_program_restored_into_the_open_file()
 #[tokio::test(flavor = "multi_thread")]
 async fn d12_no_database_is_begun_beside_the_log_of_another_one() {
     let bench = small().await;
-    bench.sync(false).await;
+    bench.sync().await;
     let (database, away) = (bench.folder.path().join("t.db"), bench.folder.path().join("away"));
     let log = || fs::read(bench.folder.path().join("t.db-wal")).unwrap();
     let before = log();
@@ -372,7 +372,7 @@ async fn d12_no_database_is_begun_beside_the_log_of_another_one() {
     }
     assert!(!database.exists() && log() == before);
     fs::rename(&away, &database).unwrap();
-    bench.sync(true).await;
+    bench.full_sync().await;
     bench.assert_oracle("after it was put back");
 }
 
@@ -382,7 +382,7 @@ async fn d12_nothing_is_written_into_files_that_were_deleted_or_replaced() {
     for what in ["the database is deleted", "the database is replaced", "the log is deleted", "the shared memory is deleted"] {
         let bench = small().await;
         let (database, away) = (bench.folder.path().join("t.db"), bench.folder.path().join("away"));
-        bench.sync(false).await;
+        bench.sync().await;
         let gone = match what {
             "the log is deleted" => bench.folder.path().join("t.db-wal"),
             "the shared memory is deleted" => bench.folder.path().join("t.db-shm"),
@@ -399,7 +399,7 @@ async fn d12_nothing_is_written_into_files_that_were_deleted_or_replaced() {
         // Put back, it goes on.
         fs::rename(&away, &gone).unwrap();
         bench.engine.store.beat().await.unwrap();
-        bench.sync(true).await;
+        bench.full_sync().await;
         bench.assert_oracle(what);
     }
 }
@@ -408,7 +408,7 @@ async fn d12_nothing_is_written_into_files_that_were_deleted_or_replaced() {
 #[tokio::test(flavor = "multi_thread")]
 async fn d12_a_backup_ends_while_others_never_stop_writing() {
     let bench = TestApp::new(start(DependencyTrack::new(Size { findings: 14_000, ..SIZE }), 0).await.unwrap());
-    bench.sync(false).await;
+    bench.sync().await;
     run_well(bench.command(&["records", "map", "--all", "--product", "turn 0"])).await;
     assert!(bench.query_i64("select page_count from pragma_page_count") > 2000, "copied in more than one step");
     let done = Arc::new(AtomicBool::new(false));

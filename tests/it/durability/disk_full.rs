@@ -8,7 +8,7 @@ use std::{
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use tributary::{
-    store::{Outcome, Store},
+    store::{Outcome, PassKind, Store},
     sync,
 };
 use tributary_simulator::{Change, Size, dependency_track::DependencyTrack, start};
@@ -61,14 +61,14 @@ async fn d7_a_full_disk_fails_the_operation_and_nothing_else() {
     let text = std::fs::read_to_string(bench.config()).unwrap();
     std::fs::write(bench.config(), text.replace("sqlite:t.db", "sqlite:small/t.db")).unwrap();
     bench.engine.store = Store::open(&disk.0.join("t.db"), true).unwrap();
-    bench.sync(true).await;
+    bench.full_sync().await;
     bench.assert_oracle("with room");
     let before = kept(&crate::common::database(&bench.engine.store));
     bench.tool.vendor.step(&MANY_NEW);
 
     // Less than what a sync leaves free: it stops by itself, and there is room for telling and for what people decide.
     disk.fill(4 << 20);
-    let report = bench.sync(true).await;
+    let report = bench.full_sync().await;
     assert_eq!((report.outcome, report.counts.closed), (Outcome::Failed, 0));
     let told = "select count(*) from operations where outcome = 'failed' and error like 'storage_full: %' and ended_at is not null";
     assert_eq!(bench.query_i64(told), 1);
@@ -85,7 +85,7 @@ async fn d7_a_full_disk_fails_the_operation_and_nothing_else() {
     disk.fill(0);
     let (source, plan) = bench.plan();
     let progress = sync::Progress::without_waits();
-    match bench.engine.sync(&source, &plan, tributary::store::Trigger::Manual, true, &progress).await {
+    match bench.engine.sync(&source, &plan, tributary::store::Trigger::Manual, PassKind::Full, &progress).await {
         Ok(reports) => assert_eq!(reports[0].outcome, Outcome::Failed),
         Err(error) => assert!(error.to_string().starts_with("storage_full: "), "{error}"),
     }
@@ -93,7 +93,7 @@ async fn d7_a_full_disk_fails_the_operation_and_nothing_else() {
 
     disk.make_room();
     for _ in 0..2 {
-        assert_eq!(bench.sync(true).await.outcome, Outcome::Success, "by the same process");
+        assert_eq!(bench.full_sync().await.outcome, Outcome::Success, "by the same process");
     }
     run_well(bench.command(&["findings", "triage", &id, "--as", "none"])).await;
     bench.assert_oracle("with room again");

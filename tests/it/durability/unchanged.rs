@@ -52,13 +52,13 @@ async fn items_are_read_back_whatever_became_of_their_blocks() {
     };
     let number_of_blocks = || bench.query_i64("select count(*) from raw_blocks");
     bench.discover().await;
-    bench.sync(true).await;
+    bench.full_sync().await;
     let first = items();
     assert!(number_of_blocks() < 80, "{} blocks for 1500 items", number_of_blocks());
     assert_eq!(bench.engine.store.rewrite_sparse_blocks().await.unwrap(), 0);
     for _ in 0..4 {
         bench.tool.vendor.step(&Change { fixed: 0.0, changed: 40.0, new: 0.0, vanished: 0.0 });
-        bench.sync(true).await;
+        bench.full_sync().await;
     }
     let (changed, blocks) = (items(), number_of_blocks());
     assert_ne!(first, changed);

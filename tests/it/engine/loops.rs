@@ -25,7 +25,7 @@ async fn a_server_that_repeats_a_page_under_new_cursors_is_not_read_for_ever() {
     ];
     for page in endless {
         with(page);
-        let report = world.sync(true).await;
+        let report = world.full_sync().await;
         assert!(report.outcome == Outcome::Failed && is_loop(&report), "{:?}", report.errors);
         assert!(report.counts.fetched <= 5, "it was noticed at once: {:?}", report.counts);
         assert_eq!(world.query_i64("select count(*) from passes"), 0, "the next one begins anew");
@@ -35,7 +35,7 @@ async fn a_server_that_repeats_a_page_under_new_cursors_is_not_read_for_ever() {
         0 | 1 => more(number, vec![finding("a", "r")]),
         _ => all(vec![finding("b", "r")]),
     });
-    assert_eq!(world.sync(true).await.outcome, Outcome::Success);
+    assert_eq!(world.full_sync().await.outcome, Outcome::Success);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -64,6 +64,6 @@ async fn pages_that_bring_nothing_are_no_repetition() {
         }
         _ => all(vec![finding("b", "r")]),
     });
-    let report = world.sync(true).await;
+    let report = world.full_sync().await;
     assert_eq!((report.outcome, report.counts.created), (Outcome::Success, 2), "{:?}", report.errors);
 }

@@ -20,7 +20,7 @@ async fn a_list_of_which_nothing_could_be_read_is_no_success() {
             Ok(RawPage { rejects, ..RawPage::empty(Next::FULL) })
         }
     });
-    let report = world.sync(false).await;
+    let report = world.sync().await;
     assert_eq!(report.outcome, Outcome::Partial);
     assert_eq!(report.incomplete, [("findings".to_owned(), "none of its 100 items could be read".to_owned())]);
 }
@@ -37,13 +37,13 @@ async fn a_list_all_of_whose_items_belong_to_unlisted_records_is_no_success() {
         });
     };
     with(NOT_LISTED, 0);
-    let report = world.sync(false).await;
+    let report = world.sync().await;
     assert_eq!(report.outcome, Outcome::Partial);
     assert_eq!(report.incomplete[0].1, "all of its 1 items belong to records that the tool does not list");
     with(NOT_LISTED, 1);
-    assert_eq!(world.sync(false).await.outcome, Outcome::Success, "some are");
+    assert_eq!(world.sync().await.outcome, Outcome::Success, "some are");
     with("sample finding", 0);
-    assert_eq!(world.sync(false).await.outcome, Outcome::Success, "a rule of ours");
+    assert_eq!(world.sync().await.outcome, Outcome::Success, "a rule of ours");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -54,10 +54,10 @@ async fn what_a_person_does_not_want_is_a_success() {
         "records" => all(vec![record("r")]),
         _ => all(vec![finding("f", "r")]),
     });
-    world.sync(false).await;
+    world.sync().await;
     let filter = tributary::store::RecordFilter::default();
     world.engine.store.change_records(filter, tributary::store::RecordAction::Ignore).await.unwrap();
-    let report = world.sync(false).await;
+    let report = world.sync().await;
     assert_eq!((report.outcome, report.counts.filtered), (Outcome::Success, 1));
 }
 
@@ -85,7 +85,7 @@ async fn the_detail_of_a_thousand_hostile_lists_is_short() {
     };
     for failing in [(|at| at.is_multiple_of(3)) as fn(usize) -> bool, |_| true, |_| false, |at| at == 999] {
         read(hostile.clone(), failing);
-        world.sync(true).await;
+        world.full_sync().await;
         let last = "from operations where kind = 'sync' order by started_at desc limit 1";
         assert!(world.query_i64(&format!("select length(cast(detail as blob)) {last}")) <= 8192);
         assert!(world.query_i64(&format!("select coalesce(length(cast(error as blob)), 0) {last}")) <= 1000);
@@ -116,11 +116,11 @@ async fn few_lists_are_all_told_and_quiet_ones_among_many_are_summed() {
     };
     with(10);
     for _ in 0..2 {
-        world.sync(true).await;
+        world.full_sync().await;
         assert_eq!((detail()["scopes"].as_object().unwrap().len(), detail()["rest"].is_null()), (10, true));
     }
     with(12);
-    world.sync(true).await;
+    world.full_sync().await;
     let told = detail();
     assert_eq!(told["scopes"].as_object().unwrap().keys().collect::<Vec<_>>(), ["findings 10", "findings 11"], "those with new findings");
     assert_eq!(told["rest"], serde_json::json!({ "lists": 10, "pages": 10, "fetched": 10 }));
@@ -139,11 +139,11 @@ async fn the_vendors_total_is_told_when_every_list_was_read_in_full() {
         });
     };
     with(|| Ok(RawPage { total: Some(2), ..RawPage::of(vec![finding("g", "r"), finding("h", "r")], Next::FULL) }));
-    assert_eq!(world.sync(true).await.vendor_total, Some(3));
+    assert_eq!(world.full_sync().await.vendor_total, Some(3));
     with(|| Ok(RawPage { total: Some(2), ..RawPage::empty(Next::Done(Coverage::Delta, None)) }));
-    assert_eq!(world.sync(false).await.vendor_total, None, "only changes were read");
+    assert_eq!(world.sync().await.vendor_total, None, "only changes were read");
     with(|| status(400));
-    assert_eq!(world.sync(true).await.vendor_total, None, "one list failed");
+    assert_eq!(world.full_sync().await.vendor_total, None, "one list failed");
     with(|| Ok(RawPage { total: Some(9), ..RawPage::of(vec![finding("g", "r")], Next::FULL) }));
-    assert_eq!(world.sync(true).await.vendor_total, None, "one list was cut short");
+    assert_eq!(world.full_sync().await.vendor_total, None, "one list was cut short");
 }

@@ -40,15 +40,15 @@ async fn a_page_in_parts_is_one_page() {
         let world = World::new();
         world.delivers(&keys, Some(11));
         world.cuts(size, NEVER);
-        let first = world.sync(true).await;
+        let first = world.full_sync().await;
         assert_eq!((first.outcome, first.counts.fetched, first.counts.created, first.counts.unchanged), (Outcome::Success, 11, 10, 1));
         assert_eq!(first.vendor_total, Some(11));
-        let again = world.sync(true).await;
+        let again = world.full_sync().await;
         assert_eq!((again.outcome, again.counts.fetched, again.counts.unchanged), (Outcome::Success, 11, 11), "{size}");
         // One is gone: that is met in the first part as well as in the last.
         for (gone, left) in [(1, "2 3 4 5 6 8 9 10 11"), (11, "1 2 3 4 5 6 8 9 10")] {
             world.delivers(&keys.into_iter().filter(|key| *key != gone).collect::<Vec<_>>(), Some(10));
-            let report = world.sync(true).await;
+            let report = world.full_sync().await;
             assert_eq!((report.outcome, report.counts.closed, &*world.open()), (Outcome::Success, 1, left), "{size}");
         }
     }
@@ -59,7 +59,7 @@ async fn a_page_that_breaks_off_between_its_parts_moves_no_cursor_and_closes_not
     let world = World::new();
     world.delivers(&(1..=10).collect::<Vec<_>>(), Some(10));
     world.cuts(3, 2);
-    let report = world.sync(true).await;
+    let report = world.full_sync().await;
     assert_eq!((report.outcome, report.counts.fetched, report.counts.created), (Outcome::Failed, 6, 6));
     assert_eq!(
         world.query_string("select pages || ' ' || coalesce(next_cursor, 'no cursor') from passes where ended is null"),
@@ -67,10 +67,10 @@ async fn a_page_that_breaks_off_between_its_parts_moves_no_cursor_and_closes_not
     );
     // The page is read anew; what is stored by then is unchanged.
     world.cuts(3, NEVER);
-    let report = world.sync(true).await;
+    let report = world.full_sync().await;
     assert_eq!((report.outcome, report.counts.fetched, report.counts.created), (Outcome::Success, 10, 4));
     assert_eq!((report.counts.unchanged, report.counts.closed, &*world.open()), (6, 0, "1 2 3 4 5 6 7 8 9 10"));
-    let report = world.sync(true).await;
+    let report = world.full_sync().await;
     assert_eq!((report.outcome, report.counts.unchanged, report.counts.closed), (Outcome::Success, 10, 0));
 }
 
@@ -81,26 +81,26 @@ async fn what_came_of_a_broken_page_counts_as_seen_and_once() {
     for _ in 0..2 {
         world.cuts(2, 2);
         world.delivers(&[1, 1, 2, 3, 4, 5], Some(6));
-        assert_eq!(world.sync(true).await.outcome, Outcome::Failed);
+        assert_eq!(world.full_sync().await.outcome, Outcome::Failed);
     }
     world.cuts(2, NEVER);
     // Of seven rows six were delivered, one of them before the page broke off.
     world.delivers(&[1, 1, 3, 4, 5], Some(7));
-    let report = world.sync(true).await;
+    let report = world.full_sync().await;
     assert_eq!((report.outcome, report.counts.closed), (Outcome::Partial, 0));
     assert!(report.incomplete[0].1.contains("declares 7 items and delivered 6"), "{:?}", report.incomplete);
 
     let world = World::new();
     world.delivers(&[1, 2, 3, 4], None);
-    world.sync(true).await;
+    world.full_sync().await;
     world.cuts(2, 1);
     world.delivers(&[1, 2, 3, 4], None);
-    assert_eq!(world.sync(true).await.outcome, Outcome::Failed);
+    assert_eq!(world.full_sync().await.outcome, Outcome::Failed);
     world.cuts(2, NEVER);
     world.delivers(&[2, 3, 4], None);
-    let report = world.sync(true).await;
+    let report = world.full_sync().await;
     assert_eq!((report.outcome, report.counts.closed, &*world.open()), (Outcome::Success, 0, "1 2 3 4"));
-    let report = world.sync(true).await;
+    let report = world.full_sync().await;
     assert_eq!((report.outcome, report.counts.closed, &*world.open()), (Outcome::Success, 1, "2 3 4"));
 }
 
@@ -116,10 +116,10 @@ async fn what_changed_since_a_page_broke_off_is_the_same_item() {
     };
     delivers(Severity::High, State::Open);
     world.cuts(2, 2);
-    assert_eq!(world.sync(true).await.outcome, Outcome::Failed);
+    assert_eq!(world.full_sync().await.outcome, Outcome::Failed);
     world.cuts(2, NEVER);
     delivers(Severity::Low, State::Fixed);
-    let report = world.sync(true).await;
+    let report = world.full_sync().await;
     assert_eq!((report.outcome, report.counts.duplicates, report.counts.updated), (Outcome::Success, 0, 4), "{:?}", report.warnings);
     let states = "select group_concat(distinct source_state || ' ' || severity) from findings";
     assert_eq!(world.query_string(states), "fixed low");
@@ -144,7 +144,7 @@ async fn what_was_mended_of_a_broken_page_counts_once() {
     });
     for breaks in [2, 2, NEVER] {
         world.cuts(2, breaks);
-        world.sync(true).await;
+        world.full_sync().await;
     }
     assert_eq!(world.query_i64("select sum(items) from quarantine"), 3);
 }
@@ -163,7 +163,7 @@ async fn pages_in_parts_follow_each_other() {
         Ok(RawPage { rejects: vec![reject(Some("odd"), number)], total: Some(51), ..RawPage::of(items, next) })
     });
     for created in [50, 0] {
-        let report = world.sync(true).await;
+        let report = world.full_sync().await;
         assert_eq!((report.outcome, report.counts.fetched, report.counts.created), (Outcome::Success, 55, created));
         assert_eq!((report.counts.rejected, world.query_i64("select count(*) from quarantine")), (5, 1));
     }

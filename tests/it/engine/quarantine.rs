@@ -34,7 +34,7 @@ async fn of_twenty_thousand_items_a_thousand_are_kept_and_the_rest_is_counted() 
     let world = World::new();
     for turn in 0..3 {
         world.odd(20_000, true, turn);
-        let report = world.sync(true).await;
+        let report = world.full_sync().await;
         assert_eq!((report.outcome, report.counts.rejected), (Outcome::Success, 20_000));
         assert_eq!(world.kept(), (1001, 20_000), "turn {turn}: what moves does not pile up");
         let newest = format!("select count(*) from quarantine where raw like '% at {turn}'");
@@ -43,10 +43,10 @@ async fn of_twenty_thousand_items_a_thousand_are_kept_and_the_rest_is_counted() 
     assert_eq!(world.query_string("select reason from quarantine where raw = ''"), "more than 1000 are not kept: these are only counted");
     // What can be read by the next full pass leaves.
     world.odd(3, true, 0);
-    world.sync(true).await;
+    world.full_sync().await;
     assert_eq!(world.kept(), (3, 3));
     world.odd(0, true, 0);
-    world.sync(true).await;
+    world.full_sync().await;
     assert_eq!(world.kept(), (0, 0));
 }
 
@@ -54,13 +54,13 @@ async fn of_twenty_thousand_items_a_thousand_are_kept_and_the_rest_is_counted() 
 async fn items_without_a_key_are_known_by_their_text() {
     let world = World::new();
     world.odd(20_000, false, 0);
-    let report = world.sync(true).await;
+    let report = world.full_sync().await;
     assert_eq!((report.outcome, world.kept()), (Outcome::Partial, (1001, 20_000)));
     world.odd(500, false, 0);
-    world.sync(true).await;
+    world.full_sync().await;
     assert_eq!(world.kept(), (500, 500));
     world.odd(500, false, 1);
-    world.sync(true).await;
+    world.full_sync().await;
     assert_eq!(world.kept(), (500, 500), "the texts moved");
 }
 
@@ -71,7 +71,7 @@ async fn a_long_item_is_kept_in_part() {
         "records" => all(vec![record("r")]),
         _ => Ok(RawPage { rejects: vec![reject(Some("long"), "é".repeat(1 << 20))], ..RawPage::of(vec![finding("f", "r")], Next::FULL) }),
     });
-    world.sync(true).await;
+    world.full_sync().await;
     assert_eq!(world.query_i64("select length(cast(raw as blob)) from quarantine"), 64 << 10);
 }
 
@@ -90,7 +90,7 @@ async fn mended_members_are_listed_once_for_each_path() {
         Ok(RawPage { mended: (0..1000).map(mended).collect(), ..RawPage::of(items, next) })
     });
     for _ in 0..2 {
-        let report = world.sync(true).await;
+        let report = world.full_sync().await;
         assert_eq!((report.outcome, report.counts.mended, report.counts.rejected), (Outcome::Success, 3000, 0));
         let rows = "select group_concat(path || ' ' || items || ' ' || reason, '; ') from (select * from quarantine where outcome = 'mended' order by path)";
         assert_eq!(world.query_string(rows), "cwes[].id 2997 is odd; line 3 is odd");
@@ -109,6 +109,6 @@ async fn hostile_paths_are_bounded_too() {
             Ok(RawPage { mended: (0..5000).map(mended).collect(), ..RawPage::of(vec![finding("f", "r")], Next::FULL) })
         }
     });
-    world.sync(true).await;
+    world.full_sync().await;
     assert_eq!((world.query_i64("select count(*) from quarantine"), world.query_i64("select sum(items) from quarantine")), (1001, 5000));
 }

@@ -27,7 +27,7 @@ impl World {
 async fn a_discover_that_loses_a_large_part_of_the_records_is_held() {
     let world = World::new();
     world.lists(0..10);
-    assert_eq!(world.sync(false).await.counts.created, 10);
+    assert_eq!(world.sync().await.counts.created, 10);
     world.lists(0..4);
     let report = world.discover().await;
     assert_eq!((report.outcome, world.states()), (Outcome::Held, "10 good".into()));
@@ -158,16 +158,16 @@ async fn a_record_that_was_deleted_is_missing_and_no_failure() {
     for code in [404, 410] {
         let world = World::new();
         world.lists(0..4);
-        world.sync(false).await;
+        world.sync().await;
         without(&world, 0..2, &["2", "3"], code);
         let before = world.tool.discovers.load(Ordering::SeqCst);
-        let report = world.sync(false).await;
+        let report = world.sync().await;
         assert_eq!(report.outcome, Outcome::Success, "{:?}", report.errors);
         assert_eq!(world.states(), "2 good,2 missing");
         assert_eq!(world.tool.discovers.load(Ordering::SeqCst), before + 1, "once for both");
         assert_eq!(world.query_i64("select count(*) from findings where state = 'open'"), 4, "their findings stay");
         assert_eq!(world.query_i64("select count(*) from passes where ended is not null"), 0);
-        let report = world.sync(false).await;
+        let report = world.sync().await;
         assert_eq!((report.outcome, report.counts.fetched), (Outcome::Success, 2), "it is not asked for again");
     }
 }
@@ -176,19 +176,19 @@ async fn a_record_that_was_deleted_is_missing_and_no_failure() {
 async fn where_the_record_is_still_listed_the_failure_stands() {
     let world = World::new();
     world.lists(0..4);
-    world.sync(false).await;
+    world.sync().await;
     without(&world, 0..3, &["2", "3"], 404);
-    let report = world.sync(false).await;
+    let report = world.sync().await;
     assert_eq!(report.outcome, Outcome::Partial);
     assert_eq!(report.errors.iter().map(|(title, _)| &**title).collect::<Vec<_>>(), ["2"]);
     assert_eq!(world.states(), "3 good,1 missing");
     // Whatever fails all lists fails the operation, as before.
     without(&world, 0..3, &["0", "1", "2"], 404);
-    assert_eq!(world.sync(false).await.outcome, Outcome::Failed);
+    assert_eq!(world.sync().await.outcome, Outcome::Failed);
     // Another refusal says nothing of the record.
     let before = world.tool.discovers.load(Ordering::SeqCst);
     without(&world, 0..3, &["2"], 400);
-    assert_eq!(world.sync(false).await.outcome, Outcome::Partial);
+    assert_eq!(world.sync().await.outcome, Outcome::Partial);
     assert_eq!(world.tool.discovers.load(Ordering::SeqCst), before);
 }
 
@@ -196,23 +196,23 @@ async fn where_the_record_is_still_listed_the_failure_stands() {
 async fn many_records_at_once_are_held() {
     let world = World::new();
     world.lists(0..8);
-    world.sync(false).await;
+    world.sync().await;
     without(&world, 0..2, &["2", "3", "4", "5", "6", "7"], 404);
-    let report = world.sync(false).await;
+    let report = world.sync().await;
     assert_eq!((report.outcome, report.errors.len(), world.states()), (Outcome::Partial, 6, "8 good".into()));
     assert_eq!(world.engine.store.approve(report.operation).await.unwrap().unwrap().records, 6);
-    assert_eq!(world.sync(false).await.outcome, Outcome::Success);
+    assert_eq!(world.sync().await.outcome, Outcome::Success);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn records_that_cannot_be_listed_prove_nothing() {
     let world = World::new();
     world.lists(0..3);
-    world.sync(false).await;
+    world.sync().await;
     world.tool.answers(|scope, _| match &*scope.key {
         "" | "2" => status(404),
         key => all(vec![finding(format!("f{key}"), key)]),
     });
-    let report = world.sync(false).await;
+    let report = world.sync().await;
     assert_eq!((report.outcome, report.errors.len(), world.states()), (Outcome::Partial, 1, "3 good".into()));
 }

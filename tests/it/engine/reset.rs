@@ -1,7 +1,7 @@
 //! `state reset` beside a sync, and pages that come late.
 
 use tributary::{
-    store::{Error, Outcome},
+    store::{Error, Outcome, PassKind},
     sync,
 };
 use tributary_connectors::Scope;
@@ -27,7 +27,7 @@ async fn a_reset_waits_for_the_operation_that_runs() {
         assert!(matches!(refused, Err(Error::LeaseHeld(_))), "{refused:?}");
         world.tool.released.notify_one();
     };
-    let (report, ()) = tokio::join!(world.sync(false), beside);
+    let (report, ()) = tokio::join!(world.sync(), beside);
     assert_eq!((report.outcome, report.counts.created), (Outcome::Success, 2), "{:?}", report.errors);
     assert_eq!(world.engine.store.reset("e".into()).await.unwrap(), 2, "nothing runs any more");
 }
@@ -47,7 +47,7 @@ async fn a_holder_that_was_believed_dead_stores_nothing_after_a_reset() {
         world.engine.store.reset("e".into()).await.unwrap();
         world.tool.released.notify_one();
     };
-    let (ended, ()) = tokio::join!(world.try_sync(false), beside);
+    let (ended, ()) = tokio::join!(world.try_sync(PassKind::Delta), beside);
     assert!(matches!(ended, Err(sync::Error::Store(Error::LeaseLost))), "{ended:?}");
     assert_eq!(world.query_string("select group_concat(key) from findings"), "a");
 }
@@ -62,7 +62,7 @@ async fn the_id_of_a_pass_is_never_given_again() {
     });
     let mut last = 0;
     for _ in 0..3 {
-        assert_eq!(world.sync(false).await.outcome, Outcome::Failed);
+        assert_eq!(world.sync().await.outcome, Outcome::Failed);
         let open = world.query_i64("select id from passes");
         assert!(open > last, "{open} after {last}");
         last = open;
@@ -84,13 +84,13 @@ async fn a_page_whose_pass_is_gone_is_not_stored_and_ends_the_walk() {
         world.write("delete from passes");
         world.tool.released.notify_one();
     };
-    let (report, ()) = tokio::join!(world.sync(false), beside);
+    let (report, ()) = tokio::join!(world.sync(), beside);
     assert_eq!(report.outcome, Outcome::Failed);
     assert!(matches!(report.errors[0].1, sync::Error::Store(Error::PassLost)), "{:?}", report.errors);
     assert_eq!(world.query_string("select group_concat(key) from findings"), "a");
     // The next run reads the list from its beginning.
     *world.tool.holds.lock().unwrap() = None;
-    assert_eq!(world.sync(false).await.outcome, Outcome::Success);
+    assert_eq!(world.sync().await.outcome, Outcome::Success);
     assert_eq!(world.query_i64("select count(*) from findings"), 2);
 }
 
@@ -117,11 +117,11 @@ async fn a_replay_beside_a_sync_is_not_forgotten() {
         assert_eq!(world.engine.store.list_quarantined_again(None).await.unwrap(), 1);
         world.tool.released.notify_one();
     };
-    let (report, ()) = tokio::join!(world.sync(false), beside);
+    let (report, ()) = tokio::join!(world.sync(), beside);
     assert_eq!(report.outcome, Outcome::Success, "{:?}", report.incomplete);
     assert_eq!(world.query_string("select mark from scopes where list = 'findings'"), "");
     *world.tool.holds.lock().unwrap() = None;
-    world.sync(false).await;
+    world.sync().await;
     assert_eq!(world.query_string("select mark from scopes where list = 'findings'"), "mark");
     assert_eq!(world.query_i64("select count(*) from quarantine"), 1, "what still cannot be read came back");
 }

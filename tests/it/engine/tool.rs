@@ -12,7 +12,7 @@ use std::{
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tributary::{
-    store::{ImportPolicy, Store, Trigger},
+    store::{ImportPolicy, PassKind, Store, Trigger},
     sync::{Engine, Plan, Progress, Report},
 };
 use tributary_connectors::{
@@ -135,13 +135,21 @@ impl World {
         self.engine.discover(&self.source(), &Self::plan(), Trigger::Manual, &Progress::without_waits()).await.unwrap()
     }
 
-    pub(crate) async fn try_sync(&self, full: bool) -> Result<Report, tributary::sync::Error> {
-        let reports = self.engine.sync(&self.source(), &Self::plan(), Trigger::Manual, full, &Progress::without_waits()).await?;
+    pub(crate) async fn try_sync(&self, pass: PassKind) -> Result<Report, tributary::sync::Error> {
+        let reports = self.engine.sync(&self.source(), &Self::plan(), Trigger::Manual, pass, &Progress::without_waits()).await?;
         Ok(reports.into_iter().next_back().unwrap())
     }
 
-    pub(crate) async fn sync(&self, full: bool) -> Report {
-        let report = self.try_sync(full).await.unwrap();
+    pub(crate) async fn sync(&self) -> Report {
+        self.sync_as(PassKind::Delta).await
+    }
+
+    pub(crate) async fn full_sync(&self) -> Report {
+        self.sync_as(PassKind::Full).await
+    }
+
+    async fn sync_as(&self, pass: PassKind) -> Report {
+        let report = self.try_sync(pass).await.unwrap();
         let counts = report.counts;
         let sum = counts.created + counts.updated + counts.unchanged + counts.reopened + counts.filtered + counts.rejected;
         assert_eq!(counts.fetched, sum, "{counts:?}");

@@ -8,7 +8,7 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 use tributary::{
-    store::{Decision, FindingFilter, ImportPolicy, RecordAction, RecordFilter, Store, Triage, Trigger},
+    store::{Decision, FindingFilter, ImportPolicy, PassKind, RecordAction, RecordFilter, Store, Triage, Trigger},
     sync::{Engine, Plan, Progress},
 };
 use tributary_connectors::{
@@ -70,9 +70,9 @@ impl World {
         }
     }
 
-    pub(crate) async fn sync(&mut self, full: bool) {
+    pub(crate) async fn sync(&mut self, pass: PassKind) {
         let source: Arc<dyn DynConnector> = Arc::new(self.shared.clone());
-        let reports = self.engine.sync(&source, &self.plan(), Trigger::Manual, full, &Progress::without_waits()).await.unwrap();
+        let reports = self.engine.sync(&source, &self.plan(), Trigger::Manual, pass, &Progress::without_waits()).await.unwrap();
         for report in reports {
             let counts = report.counts;
             let sum = counts.created + counts.updated + counts.unchanged + counts.reopened + counts.filtered + counts.rejected;
@@ -138,7 +138,7 @@ impl World {
                 self.model.discover(&tool);
             }
             Step::Sync(full) => {
-                self.sync(full).await;
+                self.sync(if full { PassKind::Full } else { PassKind::Delta }).await;
                 self.expect_discovered(&tool);
                 let _ = self.model.sync(&tool, full, None, false);
             }
@@ -146,7 +146,7 @@ impl World {
                 (self.shared.tool().incomplete, self.shared.tool().explained) =
                     (matches!(step, Step::Incomplete), matches!(step, Step::Explained));
                 let tool = self.shared.tool().clone();
-                self.sync(true).await;
+                self.sync(PassKind::Full).await;
                 (self.shared.tool().incomplete, self.shared.tool().explained) = (false, false);
                 self.expect_discovered(&tool);
                 let _ = self.model.sync(&tool, true, None, false);
@@ -154,7 +154,7 @@ impl World {
             Step::Broken(scope, page) => {
                 let at = (if tool.stream { 0 } else { scope }, page);
                 self.shared.tool().fails = Some(at);
-                self.sync(false).await;
+                self.sync(PassKind::Delta).await;
                 self.shared.tool().fails = None;
                 self.expect_discovered(&tool);
                 let _ = self.model.sync(&tool, false, Some(at), false);
@@ -167,7 +167,7 @@ impl World {
                 self.shared.tool().hangs = Some(at);
                 let hung = Arc::clone(&self.shared.1);
                 let died = tokio::select! {
-                    () = self.sync(false) => false,
+                    () = self.sync(PassKind::Delta) => false,
                     () = hung.notified() => true,
                 };
                 assert_eq!(died, hangs, "the model says whether the walk comes to that page");

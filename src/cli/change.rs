@@ -84,8 +84,8 @@ pub(super) async fn records(paths: &[PathBuf], which: Records, action: RecordAct
     if keys.is_empty() && connection.is_none() && state.is_none() && name.is_none() && !all {
         return Err(Usage("name records by their keys, by --connection, --state or --name, or say --all".into()).into());
     }
-    let (config, engine) = run::open_there(paths)?;
-    words::connection(&config, &engine.store.reader()?, connection.as_deref())?;
+    let (config, store) = run::open_existing_store(paths)?;
+    words::connection(&config, &store.reader()?, connection.as_deref())?;
     let action = match action {
         RecordAction::Restore { .. } => RecordAction::Restore {
             auto_map: config
@@ -100,10 +100,10 @@ pub(super) async fn records(paths: &[PathBuf], which: Records, action: RecordAct
     let mut asked = keys.clone();
     asked.sort_unstable();
     asked.dedup();
-    let changes = engine.store.change_records(RecordFilter { connection, keys, state, name }, action).await?;
+    let changes = store.change_records(RecordFilter { connection, keys, state, name }, action).await?;
     let unmet: Vec<&String> = asked.iter().filter(|key| !changes.iter().any(|change| change.key == **key)).collect();
     for key in &unmet {
-        exit::tell(&words::no_record(&engine.store.reader()?, key)?.into());
+        exit::tell(&words::no_record(&store.reader()?, key)?.into());
     }
     for change in changes.iter().filter(|change| change.from == change.to && change.from != "good") {
         message::eprint_line(&format!("record {} of {} is {}: left as it is", change.key, change.connection, change.from));
@@ -118,9 +118,9 @@ pub(super) async fn records(paths: &[PathBuf], which: Records, action: RecordAct
 }
 
 pub(super) async fn delete_product(paths: &[PathBuf], name: String) -> anyhow::Result<Exit> {
-    let (_, engine) = run::open_there(paths)?;
-    let Some(stale) = engine.store.delete_product(name.clone()).await? else {
-        let known = engine.store.reader()?.names(Named::Product)?;
+    let (_, store) = run::open_existing_store(paths)?;
+    let Some(stale) = store.delete_product(name.clone()).await? else {
+        let known = store.reader()?.names(Named::Product)?;
         return Err(NotFound::new("product", name).among(&known, "tributary products list").into());
     };
     message::eprint_line(&format!("product {name} is deleted; {stale} records are stale until they are mapped again"));
@@ -147,11 +147,11 @@ pub(super) async fn triage(
         return Err(Usage("--until belongs to risk-accepted: nothing else runs out".into()).into());
     }
     let until = until.map(point_in_time).transpose()?;
-    let (config, engine) = run::open_there(paths)?;
-    words::findings(&config, &engine.store.reader()?, &filter)?;
+    let (config, store) = run::open_existing_store(paths)?;
+    words::findings(&config, &store.reader()?, &filter)?;
     let ids = filter.ids.clone();
-    let done = engine.store.triage(filter, Triage { decision, until, note }).await?;
-    let unmet = engine.store.reader()?.ids_without_finding(&ids)?;
+    let done = store.triage(filter, Triage { decision, until, note }).await?;
+    let unmet = store.reader()?.ids_without_finding(&ids)?;
     for id in &unmet {
         exit::tell(&NotFound::new("finding", id).fix(message::list("findings")).into());
     }
@@ -177,9 +177,9 @@ fn point_in_time(text: &str) -> anyhow::Result<Timestamp> {
 }
 
 pub(super) async fn approve(paths: &[PathBuf], id: &str) -> anyhow::Result<Exit> {
-    let (_, engine) = run::open_there(paths)?;
+    let (_, store) = run::open_existing_store(paths)?;
     let operation = id.parse().map_err(|_| NotFound::new("operation", id).fix(message::list("operations")))?;
-    let Some(approved) = engine.store.approve(operation).await? else {
+    let Some(approved) = store.approve(operation).await? else {
         return Err(NotFound::new("operation that holds something", id).fix(message::list("operations")).into());
     };
     message::eprint_line(&format!(
@@ -193,9 +193,9 @@ pub(super) async fn approve(paths: &[PathBuf], id: &str) -> anyhow::Result<Exit>
 }
 
 pub(super) async fn replay(paths: &[PathBuf], connection: Option<String>) -> anyhow::Result<Exit> {
-    let (config, engine) = run::open_there(paths)?;
-    words::connection(&config, &engine.store.reader()?, connection.as_deref())?;
-    let scopes = engine.store.list_quarantined_again(connection).await?;
+    let (config, store) = run::open_existing_store(paths)?;
+    words::connection(&config, &store.reader()?, connection.as_deref())?;
+    let scopes = store.list_quarantined_again(connection).await?;
     message::eprint_line(&match scopes {
         0 => "Nothing is in quarantine there.".to_owned(),
         scopes => format!("{scopes} lists are read from their beginning by the next sync: what can be read by then leaves the quarantine"),
@@ -204,9 +204,9 @@ pub(super) async fn replay(paths: &[PathBuf], connection: Option<String>) -> any
 }
 
 pub(super) async fn reset(paths: &[PathBuf], connection: &str) -> anyhow::Result<Exit> {
-    let (config, engine) = run::open_there(paths)?;
+    let (config, store) = run::open_existing_store(paths)?;
     run::select(&config, &[connection.to_owned()])?;
-    let scopes = engine.store.reset(connection.to_owned()).await?;
+    let scopes = store.reset(connection.to_owned()).await?;
     message::eprint_line(&format!(
         "{scopes} lists of {connection} are read from their beginning by the next sync; findings stay as they are"
     ));

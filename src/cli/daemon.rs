@@ -161,10 +161,10 @@ pub(super) async fn reload(paths: &[PathBuf]) -> anyhow::Result<Exit> {
 }
 
 pub(super) async fn pause(paths: &[PathBuf], names: &[String]) -> anyhow::Result<Exit> {
-    let (config, engine) = run::open(paths)?;
+    let (config, store) = run::open_store(paths)?;
     for connection in run::select(&config, names)? {
         let name = &connection.name;
-        message::eprint_line(&match engine.store.pause(name, connection.entry.meta.id).await? {
+        message::eprint_line(&match store.pause(name, connection.entry.meta.id).await? {
             true => format!("{name}  is paused: its schedule rests, `sync` and `discover` by name still work"),
             false => format!("{name}  was paused already"),
         });
@@ -173,10 +173,10 @@ pub(super) async fn pause(paths: &[PathBuf], names: &[String]) -> anyhow::Result
 }
 
 pub(super) async fn resume(paths: &[PathBuf], names: &[String]) -> anyhow::Result<Exit> {
-    let (config, engine) = run::open(paths)?;
+    let (config, store) = run::open_store(paths)?;
     for connection in run::select(&config, names)? {
         let name = &connection.name;
-        message::eprint_line(&match engine.store.resume(name, connection.entry.meta.id).await? {
+        message::eprint_line(&match store.resume(name, connection.entry.meta.id).await? {
             true => format!("{name}  goes on: what became due meanwhile runs now, once"),
             false => format!("{name}  was not paused; a refused credential is tried again at its next run"),
         });
@@ -185,9 +185,9 @@ pub(super) async fn resume(paths: &[PathBuf], names: &[String]) -> anyhow::Resul
 }
 
 pub(super) async fn cancel(paths: &[PathBuf], id: &str) -> anyhow::Result<Exit> {
-    let (_, engine) = run::open_there(paths)?;
+    let (_, store) = run::open_existing_store(paths)?;
     let not_found = || NotFound::new("operation", id).fix(message::list("operations"));
-    match engine.store.cancel(id.to_owned()).await?.ok_or_else(not_found)? {
+    match store.cancel(id.to_owned()).await?.ok_or_else(not_found)? {
         true => message::eprint_line("It stops within seconds, after the page that it is storing; the next run goes on from there."),
         false => message::eprint_line("It does not run any more."),
     }

@@ -100,7 +100,7 @@ impl Demo {
         let mut config = Config::load(&[path.to_owned()])?;
         // The simulators' secrets are made up: the usual advice about literals would only confuse.
         config.warnings.clear();
-        let (config, engine) = run::with(config)?;
+        let engine = run::engine(run::warn_and_open(&config)?);
         let (code, reports) = run::all(&config, &engine, &[], Work::Both, Trigger::Once).await?;
         if format == Format::Table {
             let rows = Rows::from(engine.store.reader()?.findings_by_severity()?);

@@ -82,31 +82,40 @@ pub(super) async fn sync(config: &[PathBuf], names: &[String], full: bool, dry: 
     Ok(exit)
 }
 
-/// Reads the configuration, warns, opens the store (a new one is told), and listens for the signal to stop.
-pub(super) fn open(paths: &[PathBuf]) -> anyhow::Result<(Config, Engine)> {
-    open_or_make(Config::load(paths)?)
-}
-
-fn open_or_make(config: Config) -> anyhow::Result<(Config, Engine)> {
-    let is_new = !store::is_there(&config.daemon.store.path());
-    let (config, engine) = with(config)?;
-    if is_new {
-        message::eprint_line(&format!("made a new database: {}", engine.store.path().display()));
-    }
-    Ok((config, engine))
-}
-
-/// The same for operations: `None` when no connection is to run, which is told. No database is made for nothing.
+/// Opens the store and the engine for operations. `None` when no connection is to run, which is told: no database is made for
+/// nothing.
 fn open_to_run(paths: &[PathBuf], names: &[String]) -> anyhow::Result<Option<(Config, Engine)>> {
     let config = Config::load(paths)?;
-    if chosen(&config, names)?.is_empty() { Ok(None) } else { open_or_make(config).map(Some) }
+    if chosen(&config, names)?.is_empty() {
+        return Ok(None);
+    }
+    let engine = engine(open_or_make(&config)?);
+    Ok(Some((config, engine)))
 }
 
-/// The same for what changes something that is stored already: without a database there is nothing to change.
-pub(super) fn open_there(paths: &[PathBuf]) -> anyhow::Result<(Config, Engine)> {
+/// Reads the configuration and opens the store; a new one is told.
+pub(super) fn open_store(paths: &[PathBuf]) -> anyhow::Result<(Config, Store)> {
+    let config = Config::load(paths)?;
+    let store = open_or_make(&config)?;
+    Ok((config, store))
+}
+
+/// Reads the configuration and opens the store for what changes something that is stored already: without a database there is
+/// nothing to change.
+pub(super) fn open_existing_store(paths: &[PathBuf]) -> anyhow::Result<(Config, Store)> {
     let config = Config::load(paths)?;
     there(&config)?;
-    with(config)
+    let store = warn_and_open(&config)?;
+    Ok((config, store))
+}
+
+fn open_or_make(config: &Config) -> anyhow::Result<Store> {
+    let is_new = !store::is_there(&config.daemon.store.path());
+    let store = warn_and_open(config)?;
+    if is_new {
+        message::eprint_line(&format!("made a new database: {}", store.path().display()));
+    }
+    Ok(store)
 }
 
 /// Refuses to go on where there is no database yet.
@@ -149,15 +158,19 @@ pub(super) fn look(paths: &[PathBuf]) -> anyhow::Result<Seen> {
     Ok(Seen { config, reader, store, _nothing: nothing })
 }
 
-/// The same with a configuration that is read already.
-pub(super) fn with(config: Config) -> anyhow::Result<(Config, Engine)> {
+/// Tells what is odd about the configuration and opens its store.
+pub(super) fn warn_and_open(config: &Config) -> anyhow::Result<Store> {
     for warning in &config.warnings {
         message::eprint_line(&format!("warning: {warning}"));
     }
-    let store = Store::open(&config.daemon.store.path(), config.daemon.store.keep_raw)?;
+    Ok(Store::open(&config.daemon.store.path(), config.daemon.store.keep_raw)?)
+}
+
+/// The engine of this process, which the signal to stop stops.
+pub(super) fn engine(store: Store) -> Engine {
     let engine = Engine { store, stop: CancellationToken::new() };
     stop_on_signal(engine.stop.clone());
-    Ok((config, engine))
+    engine
 }
 
 /// How long a process goes on after the signal to stop: where the database is locked no page boundary comes. That is more than a

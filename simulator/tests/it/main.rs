@@ -6,6 +6,7 @@
 
 mod client;
 mod contract;
+mod probely;
 mod semgrep;
 mod sonarqube;
 mod tenable;

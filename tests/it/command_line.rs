@@ -113,6 +113,32 @@ async fn the_environment_names_levels_of_the_log_where_no_flag_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_line_of_the_log_says_in_which_request_of_which_list_it_stands() {
+    let bench = tool(DependencyTrack::new(SMALL)).await;
+    bench.tool.faults.add("finding", 0, 1, tributary_simulator::Fault::Status(500, None));
+    let (code, _, stderr) = run(&bench, &["sync", "-v", "--log-format", "json"]).await;
+    assert_eq!(code, 0, "{stderr}");
+    let lines = stderr.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let spans = |line: serde_json::Value| -> Option<Vec<serde_json::Value>> { line["spans"].as_array().cloned() };
+    let requests: Vec<Vec<serde_json::Value>> =
+        lines.filter_map(spans).filter(|spans| spans.last().unwrap()["name"] == "request").collect();
+    let of_findings = |spans: &&Vec<serde_json::Value>| spans.len() == 4 && spans[1]["list"] == "findings";
+    let told: Vec<String> = requests
+        .iter()
+        .filter(of_findings)
+        .map(|spans| {
+            let names: Vec<&str> = spans.iter().map(|span| span["name"].as_str().unwrap()).collect();
+            assert_eq!(names, ["operation", "scope", "page", "request"]);
+            let request = &spans[3];
+            format!("{} {} {} {}", request["method"], request["route"], request["status"], request["attempt"]).replace('"', "")
+        })
+        .collect();
+    for expected in ["GET /api/v1/finding/project/{} 500 1", "GET /api/v1/finding/project/{} 200 2"] {
+        assert!(told.iter().any(|told| told == expected), "{told:#?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_secret_is_told_and_never_shown() {
     let canary = "odt_C4nary00_5up3r53cr3t5up3r53cr3t5up3r5";
     for mistakes in MISTAKES {

@@ -460,14 +460,17 @@ impl Request<'_> {
             inner.auth.apply(cx, &inner.client, request.headers_mut()).await?;
         }
         let started = std::time::Instant::now();
+        let span = tracing::Span::current();
+        span.record("method", self.method.as_str());
         let (status, headers, body) = self.http.transmit(&doing, request).await?;
+        span.record("status", status.as_u16());
         cx.answered(date(&headers));
         cx.received(body.len());
         if let Some(time) = inner.meta.expiry_header.filter(|_| !self.anonymous).and_then(|name| time_in(&headers, name)) {
             cx.credential_expires(time);
         }
         remaining(&headers).inspect(|remaining| cx.allowed(*remaining));
-        tracing::debug!(method = %self.method, route = self.route, status = status.as_u16(), bytes = body.len(), took_ms = started.elapsed().as_millis(), "answer");
+        tracing::debug!(bytes = body.len(), took_ms = started.elapsed().as_millis(), "answer");
         if let Some(kind) = inner.meta.judge.and_then(|judge| judge(status, &headers, &body)) {
             return Err(Error::new(doing, kind));
         }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use backon::BackoffBuilder;
+use tracing::{Instrument, field::Empty};
 
 use super::{Attempt, CredentialState, Http, Received};
 use crate::{Error, ErrorKind, Recovery, Result, kit::Context};
@@ -56,7 +57,9 @@ impl Http {
             };
             cx.sent(number);
             let sent = tokio::time::Instant::now();
-            let attempted = attempt().await;
+            // The method and the status are known further below.
+            let span = tracing::debug_span!("request", method = Empty, route, status = Empty, attempt = number);
+            let attempted = attempt().instrument(span).await;
             cx.sends(&self.0.auth.secrets());
             let error = match attempted {
                 Ok(done) => {

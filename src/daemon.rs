@@ -525,6 +525,9 @@ fn log_end(report: &Report) {
         duplicates = counts.duplicates,
         "operation ended"
     );
+    for (things, counted) in report.things.each() {
+        tracing::info!(connection, kind, things = things.plural(), %counted, "beside findings");
+    }
     for (scope, reason) in report.incomplete.iter().take(5) {
         tracing::warn!(connection, kind, scope, reason, "not complete, nothing of it was closed");
     }

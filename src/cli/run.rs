@@ -296,6 +296,9 @@ fn tell_all(connection: &str, reports: &[Report], error: Option<&sync::Error>) -
 fn tell(report: &Report) {
     let name = &report.connection;
     message::eprint_line(&format!("{name}  {:8}  {:11}  {}", report.kind.as_str(), report.outcome.as_str(), report.counts));
+    for (kind, counted) in report.things.each() {
+        message::eprint_line(&format!("{name}  {}: {counted}", kind.plural().replace('_', " ")));
+    }
     for (reason, count) in &report.filtered {
         tracing::info!(connection = name, count, reason, "filtered");
     }

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use jiff::Timestamp;
 use serde_json::Value;
+use tributary_connectors::model::ItemKind;
 
 use super::output::cell;
 use crate::store::Counts;
@@ -24,6 +25,13 @@ pub(super) fn render(operation: &Value) -> String {
         None => drop(writeln!(out, "  time     since {}", text("started_at"))),
     }
     let _ = writeln!(out, "  counts   {}", Counts::of(|name| operation[name].as_u64().unwrap_or(0)));
+    for kind in ItemKind::THINGS {
+        let counted = detail[kind.plural()].as_object().into_iter().flatten().filter(|(_, count)| **count != 0);
+        let words: Vec<String> = counted.map(|(name, count)| format!("{count} {name}")).collect();
+        if !words.is_empty() {
+            let _ = writeln!(out, "  {:8} {}", kind.plural().replace('_', " "), words.join(", "));
+        }
+    }
     if let Some(total) = operation["vendor_total"].as_i64() {
         let _ = writeln!(out, "  vendor   says {total}");
     }

@@ -3,7 +3,11 @@
 
 mod columns;
 
-use std::{collections::BTreeMap, fmt::Write, ops::AddAssign};
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Write},
+    ops::AddAssign,
+};
 
 use rusqlite::{OptionalExtension, Transaction, params_from_iter, types::Value};
 use tributary_connectors::model::{ItemKind, Thing};
@@ -76,6 +80,14 @@ impl Counted {
         let seen = [("fetched", fetched), ("created", created), ("updated", updated), ("unchanged", unchanged), ("filtered", filtered)];
         let [a, b, c, d, e] = seen;
         [a, b, c, d, e, ("closed", closed), ("kept", kept)]
+    }
+}
+
+impl fmt::Display for Counted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words: Vec<String> =
+            self.each().into_iter().filter(|(_, count)| *count > 0).map(|(name, count)| format!("{count} {name}")).collect();
+        f.write_str(&words.join(", "))
     }
 }
 

@@ -67,7 +67,7 @@ impl FindingFilter {
     }
 
     /// The condition on the view `finding_list`, with its parameters.
-    pub fn condition(&self) -> (String, Vec<Value>) {
+    pub(super) fn condition(&self) -> (String, Vec<Value>) {
         let mut parts = Vec::new();
         let mut values = Vec::new();
         let columns = [

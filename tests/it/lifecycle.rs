@@ -247,29 +247,38 @@ async fn a_list_begins_with_what_a_look_at_every_finding_puts_first() {
     let record = some("select record_key from findings where state = 'gone' limit 1");
     let cve =
         some("select m.cve from cve_members m join finding_rows f on f.cve_list_id = m.list_id group by 1 order by count(*) desc limit 1");
+    let product = some("select product from findings order by key limit 1");
+    let id = bench.query_string("select id from findings limit 1");
     let (reader, store) = (crate::common::database(&bench.engine.store), bench.engine.store.reader().unwrap());
-    for filter in [
-        none(),
-        FindingFilter { severity: word("high"), ..none() },
-        FindingFilter { state: word("gone"), ..none() },
-        FindingFilter { state: word("open"), severity: word("critical"), ..none() },
-        FindingFilter { connection: word("t"), ..none() },
-        FindingFilter { connector: word("dependency_track"), state: word("open"), ..none() },
-        FindingFilter { record: record.clone(), ..none() },
-        FindingFilter { record, state: word("gone"), ..none() },
-        FindingFilter { product: some("select product from findings order by key limit 1"), ..none() },
-        FindingFilter { cve: cve.clone(), ..none() },
-        FindingFilter { cve, connection: word("t"), state: word("open"), ..none() },
-        FindingFilter { ids: vec![bench.query_string("select id from findings limit 1")], ..none() },
+    let quoted = |text: &Option<String>| format!("'{}'", text.as_deref().unwrap());
+    let of_record = format!("record_key = {}", quoted(&record));
+    let of_cve = format!("exists (select 1 from json_each(cve) where upper(value) = {})", quoted(&cve));
+    for (filter, condition) in [
+        (none(), "true".to_owned()),
+        (FindingFilter { severity: word("high"), ..none() }, "severity = 'high'".to_owned()),
+        (FindingFilter { state: word("gone"), ..none() }, "state = 'gone'".to_owned()),
+        (
+            FindingFilter { state: word("open"), severity: word("critical"), ..none() },
+            "state = 'open' and severity = 'critical'".to_owned(),
+        ),
+        (FindingFilter { connection: word("t"), ..none() }, "connection = 't'".to_owned()),
+        (
+            FindingFilter { connector: word("dependency_track"), state: word("open"), ..none() },
+            "connector = 'dependency_track' and state = 'open'".to_owned(),
+        ),
+        (FindingFilter { record: record.clone(), ..none() }, of_record.clone()),
+        (FindingFilter { record, state: word("gone"), ..none() }, format!("{of_record} and state = 'gone'")),
+        (FindingFilter { product: product.clone(), ..none() }, format!("product = {}", quoted(&product))),
+        (FindingFilter { cve: cve.clone(), ..none() }, of_cve.clone()),
+        (FindingFilter { cve, connection: word("t"), state: word("open"), ..none() }, format!("{of_cve} and state = 'open'")),
+        (FindingFilter { ids: vec![id.clone()], ..none() }, format!("id = '{id}'")),
     ] {
-        let (condition, values) = filter.condition();
         let sql = format!(
             "select seq from finding_list where {condition} order by case severity when 'critical' then 0 when 'high' then 1
              when 'medium' then 2 when 'low' then 3 when 'info' then 4 else 5 end, first_seen desc, seq desc limit 20"
         );
         let mut statement = reader.prepare(&sql).unwrap();
-        let all = statement.query_map(rusqlite::params_from_iter(values), |row| row.get(0)).unwrap();
-        let all: Vec<i64> = all.collect::<Result<_, _>>().unwrap();
+        let all: Vec<i64> = statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap();
         assert!(!all.is_empty(), "{filter:?}");
         assert_eq!(store.first_findings(&filter, 20).unwrap(), all, "{filter:?}");
     }

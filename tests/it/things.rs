@@ -313,6 +313,12 @@ async fn assets_are_listed_and_shown_by_the_command() {
     assert_eq!((code, &shown["name"], shown["identifiers"].is_object()), (Some(0), &listed[0]["name"], true));
     let (code, _, told) = run(bench.command(&["assets", "show", "nonsense"])).await;
     assert!(code != Some(0) && told.contains("nonsense") && told.contains("assets list"), "{told}");
+    let (_, _, told) = run(bench.command(&["sync", "--full"])).await;
+    let unchanged = format!("{} unchanged", bench.query_i64("select count(*) from assets"));
+    assert!(told.lines().any(|line| line.contains("assets: ") && line.contains(&unchanged)), "{told}");
+    let operation = bench.query_string("select id from operations order by seq desc limit 1");
+    let (_, shown, _) = run(bench.command(&["operations", "show", &operation])).await;
+    assert!(shown.lines().any(|line| line.starts_with("  assets   ") && line.contains(&unchanged)), "{shown}");
     let (code, listed, told) = run(bench.command(&["parties", "list"])).await;
     assert_eq!((code, &*listed), (Some(0), ""), "{told}");
     let (code, _, told) = run(bench.command(&["identities", "list", "--state", "presnt"])).await;

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::*;
 use crate::{
-    Excerpt, RunStats,
+    Error, ErrorKind, Excerpt, RunStats,
     kit::{HttpOptions, Limiters, Location},
 };
 

@@ -371,10 +371,13 @@ async fn ratings_of_a_company_are_kept_when_they_move() {
     for (one, unchanged) in [(rated(80.0, "B", 70.0, 1), 0), (rated(80.0, "B", 70.0, 2), 1), (rated(75.5, "B", 70.0, 3), 0)] {
         assert_eq!(app.list(vec![one]).await.things.of(ItemKind::ThirdParty).unchanged, unchanged);
     }
+    // What is no number is none, and none is not another one each time.
+    app.list(vec![rated(75.5, "B", f64::NAN, 4)]).await;
+    app.list(vec![rated(75.5, "C", f64::NAN, 5)]).await;
     let history = app.rows("select at / 1000000, factor, score, grade from third_party_scores order by at, factor");
-    assert_eq!(history, ["1||80|B", "1|patching|70|null", "3||75.5|B"]);
+    assert_eq!(history, ["1||80|B", "1|patching|70|null", "3||75.5|B", "4|patching|null|null", "5||75.5|C"]);
     let shown = app.rows("select name, score, grade, scored_at / 1000000, factors, state from third_parties");
-    assert_eq!(shown, ["Acme|75.5|B|3|[{\"grade\":null,\"name\":\"patching\",\"score\":70.0}]|present"]);
+    assert_eq!(shown, ["Acme|75.5|C|5|[{\"grade\":null,\"name\":\"patching\",\"score\":null}]|present"]);
 }
 
 #[tokio::test]

@@ -139,7 +139,9 @@ fn ratings(party: &ThirdParty) -> Vec<Rating> {
     let owned = |text: &Option<Box<str>>| text.as_deref().map(str::to_owned);
     let whole = party.score.iter().map(|score| (String::new(), Some(score.value), owned(&score.grade)));
     let factors = party.factors.iter().map(|factor| (factor.name.to_string(), factor.score, owned(&factor.grade)));
-    whole.chain(factors).map(|(factor, score, grade)| Rating { factor, score, grade, at }).collect()
+    let rating =
+        |(factor, score, grade): (String, Option<f64>, _)| Rating { factor, score: score.filter(|score| score.is_finite()), grade, at };
+    whole.chain(factors).map(rating).collect()
 }
 
 /// Adds to the history what moved since the last rating, dated by the vendor, else by `at`.

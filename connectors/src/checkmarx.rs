@@ -26,7 +26,7 @@ use self::{
 };
 use crate::{
     Excerpt,
-    kit::{Cache, Request, entry, oauth},
+    kit::{Cache, Request, entry, http},
     prelude::*,
 };
 
@@ -226,7 +226,7 @@ impl Checkmarx {
     /// An error with what cures it here.
     fn with_hint(&self, error: Error, role: &str) -> Error {
         let Home { tenant, iam, .. } = &self.home;
-        let token = &*error.doing == oauth::FETCHING;
+        let token = &*error.doing == http::FETCHING;
         let told = error.kind.to_string();
         let hint = match &error.kind {
             ErrorKind::Refused { status: 404, .. } if token => format!(

@@ -10,7 +10,7 @@ mod cache;
 mod cores;
 mod cx;
 pub mod graphql;
-mod http;
+pub(crate) mod http;
 mod items;
 mod limit;
 mod location;

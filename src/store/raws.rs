@@ -7,7 +7,7 @@ use rusqlite::{OptionalExtension, Transaction, params};
 use serde_json::value::RawValue;
 use tributary_connectors::kit::par_map;
 
-use super::{PreparedFinding, Result, Store};
+use super::{PreparedFinding, Result, Store, row::Place};
 
 /// So many bytes of items, or one longer item, are a block.
 const BLOCK_BYTES: usize = 64 << 10;
@@ -15,14 +15,6 @@ const BLOCK_BYTES: usize = 64 << 10;
 const SPARSE: i64 = 4;
 /// So many of them at a time, so that nobody waits long for the writer.
 const REWRITTEN_AT_ONCE: usize = 100;
-
-/// Where an item lies: the number of its block among those of its page, or in the store, and its bytes in there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place<Block> {
-    pub(crate) block: Block,
-    pub(crate) at: i64,
-    pub(crate) length: i64,
-}
 
 /// Compresses the items of findings that will be stored for certain, on all cores. What it returns belongs to the same page.
 pub fn pack_ahead(rows: &mut [PreparedFinding]) -> Vec<Vec<u8>> {

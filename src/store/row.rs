@@ -6,10 +6,7 @@ use sha2::{Digest, Sha256};
 use tributary_connectors::model::Finding;
 use uuid::Uuid;
 
-use super::{
-    finding_columns::{self, Lists},
-    raws::Place,
-};
+use super::finding_columns::{self, Lists};
 
 /// The namespace of all ids, fixed for ever.
 const NAMESPACE: Uuid = Uuid::from_u128(0x8b0e_6a52_73f1_4c1b_9d63_2a4f_0f6d_9e11);
@@ -31,6 +28,14 @@ pub struct PreparedFinding {
     pub(crate) lineage: Option<i64>,
     /// Where its item lies in the blocks of its page, when that was compressed ahead.
     pub(crate) raw: Option<Place<usize>>,
+}
+
+/// Where an item lies: the number of its block among those of its page, or in the store, and its bytes in there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place<Block> {
+    pub(crate) block: Block,
+    pub(crate) at: i64,
+    pub(crate) length: i64,
 }
 
 /// A finding's id and the eight bytes that stand for it in seen marks.

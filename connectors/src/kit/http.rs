@@ -28,7 +28,7 @@ use url::Url;
 
 use crate::{
     Error, ErrorKind, Excerpt, Meta, Result, Sign,
-    kit::{Auth, Context, Limiters, Location, limit::Limit, oauth::FETCHING, redact::redact},
+    kit::{Auth, Context, Limiters, Location, limit::Limit, redact::redact},
 };
 
 use answer::{remaining, shown, time_in};
@@ -39,6 +39,8 @@ pub(crate) use answer::retry_after;
 pub(crate) use answer::{date, network, refusal};
 pub(crate) use body::{Text, is_page, read};
 
+/// What is being done when an error says so: tells a connector that the token was refused, not the API's answer.
+pub(crate) const FETCHING: &str = "fetching an access token";
 /// Refused credentials running after which nothing more is sent: a tool may lock the account of one that keeps trying.
 const REFUSALS: u32 = 2;
 /// Largest head of an answer, in bytes.

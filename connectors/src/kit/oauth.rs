@@ -17,11 +17,14 @@ use url::Url;
 
 use crate::{
     Error, ErrorKind, Excerpt, Result,
-    kit::{Context, Scalar, Secret, auth::fingerprint, http, redact::redact},
+    kit::{
+        Context, Scalar, Secret,
+        auth::fingerprint,
+        http::{self, FETCHING},
+        redact::redact,
+    },
 };
 
-/// What is being done when an error says so: tells a connector that the token was refused, not the API's answer.
-pub(crate) const FETCHING: &str = "fetching an access token";
 /// Of its life, how much a token is used: a request under way must not outlive it.
 const USED: f64 = 0.8;
 /// Life of a token whose answer does not tell.

@@ -407,7 +407,7 @@ async fn d12_nothing_is_written_into_files_that_were_deleted_or_replaced() {
 /// A copy is one moment: it neither waits for a pause between writes nor begins anew with each of them.
 #[tokio::test(flavor = "multi_thread")]
 async fn d12_a_backup_ends_while_others_never_stop_writing() {
-    let bench = TestApp::new(start(DependencyTrack::new(Size { findings: 14_000, ..SIZE }), 0).await.unwrap());
+    let bench = TestApp::new(start(DependencyTrack::new(Size { findings: 24_000, ..SIZE }), 0).await.unwrap());
     bench.sync().await;
     run_well(bench.command(&["records", "map", "--all", "--product", "turn 0"])).await;
     assert!(bench.query_i64("select page_count from pragma_page_count") > 2000, "copied in more than one step");

@@ -5,6 +5,7 @@
 //! caps; item-by-item decoding), and [`CONNECTORS`] lists the vendors. This crate knows nothing of the
 //! database, the schedule or the command line: the arrow points one way.
 
+pub mod aikido;
 #[cfg(feature = "aws")]
 pub mod aws_security_hub;
 pub mod burp;
@@ -29,6 +30,7 @@ pub use kit::{Context, RunStats};
 
 /// Every connector of this build, in alphabetical order. Adding a vendor adds its line here.
 pub static CONNECTORS: &[Registration] = &[
+    Registration::of::<aikido::Aikido>(),
     #[cfg(feature = "aws")]
     Registration::of::<aws_security_hub::AwsSecurityHub>(),
     Registration::of::<burp::Burp>(),
@@ -44,7 +46,6 @@ pub static CONNECTORS: &[Registration] = &[
 /// Connectors that are named in the contract and not built yet, with their [`Meta::vendors`]. Building one moves its line into
 /// [`CONNECTORS`].
 pub static PLANNED: &[(&str, &[&str])] = &[
-    ("aikido", &[]),
     ("aws_inspector2", &[]),
     ("bitsight", &["BIT_SIGHT"]),
     ("black_kite", &[]),

@@ -14,6 +14,7 @@ pub mod oracle;
 pub mod seed;
 mod server;
 
+pub mod aikido;
 pub mod aws_security_hub;
 pub mod burp;
 pub mod checkmarx;
@@ -35,6 +36,7 @@ pub type Make = fn(Size) -> Arc<dyn Vendor>;
 
 /// Every simulated tool, by its connector's id: what `tributary demo` starts, and the tests of all tools walk.
 pub static VENDORS: &[(&str, Make)] = &[
+    ("aikido", |size| Arc::new(aikido::Aikido::new(size))),
     ("aws_security_hub", |size| Arc::new(aws_security_hub::AwsSecurityHub::new(size))),
     ("burp", |size| Arc::new(burp::Burp::new(size))),
     ("checkmarx", |size| Arc::new(checkmarx::Checkmarx::new(size))),

@@ -19,7 +19,7 @@ fn finding(f: &Finding) -> Value {
         "component_purl": f.component_purl, "fixed_version": f.fixed_version, "file_path": f.file_path, "line_start": f.line_start,
         "line_end": f.line_end, "endpoint": f.endpoint, "asset_key": f.asset_key, "remediation": f.remediation,
         "reference_urls": f.reference_urls, "tags": f.tags, "url": f.url, "vendor_first_seen": time(f.vendor_first_seen),
-        "vendor_last_seen": time(f.vendor_last_seen), "raw": f.raw.as_ref().map(|raw| raw.get()),
+        "vendor_last_seen": time(f.vendor_last_seen), "vendor_closed_at": time(f.vendor_closed_at), "raw": f.raw.as_ref().map(|raw| raw.get()),
     })
 }
 

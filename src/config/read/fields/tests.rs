@@ -79,7 +79,7 @@ const DEFECT_DOJO: [(&str, &str); 9] = [
     ("tenable", r#"location = "https://cloud.tenable.com", secret = "a;s""#),
 ];
 /// Vendors with one cloud, or one where most customers are: a body without a location means that.
-const OF_ONE_CLOUD: [&str; 3] = ["semgrep", "snyk", "tenable"];
+const OF_ONE_CLOUD: [&str; 4] = ["aikido", "semgrep", "snyk", "tenable"];
 
 fn load(text: &str) -> Result<Config, Errors> {
     let folder = tempfile::tempdir().expect("a folder");

@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 use jiff::Timestamp;
 use reqwest::{StatusCode, header::HeaderMap};
 use schemars::JsonSchema;
@@ -112,7 +115,14 @@ impl Grant {
     /// The secrets that are shown.
     pub(crate) fn secrets(&self) -> Vec<Secret> {
         match self {
-            Grant::Form { secret, .. } => secret.iter().map(|(_, secret)| secret.clone()).collect(),
+            Grant::Form { plain, secret, basic, .. } => {
+                let mut all: Vec<Secret> = secret.iter().map(|(_, secret)| secret.clone()).collect();
+                let id = plain.iter().find(|(name, _)| *name == "client_id").map_or("", |(_, id)| id);
+                // What stands in the header is as good as the secret in it, and an answer may show it in any form.
+                let shown = secret.iter().find(|(name, _)| *basic && *name == "client_secret");
+                all.extend(shown.map(|(_, secret)| Secret::new(&STANDARD.encode(format!("{id}:{}", secret.expose())))));
+                all
+            }
             Grant::Login(login) => login.secrets(),
         }
     }

@@ -278,6 +278,7 @@ impl Http {
     }
 
     /// The credential's standing, for what is asked with it.
+    #[cfg(feature = "aws")]
     pub(crate) fn standing(&self) -> &CredentialState {
         &self.0.standing
     }

@@ -194,12 +194,13 @@ impl Connector for Aikido {
             let key = |key: Key| Some(format!("{}:{}", place.prefix, key.id.text()?));
             return Ok(Page::new(items(rows, Self::META.cut, |wire: Listed| self.record(wire, place), key), None, next));
         }
+        let read: Vec<&str> = self.records.iter().map(|records| records.place().prefix).collect();
         let groups = if self.group_texts { Some(self.groups(cx).await?) } else { None };
         let (rows, next) = self.paged(cx, self.issues(), ISSUES, ask.cursor).await?;
         let key = |raw: &RawValue| serde_json::from_str::<Key>(raw.get()).ok()?.id.0;
         let map = |wire: Wire| {
             let (group, url) = wire.group_id.whole().map(|id| (groups.and_then(|groups| groups.get(&id)), self.queue(id))).unzip();
-            finding(&wire, group.flatten(), url, cx)
+            finding(&wire, &read, group.flatten(), url, cx)
         };
         let read = in_parts(ask.parts, rows, key, |rows| items(rows, Self::META.cut, map, |key: Key| key.id.0)).await;
         Ok(Page::new(read, None, next))

@@ -5,11 +5,15 @@ use crate::{
     prelude::*,
 };
 
-/// The finding that an issue is; `url` is the page of its group.
-pub(super) fn finding(wire: &Wire, group: Option<&Group>, url: Option<Box<str>>, cx: &Context) -> Result<Item, String> {
+/// The finding that an issue is. `read` are the kinds of places that are read, as they stand before a record's id; `url` is the
+/// page of the issue's group.
+pub(super) fn finding(wire: &Wire, read: &[&str], group: Option<&Group>, url: Option<Box<str>>, cx: &Context) -> Result<Item, String> {
     let id = wire.id.text().ok_or("the issue has no id")?;
     let places = wire.places();
-    let Some(record) = places.first() else { return Ok(Item::Skipped { key: id.into(), reason: NOT_LISTED }) };
+    let Some((_, record)) = places.iter().find(|(kind, _)| read.contains(kind)) else {
+        return Ok(Item::Skipped { key: id.into(), reason: NOT_LISTED });
+    };
+    let elsewhere = places.iter().map(|(_, place)| place).find(|place| *place != record);
     let state = wire.state(cx);
     let Ids { cve, other: identifiers, .. } = Ids::of(wire.cve_id.text());
     let (line_start, line_end) = lines(wire.start_line.whole(), wire.end_line.whole());
@@ -23,7 +27,7 @@ pub(super) fn finding(wire: &Wire, group: Option<&Group>, url: Option<Box<str>>,
         state,
         vendor_state: wire.status.text().map(text::single_line),
         rule: [&wire.rule_id, &wire.cve_id, &wire.rule].into_iter().find_map(Scalar::text).and_then(text::clean),
-        cvss: wire.cvss(),
+        cvss: wire.cvss(&cve, &identifiers),
         cve,
         identifiers,
         cwe: wire.cwes(),
@@ -37,7 +41,7 @@ pub(super) fn finding(wire: &Wire, group: Option<&Group>, url: Option<Box<str>>,
         line_end,
         endpoint: wire.domain_name.text().and_then(text::clean),
         // The resource in the cloud; of an issue in a repository's container, the container.
-        asset_key: wire.cloud_resource_id.text().and_then(text::clean).or_else(|| places.get(1).map(|place| place.as_str().into())),
+        asset_key: wire.cloud_resource_id.text().and_then(text::clean).or_else(|| elsewhere.map(|place| place.as_str().into())),
         remediation: group.and_then(|group| text::clean(group.how_to_fix.text()?)),
         tags: wire.tags(),
         url,
@@ -58,8 +62,8 @@ fn major(version: &str) -> &str {
 }
 
 impl Wire {
-    /// Keys of the places that it names, in the order in which the first one is its record.
-    fn places(&self) -> Vec<String> {
+    /// Kinds and keys of the places that it names, in the order in which the first one that is read is its record.
+    fn places(&self) -> Vec<(&'static str, String)> {
         let ids = [
             ("code_repo", &self.code_repo_id),
             ("container_repo", &self.container_repo_id),
@@ -68,7 +72,7 @@ impl Wire {
             ("vm", &self.virtual_machine_id),
         ];
         // -1 stands for none in some members.
-        let key = |(kind, id): (&str, &Scalar)| Some(format!("{kind}:{}", id.text().filter(|id| *id != "-1")?));
+        let key = |(kind, id): (&'static str, &Scalar)| Some((kind, format!("{kind}:{}", id.text().filter(|id| *id != "-1")?)));
         ids.into_iter().filter_map(key).collect()
     }
 
@@ -121,9 +125,8 @@ impl Wire {
     }
 
     /// The vendor's number is a CVSS score only where it is that of a vulnerability that others know.
-    fn cvss(&self) -> Option<Cvss> {
-        let id = self.cve_id.text()?.trim().to_ascii_uppercase();
-        let known = id.starts_with("CVE-") || id.starts_with("GHSA-");
+    fn cvss(&self, cve: &[Box<str>], identifiers: &[Box<str>]) -> Option<Cvss> {
+        let known = !cve.is_empty() || identifiers.iter().any(|id| id.to_ascii_uppercase().starts_with("GHSA-"));
         known.then(|| Cvss::read("3.1", None, Some(self.original_cvss_severity_score.number()? / 10.0)))?
     }
 

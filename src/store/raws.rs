@@ -177,8 +177,13 @@ fn rewrite(tx: &Transaction<'_>, id: i64, blocks: &mut Blocks) -> Result<()> {
             .prepare_cached("select raw_at, raw_length from finding_rows where seq = ?1 and raw_block = ?2")?
             .query_row([seq, id], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
-        let raw = place.and_then(|(at, length)| RawValue::from_string(item(&body, at, length)?).ok());
-        let Some(raw) = raw else { continue };
+        let Some((at, length)) = place else { continue };
+        let Some(raw) = item(&body, at, length).and_then(|raw| RawValue::from_string(raw).ok()) else {
+            // Damaged. The id may be given again: nothing may point to it then.
+            tx.prepare_cached("update finding_rows set raw_block = null, raw_at = null, raw_length = null where seq = ?1")?
+                .execute([seq])?;
+            continue;
+        };
         let place = blocks.add(tx, &raw)?;
         points_to(tx, seq, place)?;
         blocks.holds(place.block, seq);

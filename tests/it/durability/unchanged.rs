@@ -71,3 +71,26 @@ async fn items_are_read_back_whatever_became_of_their_blocks() {
         "select count(*) from raw_blocks b where live <> (select count(*) from finding_rows f where f.raw_block = b.id) or live = 0";
     assert_eq!(bench.query_i64(blocks), 0);
 }
+
+/// An id of a block is given again once nothing points to it: whoever lost its item must not show another one's.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_item_whose_block_is_damaged_is_lost_and_never_another_ones() {
+    let bench = TestApp::new(start(DependencyTrack::new(Size { records: 1, findings: 100, seed: 72 }), 0).await.unwrap());
+    bench.sync().await;
+    let database = rusqlite::Connection::open(bench.folder.path().join("t.db")).unwrap();
+    let last = number(&database, "select max(id) from raw_blocks");
+    let lost: Vec<String> = {
+        let mut ids = database.prepare("select id from finding_rows where raw_block = ?1").unwrap();
+        ids.query_map([last], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+    };
+    database.execute("update raw_blocks set body = x'00', live = 1, items = 8 where id = ?1", [last]).unwrap();
+    assert_eq!(bench.engine.store.rewrite_sparse_blocks().await.unwrap(), 1);
+    bench.tool.vendor.step(&Change { fixed: 0.0, changed: 0.0, new: 30.0, vanished: 0.0 });
+    bench.full_sync().await;
+    assert!(number(&database, "select max(id) from raw_blocks") >= last, "the id is given again");
+    let reader = bench.engine.store.reader().unwrap();
+    assert!(!lost.is_empty());
+    for id in lost {
+        assert_eq!(reader.raw(&id).unwrap(), None, "{id}");
+    }
+}
